@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The module graph of docs/architecture.md. Arrows point down only; `swift test --filter ArchitectureTests` holds
+// this file and every import to it.
+
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+/// A library module of ours and the tests that stand beside it.
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(of name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: dependencies + [.byName(name: name)],
+    resources: resources, swiftSettings: settings)
+}
+
+let package = Package(
+  name: "netforge",
+  products: [
+    .executable(name: "netforge", targets: ["netforge"]),
+    .library(name: "Netforge", targets: ["Netforge"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.4.0"),
+  ],
+  targets: [
+    // C: what Swift cannot say, and the module maps of the two netfilter libraries.
+    .target(name: "CLinux"),
+    .target(name: "CDSLSource"),
+    .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+    .systemLibrary(name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
+
+    // The language a topology file imports. Depends on nothing.
+    module("Netforge"),
+
+    // Pure.
+    module("NetTypes"),
+    module("Rtnetlink", ["NetTypes", "CLinux"]),
+    module("Nftables", ["NetTypes"]),
+    module("LabCore", ["NetTypes", "Nftables", system]),
+    module("TopologyModel", ["NetTypes", "Nftables", "LabCore"]),
+
+    // The kernel's doors.
+    module("Netlink", ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl", system]),
+    module("LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
+    module("LabProcess", ["NetTypes", "LabCore", "CLinux", system, logging]),
+    module("KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "CLinux", system, logging]),
+
+    // What the verbs are made of.
+    module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
+    module("Manifest", ["NetTypes", "LabCore", "TopologyModel", "CLinux", "CDSLSource", system]),
+
+    .executableTarget(
+      name: "netforge",
+      dependencies: [
+        "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath", "LabProcess",
+        "CLinux", argumentParser, logging, system,
+      ],
+      swiftSettings: settings),
+
+    tests(of: "NetTypes", []),
+    tests(of: "Rtnetlink", ["NetTypes"]),
+    tests(of: "Nftables", ["NetTypes"]),
+    tests(of: "LabCore", ["NetTypes", "Nftables"]),
+    tests(of: "Netforge", []),
+    tests(of: "TopologyModel", ["NetTypes", "LabCore"]),
+    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", system]),
+    tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
+    tests(of: "LabProcess", ["NetTypes", "LabCore", system]),
+    tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
+    tests(of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system]),
+    tests(of: "Manifest", ["LabCore", "TopologyModel", system]),
+    .testTarget(name: "ArchitectureTests", swiftSettings: settings),
+  ]
+)
