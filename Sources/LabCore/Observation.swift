@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+
+/// What a datapath found of a lab.
+public struct Observation: Sendable {
+  /// What carries the lab's mark, and what is of the kind that has none (sysctls in scope, qdiscs).
+  public var owned: LabState
+  /// Objects made by hand inside the lab's namespaces: shown, never removed, adopted when equal to a desired one.
+  public var unmarked: LabState
+  /// Objects of others that stand on keys the lab wants.
+  public var foreign: [ForeignObject]
+
+  public init(owned: LabState, unmarked: LabState, foreign: [ForeignObject] = []) {
+    self.owned = owned
+    self.unmarked = unmarked
+    self.foreign = foreign
+  }
+}
+
+/// Something that is not the lab's, where the lab wants to put its own.
+public struct ForeignObject: Hashable, Sendable {
+  public var path: StatePath
+  /// What stands there and whose it is: `network namespace 'shop-db' of lab 'shop2'`.
+  public var detail: String
+
+  public init(path: StatePath, detail: String) {
+    self.path = path
+    self.detail = detail
+  }
+}
+
+/// How far `observe` looks.
+public struct Scope: Sendable {
+  /// The namespaces to read; nil for all that the lab has.
+  public var namespaces: Set<NamespaceID>?
+  /// The sysctls to read: those that the desired state or the lab's record names.
+  public var sysctls: [NamespaceID: Set<String>]
+  /// The keys that the lab wants: an object of others on one of them is foreign.
+  public var claims: Set<StatePath>
+
+  public init(namespaces: Set<NamespaceID>? = nil, sysctls: [NamespaceID: Set<String>] = [:], claims: Set<StatePath> = []) {
+    self.namespaces = namespaces
+    self.sysctls = sysctls
+    self.claims = claims
+  }
+
+  /// All of the lab, with what `states` name: the desired state, and the recorded one if there is one.
+  public init(covering states: [LabState]) {
+    self.init()
+    for namespace in states.flatMap(\.namespaces) {
+      sysctls[namespace.id, default: []].formUnion(namespace.sysctls.map(\.name))
+      claims.insert(StatePath(namespace.id))
+      if namespace.id == .host { claims.formUnion(namespace.objects.map { $0.path(in: .host) }) }
+    }
+  }
+}

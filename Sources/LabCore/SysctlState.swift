@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+/// A setting under /proc/sys, as seen from inside its namespace.
+public struct SysctlState: Hashable, Codable, Sendable {
+  /// With slashes, relative to /proc/sys: `net/ipv4/ip_forward` (interface names may hold dots).
+  public var name: String
+  /// As the kernel prints it, fields separated by one space.
+  public var value: String
+
+  public init(name: String, value: String) {
+    self.name = name
+    self.value = Self.normalized(value)
+  }
+
+  /// The kernel separates fields by tabs and ends with a newline; neither counts.
+  public static func normalized(_ value: String) -> String {
+    value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+  }
+}
+
+extension AttributeName {
+  public static let value = AttributeName("value")
+}
+
+extension SysctlState {
+  public var attributes: [StateAttribute] { [StateAttribute(.value, .text(value))] }
+}
