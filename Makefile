@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# `make demo` shows netforge working, `make test` proves it. Everything that a machine needs is installed by `deps`.
+
+SHELL       := /bin/bash
+PREFIX      ?= /usr/local
+SWIFT       ?= swift
+SUDO        := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+RELEASE     := .build/release/netforge
+# What the binary needs to be built, and what the tests compare it with.
+BUILD_DEBS  := libmnl-dev libnftnl-dev pkg-config
+TEST_DEBS   := iproute2 nftables iputils-ping conntrack ncat curl tcpdump graphviz procps util-linux
+
+.PHONY: build demo test deps deps-test swift-present install dist bench fuzz lint clean
+
+build: deps swift-present
+	$(SWIFT) build -c release --product netforge
+
+demo: build
+	@scripts/demo $(RELEASE)
+
+test: deps-test swift-present
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+
+swift-present:
+	@command -v $(SWIFT) >/dev/null || { \
+	  echo "netforge is built with Swift 6.2 or later and none is on PATH; see https://www.swift.org/install" >&2; exit 1; }
+
+# Installs only what is missing, so that a machine that has all of it needs neither root nor a network.
+deps:
+	@scripts/install-packages "$(SUDO)" required $(BUILD_DEBS)
+
+deps-test: deps
+	@scripts/install-packages "$(SUDO)" optional $(TEST_DEBS)
+
+install: build
+	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/netforge
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(RELEASE) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/netforge
+	$(RELEASE) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_netforge
+	$(RELEASE) completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/netforge.fish
+
+# One tarball that runs where no toolchain is: the runtime linked in, the two libraries beside the binary.
+dist: deps swift-present
+	$(SWIFT) build -c release --product netforge --static-swift-stdlib --scratch-path .build-dist \
+	  -Xlinker -rpath -Xlinker '$$ORIGIN/../lib'
+	scripts/make-dist .build-dist/release/netforge dist
+
+bench: build deps-test
+	Benchmarks/run $(RELEASE)
+
+fuzz: swift-present deps
+	NETFORGE_FUZZ_ROUNDS=$${ROUNDS:-200000} $(SWIFT) test --filter Fuzz
+
+lint: swift-present
+	$(SWIFT) format lint --strict --recursive --parallel Sources Tests topologies Package.swift
+
+clean:
+	rm -rf .build .build-* dist
