@@ -87,5 +87,6 @@ let package = Package(
     tests(of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system]),
     tests(of: "Manifest", ["LabCore", "TopologyModel", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
+    .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),
   ]
 )
