@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// nft's data types: what a key or value is, how wide, and in which byte order it lies in a register. The numbers
+// are those that nft keeps in a set's key type.
+
+/// A type of values: nft's number for it, and how many bytes a value has.
+public struct NftDataType: Hashable, Codable, Sendable {
+  public var rawValue: UInt32
+  /// Bytes of a value; 1 to 64.
+  public var size: Int
+
+  /// `size` nil: what the type has by itself.
+  public init(rawValue: UInt32, size: Int? = nil) {
+    self.rawValue = rawValue
+    self.size = size ?? Self.naturalSize(rawValue)
+  }
+
+  /// A number in network order of that many bytes.
+  public static func integer(_ size: Int) -> NftDataType { NftDataType(rawValue: 4, size: size) }
+
+  public static let nfproto = NftDataType(rawValue: 2)
+  public static let integer = NftDataType(rawValue: 4)
+  public static let string = NftDataType(rawValue: 5)
+  public static let ipv4Address = NftDataType(rawValue: 7)
+  public static let ipv6Address = NftDataType(rawValue: 8)
+  public static let etherAddress = NftDataType(rawValue: 9)
+  public static let etherType = NftDataType(rawValue: 10)
+  public static let arpOperation = NftDataType(rawValue: 11)
+  public static let ipProtocol = NftDataType(rawValue: 12)
+  public static let port = NftDataType(rawValue: 13)
+  public static let icmpType = NftDataType(rawValue: 14)
+  public static let tcpFlags = NftDataType(rawValue: 15)
+  public static let time = NftDataType(rawValue: 18)
+  public static let mark = NftDataType(rawValue: 19)
+  public static let interfaceIndex = NftDataType(rawValue: 20)
+  public static let deviceType = NftDataType(rawValue: 21)
+  public static let realm = NftDataType(rawValue: 22)
+  public static let classID = NftDataType(rawValue: 23)
+  public static let userID = NftDataType(rawValue: 24)
+  public static let groupID = NftDataType(rawValue: 25)
+  public static let ctState = NftDataType(rawValue: 26)
+  public static let ctDirection = NftDataType(rawValue: 27)
+  public static let ctStatus = NftDataType(rawValue: 28)
+  public static let icmpv6Type = NftDataType(rawValue: 29)
+  public static let packetType = NftDataType(rawValue: 31)
+  public static let icmpCode = NftDataType(rawValue: 32)
+  public static let icmpv6Code = NftDataType(rawValue: 33)
+  public static let icmpxCode = NftDataType(rawValue: 34)
+  public static let deviceGroup = NftDataType(rawValue: 35)
+  public static let dscp = NftDataType(rawValue: 36)
+  public static let ecn = NftDataType(rawValue: 37)
+  public static let routeType = NftDataType(rawValue: 38)
+  public static let boolean = NftDataType(rawValue: 39)
+  public static let interfaceName = NftDataType(rawValue: 41)
+
+  private static func naturalSize(_ number: UInt32) -> Int {
+    switch number {
+    case 5, 8, 41: 16
+    case 9: 6
+    case 10, 11, 13, 21: 2
+    case 2, 12, 14, 15, 27, 29, 31, 32, 33, 34, 36, 37, 39: 1
+    default: 4
+    }
+  }
+
+  /// `size` rounded up to four.
+  public var paddedSize: Int { (size + 3) / 4 * 4 }
+
+  /// True when a register holds the value in the host's byte order.
+  public var isHostOrder: Bool {
+    switch self {
+    case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup, .routeType,
+      .interfaceName, .time, .string, .deviceType:
+      true
+    default: false
+    }
+  }
+
+  /// True when values are sets of bits, so that a match asks for any of them.
+  public var isBitmask: Bool { self == .ctState || self == .ctStatus || self == .tcpFlags }
+
+  /// As a set declaration names it.
+  public var name: String {
+    switch self {
+    case .nfproto: "nf_proto"
+    case .integer: "integer"
+    case .string: "string"
+    case .ipv4Address: "ipv4_addr"
+    case .ipv6Address: "ipv6_addr"
+    case .etherAddress: "ether_addr"
+    case .etherType: "ether_type"
+    case .arpOperation: "arp_op"
+    case .ipProtocol: "inet_proto"
+    case .port: "inet_service"
+    case .icmpType: "icmp_type"
+    case .tcpFlags: "tcp_flag"
+    case .time: "time"
+    case .mark: "mark"
+    case .interfaceIndex: "iface_index"
+    case .deviceType: "iface_type"
+    case .realm: "realm"
+    case .classID: "classid"
+    case .userID: "uid"
+    case .groupID: "gid"
+    case .ctState: "ct_state"
+    case .ctDirection: "ct_dir"
+    case .ctStatus: "ct_status"
+    case .icmpv6Type: "icmpv6_type"
+    case .packetType: "pkt_type"
+    case .icmpCode: "icmp_code"
+    case .icmpv6Code: "icmpv6_code"
+    case .icmpxCode: "icmpx_code"
+    case .deviceGroup: "devgroup"
+    case .dscp: "dscp"
+    case .ecn: "ecn"
+    case .routeType: "fib_addrtype"
+    case .boolean: "boolean"
+    case .interfaceName: "ifname"
+    default: "type\(rawValue)"
+    }
+  }
+
+  /// Every type that a set declaration can name.
+  public static let declarable: [NftDataType] = (2...41).map { NftDataType(rawValue: $0) }.filter {
+    !$0.name.hasPrefix("type") && $0 != .integer && $0 != .string
+  }
+
+  /// The type that a set declaration names so.
+  public init?(name: String) {
+    guard let type = Self.declarable.first(where: { $0.name == name }) else { return nil }
+    self = type
+  }
+}

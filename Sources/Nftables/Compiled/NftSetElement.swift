@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// One element of a set or map.
+
+/// An element: a key or an inclusive interval of keys, and what a map gives for it.
+public struct NftSetElement: Hashable, Codable, Sendable, Comparable {
+  /// The key, or the first of an interval; empty for the catch-all element.
+  public var key: NftData
+  /// The last key of an interval, itself in it; nil for a single key.
+  public var keyEnd: NftData?
+  public var value: NftElementValue?
+  /// Milliseconds from insertion; nil when it stays or takes the set's default.
+  public var timeout: UInt64?
+  /// Milliseconds left, as observed.
+  public var expiration: UInt64?
+  public var comment: String?
+  /// Stateful expressions of the element: counter, limit, quota.
+  public var expressions: [NftExpression]
+
+  public init(
+    key: NftData, keyEnd: NftData? = nil, value: NftElementValue? = nil, timeout: UInt64? = nil,
+    expiration: UInt64? = nil, comment: String? = nil, expressions: [NftExpression] = []
+  ) {
+    self.key = key
+    self.keyEnd = keyEnd == key ? nil : keyEnd
+    self.value = value
+    self.timeout = timeout
+    self.expiration = expiration
+    self.comment = comment
+    self.expressions = expressions
+  }
+
+  /// The catch-all element `*`.
+  public static func catchAll(_ value: NftElementValue? = nil) -> NftSetElement {
+    NftSetElement(key: NftData([]), value: value)
+  }
+
+  public var isCatchAll: Bool { key.bytes.isEmpty }
+
+  /// True for what a rule put there or what goes by itself: it carries its own lifetime.
+  public var isDynamic: Bool { expiration != nil }
+
+  /// Without counts and ages.
+  public var normalized: NftSetElement {
+    var element = self
+    element.expiration = nil
+    element.expressions = expressions.map(\.normalized)
+    return element
+  }
+
+  public static func < (a: Self, b: Self) -> Bool {
+    a.key == b.key ? (a.keyEnd ?? a.key) < (b.keyEnd ?? b.key) : a.key < b.key
+  }
+}
+
+/// What a map's element holds.
+public enum NftElementValue: Hashable, Codable, Sendable {
+  case data(NftData)
+  case verdict(NftVerdict)
+  /// The name of an object (object maps).
+  case object(String)
+}
