@@ -1,0 +1,35 @@
+// Two sites behind NAT routers with private addresses, and a host on the network between them.
+import Netforge
+
+let lab = Topology("nat-sites")
+let internet = lab.bridge("internet", subnet: "10.0.0.0/8")
+
+let h0 = lab.node("h0") {
+  Interface("eth0", on: internet, address: "10.0.0.1/8")
+  Service(.http(port: 80))
+}
+
+let sites = (1...2).map { site in
+  let subnet = "192.168.\(site)"
+  let lan = lab.bridge("site\(site)", subnet: "\(subnet).0/24")
+  let nat = lab.router("nat\(site)") {
+    Interface("wan0", on: internet, address: "10.0.0.\(10 + site)/8")
+    Interface("lan0", on: lan, address: "\(subnet).1/24")
+    Masquerade(out: "wan0")
+    Firewall(policy: .accept) {
+      Drop(from: "lan0", destination: "\(subnet).0/24")
+      Accept(from: "lan0", source: "\(subnet).0/24")
+      Accept(to: "lan0", destination: "\(subnet).0/24")
+    }
+  }
+  return lab.node("h\(site)") {
+    Interface("eth0", on: lan, address: "\(subnet).100/24")
+    Route(.default, via: nat)
+  }
+}
+
+lab.expect(sites[0], reaches: h0, on: .tcp(80))
+lab.expect(sites[0], appearsTo: h0, as: "10.0.0.11")
+lab.expect(sites[1], appearsTo: h0, as: "10.0.0.12")
+lab.expect(h0, cannotReach: sites[0])
+lab.expect(sites[0], cannotReach: sites[1])

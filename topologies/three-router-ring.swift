@@ -1,0 +1,44 @@
+// Three routers in a ring, a PC behind each: static routes the short way round.
+import Netforge
+
+let lab = Topology("three-router-ring")
+
+/// A router with its loopback address, its two ring interfaces, and the PC's subnet behind it.
+func router(_ number: Int, east: String, west: String, routes: [(String, String)]) -> Node {
+  lab.router("router\(number)") {
+    Loopback(address: "10.10.10.\(number)/32")
+    Interface("eth1", address: east)
+    Interface("eth2", address: west)
+    Interface("eth3", address: "192.168.1\(number).1/24")
+    for (destination, gateway) in routes { Route(destination, via: gateway) }
+  }
+}
+
+let r1 = router(
+  1, east: "192.168.1.1/24", west: "192.168.2.1/24",
+  routes: [("192.168.12.0/24", "192.168.1.2"), ("192.168.13.0/24", "192.168.2.2")])
+let r2 = router(
+  2, east: "192.168.1.2/24", west: "192.168.3.1/24",
+  routes: [("192.168.11.0/24", "192.168.1.1"), ("192.168.13.0/24", "192.168.3.2")])
+let r3 = router(
+  3, east: "192.168.2.2/24", west: "192.168.3.2/24",
+  routes: [("192.168.11.0/24", "192.168.2.1"), ("192.168.12.0/24", "192.168.3.1")])
+
+lab.link(r1["eth1"], r2["eth1"])
+lab.link(r1["eth2"], r3["eth1"])
+lab.link(r2["eth2"], r3["eth2"])
+
+let pcs = [r1, r2, r3].enumerated().map { index, router in
+  let number = index + 1
+  let pc = lab.node("pc\(number)") {
+    Interface("eth1", address: "192.168.1\(number).2/24")
+    Route("192.168.0.0/16", via: "192.168.1\(number).1")
+    Route("10.10.10.0/24", via: "192.168.1\(number).1")
+  }
+  lab.link(pc["eth1"], router["eth3"])
+  return pc
+}
+
+lab.expect(pcs[0], reaches: pcs[1])
+lab.expect(pcs[1], reaches: pcs[2])
+lab.expect(pcs[2], reaches: pcs[0])
