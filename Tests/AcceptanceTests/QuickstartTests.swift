@@ -30,7 +30,7 @@ struct QuickstartTests {
     #expect(up.status == 0, "\(up)")
     defer { _ = try? caller.netforge("down", "--name", name) }
 
-    let ping = try caller.netforge("exec", name, "web1", "--", "ping", "-c", "1", "-W", "2", "web2")
+    let ping = try caller.netforge("exec", "--name", name, "web1", "--", "ping", "-c", "1", "-W", "2", "web2")
     #expect(ping.status == 0, "\(ping)")
 
     let plan = try caller.netforge("plan", topology, "--name", name, "--detailed-exitcode")
@@ -52,12 +52,12 @@ struct QuickstartTests {
   func execEnds(caller: Caller) throws {
     let name = "qx-\(caller)"
     try caller.withLab("quickstart", named: name) {
-      #expect(try caller.netforge("exec", name, "web1", "--", "sh", "-c", "exit 42").status == 42)
-      #expect(try caller.netforge("exec", name, "web1", "--", "sh", "-c", "kill -TERM $$").status == 128 + 15)
-      #expect(try caller.netforge("exec", name, "web1", "--", "no-such-program").status == 127)
-      #expect(try caller.netforge("exec", name, "web1", "--", "/etc/hostname").status == 126)
-      #expect(try caller.netforge("exec", name, "web1", "--", "cat", input: "through").output == "through")
-      let unknown = try caller.netforge("exec", name, "wbe1", "--", "true")
+      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "sh", "-c", "exit 42").status == 42)
+      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "sh", "-c", "kill -TERM $$").status == 128 + 15)
+      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "no-such-program").status == 127)
+      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "/etc/hostname").status == 126)
+      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "cat", input: "through").output == "through")
+      let unknown = try caller.netforge("exec", "--name", name, "wbe1", "--", "true")
       #expect(unknown.status != 0)
       #expect(unknown.error.contains("web1"), "an unknown node lists the known ones: \(unknown)")
     }
