@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The general form of the firewall: tables, chains, rules, sets and maps as nftables has them. A selector is known by
+// the words nft uses for it; its type says how its values read.
+
+public import LabCore
+public import NetTypes
+
+extension Topology {
+  /// An nftables table.
+  public struct Table: Hashable, Sendable {
+    public enum Family: String, Hashable, CaseIterable, Sendable { case ip, ip6, inet, arp, bridge, netdev }
+
+    public var name: String
+    public var family: Family
+    public var sets: [ElementSet] = []
+    public var counters: [String] = []
+    public var chains: [Chain] = []
+    public var location: SourceLocation
+
+    public init(
+      name: String, family: Family, sets: [ElementSet] = [], counters: [String] = [], chains: [Chain] = [],
+      location: SourceLocation
+    ) {
+      self.name = name
+      self.family = family
+      self.sets = sets
+      self.counters = counters
+      self.chains = chains
+      self.location = location
+    }
+  }
+
+  /// A named set or map.
+  public struct ElementSet: Hashable, Sendable {
+    public enum Data: Hashable, Sendable {
+      /// A set.
+      case none
+      /// A map to values of these types.
+      case values([ValueType])
+      /// A verdict map.
+      case verdict
+    }
+
+    public var name: String
+    /// More than one is a concatenation.
+    public var key: [ValueType]
+    public var data: Data = .none
+    /// Elements may be intervals.
+    public var isInterval: Bool = false
+    /// Rules may add to it.
+    public var isDynamic: Bool = false
+    public var timeout: Interval?
+    public var size: Int?
+    public var elements: [Element] = []
+    public var location: SourceLocation
+
+    public init(
+      name: String, key: [ValueType], data: Data = .none, isInterval: Bool = false, isDynamic: Bool = false,
+      timeout: Interval? = nil, size: Int? = nil, elements: [Element] = [], location: SourceLocation
+    ) {
+      self.name = name
+      self.key = key
+      self.data = data
+      self.isInterval = isInterval
+      self.isDynamic = isDynamic
+      self.timeout = timeout
+      self.size = size
+      self.elements = elements
+      self.location = location
+    }
+  }
+
+  /// One element of a set, a map or a verdict map.
+  public struct Element: Hashable, Sendable {
+    /// As many as the set's key has types.
+    public var key: [Value]
+    /// As many as the map's data has types; empty in sets and verdict maps.
+    public var data: [Value] = []
+    public var verdict: Verdict?
+
+    public init(key: [Value], data: [Value] = [], verdict: Verdict? = nil) {
+      self.key = key
+      self.data = data
+      self.verdict = verdict
+    }
+  }
+
+  /// The type of a selector, a set's key or a map's data.
+  public enum ValueType: String, Hashable, CaseIterable, Sendable {
+    case ipv4Address = "ipv4_addr"
+    case ipv6Address = "ipv6_addr"
+    case etherAddress = "ether_addr"
+    case ipProtocol = "inet_proto"
+    case port = "inet_service"
+    case mark
+    case interfaceName = "ifname"
+    case etherType = "ether_type"
+    case connectionState = "ct_state"
+    case connectionStatus = "ct_status"
+    case icmpType = "icmp_type"
+    case icmpv6Type = "icmpv6_type"
+    case tcpFlags = "tcp_flag"
+    case number = "integer"
+    case packetType = "pkt_type"
+    case addressType = "fib_addrtype"
+    case dscp
+  }
+
+  /// A value of a selector's type.
+  public enum Value: Hashable, Sendable {
+    case address(IPAddress)
+    case prefix(IPPrefix)
+    case addressRange(ClosedRange<IPAddress>)
+    case mac(MACAddress)
+    /// Ports, marks, protocols, types, plain numbers: host byte order.
+    case number(UInt64)
+    case numberRange(ClosedRange<UInt64>)
+    /// A device name; a trailing `*` matches what begins so.
+    case name(String)
+  }
+
+  public struct Chain: Hashable, Sendable {
+    public enum Kind: String, Hashable, CaseIterable, Sendable { case filter, nat, route }
+    public enum Hook: String, Hashable, CaseIterable, Sendable {
+      case prerouting, input, forward, output, postrouting, ingress, egress
+    }
+
+    /// Where a base chain hangs.
+    public struct Base: Hashable, Sendable {
+      public var kind: Kind
+      public var hook: Hook
+      public var priority: Int32
+      public var policy: Firewall.Policy = .accept
+      /// For ingress and egress.
+      public var device: String?
+
+      public init(
+        kind: Kind, hook: Hook, priority: Int32, policy: Firewall.Policy = .accept, device: String? = nil
+      ) {
+        self.kind = kind
+        self.hook = hook
+        self.priority = priority
+        self.policy = policy
+        self.device = device
+      }
+    }
+
+    public var name: String
+    /// Nil for a chain that only jumps reach.
+    public var base: Base?
+    public var rules: [Rule] = []
+    public var location: SourceLocation
+
+    public init(name: String, base: Base? = nil, rules: [Rule] = [], location: SourceLocation) {
+      self.name = name
+      self.base = base
+      self.rules = rules
+      self.location = location
+    }
+  }
+
+  public struct Rule: Hashable, Sendable {
+    public var statements: [Statement]
+    public var comment: String?
+    public var location: SourceLocation
+
+    public init(statements: [Statement], comment: String? = nil, location: SourceLocation) {
+      self.statements = statements
+      self.comment = comment
+      self.location = location
+    }
+  }
+
+  public enum Verdict: Hashable, Sendable {
+    case accept, drop, proceed, `return`
+    case jump(String)
+    case goto(String)
+  }
+
+  /// One statement of a rule, in order.
+  public enum Statement: Hashable, Sendable {
+    case match(Match)
+    case verdict(Verdict)
+    /// Several selectors are a concatenation.
+    case verdictMap([Selector], MapSource)
+    case counter(String?)
+    case limit(Rate)
+    case quota(bytes: UInt64, over: Bool)
+    case log(prefix: String?, level: Int?, group: Int?)
+    case reject(Rejection)
+    case masquerade(ports: ClosedRange<Port>?, flags: [TranslationFlag])
+    case sourceNAT(Target, flags: [TranslationFlag])
+    case destinationNAT(Target, flags: [TranslationFlag])
+    case redirect(ports: ClosedRange<Port>?, flags: [TranslationFlag])
+    case setMark(MarkKind, value: UInt32, mask: UInt32)
+    /// Copies one mark into the other.
+    case copyMark(from: MarkKind, to: MarkKind)
+    case noTrack
+    /// Adds or updates an element made of these selectors.
+    case updateSet(String, [Selector], timeout: Interval?)
+    case connectionLimit(count: UInt32, over: Bool)
+  }
+
+  public enum MarkKind: String, Hashable, CaseIterable, Sendable { case packet, connection }
+  public enum TranslationFlag: String, Hashable, CaseIterable, Sendable { case random, fullyRandom, persistent }
+
+  /// A comparison.
+  public struct Match: Hashable, Sendable {
+    public enum Operator: String, Hashable, CaseIterable, Sendable { case equal, notEqual, less, lessOrEqual, greater, greaterOrEqual }
+    public enum Operand: Hashable, Sendable {
+      /// One value, or any of several; for a concatenation each element has one value a selector.
+      case values([[Value]])
+      case set(String)
+    }
+
+    /// More than one is a concatenation.
+    public var selectors: [Selector]
+    public var comparison: Operator = .equal
+    public var operand: Operand
+
+    public init(selectors: [Selector], comparison: Operator = .equal, operand: Operand) {
+      self.selectors = selectors
+      self.comparison = comparison
+      self.operand = operand
+    }
+  }
+
+  /// What a map statement looks up in.
+  public enum MapSource: Hashable, Sendable {
+    case named(String)
+    case anonymous([Element])
+  }
+
+  /// Where NAT sends a packet.
+  public enum Target: Hashable, Sendable {
+    case address(ClosedRange<IPAddress>?, ports: ClosedRange<Port>?)
+    /// Through a map from these selectors to addresses, with ports when the map's data has them.
+    case map([Selector], MapSource)
+    /// Each new connection the next one, or a random one.
+    case spread([IPAddress], port: Port?, random: Bool)
+  }
+}
