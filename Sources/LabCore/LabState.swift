@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import NetTypes
+public import Nftables
 
 // The desired and the observed state of a lab are this one type: plain values in arrays sorted by key.
 
@@ -33,11 +34,12 @@ public struct NamespaceState: Hashable, Codable, Sendable {
   public var fdb: [FDBState]
   public var sysctls: [SysctlState]
   public var qdiscs: [QdiscState]
+  public var tables: [NftTable]
 
   public init(
     id: NamespaceID, links: [LinkState] = [], addresses: [AddressState] = [], routes: [RouteState] = [],
     policyRules: [PolicyRuleState] = [], neighbors: [NeighborState] = [], fdb: [FDBState] = [],
-    sysctls: [SysctlState] = [], qdiscs: [QdiscState] = []
+    sysctls: [SysctlState] = [], qdiscs: [QdiscState] = [], tables: [NftTable] = []
   ) {
     self.id = id
     self.links = links
@@ -48,6 +50,7 @@ public struct NamespaceState: Hashable, Codable, Sendable {
     self.fdb = fdb
     self.sysctls = sysctls
     self.qdiscs = qdiscs
+    self.tables = tables
     sort()
   }
 
@@ -62,6 +65,7 @@ public struct NamespaceState: Hashable, Codable, Sendable {
     fdb.sort { ($0.link, $0.key) < ($1.link, $1.key) }
     sysctls.sort { $0.name < $1.name }
     qdiscs.sort { $0.link < $1.link }
+    tables.sort { $0.key < $1.key }
   }
 
   /// Every object in here, in the order of `StatePath.Kind`; the namespace itself first.
@@ -75,6 +79,7 @@ public struct NamespaceState: Hashable, Codable, Sendable {
     result += neighbors.map { .neighbor($0) }
     result += fdb.map { .fdb($0) }
     result += qdiscs.map { .qdisc($0) }
+    for table in tables { result += table.stateObjects }
     return result
   }
 }

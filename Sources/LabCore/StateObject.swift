@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import NetTypes
+public import Nftables
 
 /// One object of a namespace: what a change creates, updates or deletes.
 public enum StateObject: Hashable, Sendable {
@@ -13,6 +14,16 @@ public enum StateObject: Hashable, Sendable {
   case neighbor(NeighborState)
   case fdb(FDBState)
   case qdisc(QdiscState)
+  /// The table alone: its chains, sets and objects are objects of their own.
+  case nftTable(NftTable)
+  /// The chain without its rules.
+  case nftChain(NftTableKey, NftChain)
+  /// The set with its elements when it is created or deleted, without when it is updated.
+  case nftSet(NftTableKey, NftSet)
+  case nftObject(NftTableKey, NftObject)
+  /// An element, and the declaration of its set.
+  case nftElement(NftTableKey, NftSet, NftSetElement)
+  case nftRule(NftRuleState)
 
   /// The object's path when it stands in `namespace`.
   public func path(in namespace: NamespaceID) -> StatePath {
@@ -26,13 +37,22 @@ public enum StateObject: Hashable, Sendable {
     case .neighbor(let state): StatePath(namespace, .neighbor, key: [state.link.text, state.address.description])
     case .fdb(let state): StatePath(namespace, .fdb, key: [state.link.text, state.key])
     case .qdisc(let state): StatePath(namespace, .qdisc, key: [state.link.text, "root"])
+    case .nftTable(let table): StatePath(namespace, .nftTable, key: [table.key.description])
+    case .nftChain(let table, let chain): StatePath(namespace, .nftChain, key: [table.description, chain.name])
+    case .nftSet(let table, let set): StatePath(namespace, .nftSet, key: [table.description, set.name])
+    case .nftObject(let table, let object):
+      StatePath(namespace, .nftObject, key: [table.description, "\(object.type) \(object.name)"])
+    case .nftElement(let table, let set, let element):
+      StatePath(namespace, .nftElement, key: [table.description, set.name, element.pathKey])
+    case .nftRule(let state):
+      StatePath(namespace, .nftRule, key: [state.table.description, state.chain, state.rule.key])
     }
   }
 
   /// What of it is compared and shown.
   public var attributes: [StateAttribute] {
     switch self {
-    case .namespace, .fdb: []
+    case .namespace, .fdb, .nftObject, .nftElement, .nftRule: []
     case .sysctl(let state): state.attributes
     case .link(let state): state.attributes
     case .address(let state): state.attributes
@@ -40,6 +60,9 @@ public enum StateObject: Hashable, Sendable {
     case .policyRule(let state): state.attributes
     case .neighbor(let state): state.attributes
     case .qdisc(let state): state.attributes
+    case .nftTable(let table): table.attributes
+    case .nftChain(_, let chain): chain.attributes
+    case .nftSet(_, let set): set.attributes
     }
   }
 }

@@ -17,6 +17,7 @@ public struct StatePath: Hashable, Comparable, Sendable {
     case fdb = "fdb"
     case qdisc = "qdiscs"
     case nftTable = "tables"
+    case nftObject = "objects"
     case nftSet = "sets"
     case nftElement = "elements"
     case nftChain = "chains"
@@ -27,7 +28,7 @@ public struct StatePath: Hashable, Comparable, Sendable {
       switch self {
       case .namespace: 0
       case .sysctl, .link, .route, .policyRule, .nftTable: 1
-      case .address, .neighbor, .fdb, .qdisc, .nftSet, .nftChain: 2
+      case .address, .neighbor, .fdb, .qdisc, .nftSet, .nftObject, .nftChain: 2
       case .nftElement, .nftRule: 3
       }
     }
@@ -54,7 +55,7 @@ public struct StatePath: Hashable, Comparable, Sendable {
     if attribute != nil { return StatePath(namespace, kind, key: key) }
     switch kind {
     case .namespace: return nil
-    case .nftSet, .nftChain: return key.first.map { StatePath(namespace, .nftTable, key: [$0]) }
+    case .nftSet, .nftObject, .nftChain: return key.first.map { StatePath(namespace, .nftTable, key: [$0]) }
     case .nftElement: return StatePath(namespace, .nftSet, key: Array(key.prefix(2)))
     case .nftRule: return StatePath(namespace, .nftChain, key: Array(key.prefix(2)))
     case .address, .neighbor, .fdb, .qdisc: return key.first.map { StatePath(namespace, .link, key: [$0]) }
