@@ -4,6 +4,7 @@
 #define NF_KERNEL_H
 
 #include <linux/fib_rules.h>
+#include <linux/gen_stats.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
@@ -18,5 +19,15 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
+
+/* What the headers of the oldest supported distribution (Linux 5.15) do not have yet. The numbers are the
+   kernel's: an attribute, once released, never changes its number. */
+enum {
+  NF_IFA_PROTO = 11,               /* 5.18 */
+  NF_NDA_FLAGS_EXT = 15,           /* 5.16 */
+  NF_NLMSGERR_ATTR_MISS_TYPE = 5,  /* 6.1 */
+  NF_NLMSGERR_ATTR_MISS_NEST = 6,  /* 6.1 */
+  NF_TCA_NETEM_PRNG_SEED = 14,     /* 6.6 */
+};
 
 #endif
