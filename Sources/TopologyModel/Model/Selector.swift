@@ -52,7 +52,8 @@ extension Topology {
       case .ipSource, .ipDestination, .originalSource, .originalDestination: .ipv4Address
       case .ip6Source, .ip6Destination: .ipv6Address
       case .ipProtocol, .ip6NextHeader, .transportProtocol: .ipProtocol
-      case .ipTTL, .ipLength, .ip6HopLimit, .vlanID, .arpOperation, .networkProtocol, .length, .userID: .number
+      case .ipTTL, .ipLength, .ip6HopLimit, .vlanID, .arpOperation, .networkProtocol, .length, .userID:
+        .number
       case .ipDSCP: .dscp
       case .tcpSourcePort, .tcpDestinationPort, .udpSourcePort, .udpDestinationPort, .transportSourcePort,
         .transportDestinationPort, .originalDestinationPort:

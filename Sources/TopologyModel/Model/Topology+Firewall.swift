@@ -12,7 +12,8 @@ extension Topology {
       /// What leaves by `out` takes its address; `source` narrows it.
       case masquerade(out: String?, source: AddressMatch?)
       /// What leaves by `out` takes the addresses `to`.
-      case sourceNAT(to: ClosedRange<IPAddress>, ports: ClosedRange<Port>?, out: String?, source: AddressMatch?)
+      case sourceNAT(
+        to: ClosedRange<IPAddress>, ports: ClosedRange<Port>?, out: String?, source: AddressMatch?)
       /// What comes in by `on` for these ports goes to one of `hosts`, the same for a whole connection.
       case publish(
         transport: Transport, ports: ClosedRange<Port>, on: String?, address: IPAddress?, hosts: [IPAddress],

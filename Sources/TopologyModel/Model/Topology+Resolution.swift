@@ -82,7 +82,8 @@ extension Topology {
     of node: Node, addresses: AddressBook
   ) -> (routes: [ResolvedRoute], errors: [TopologyError]) {
     let resolution = RouteResolution(
-      node: node, addresses: addresses, devices: { name in self.nodes.first { $0.name == name }?.devices ?? [] },
+      node: node, addresses: addresses,
+      devices: { name in self.nodes.first { $0.name == name }?.devices ?? [] },
       internet: internet?.gateway)
     return resolution.routes()
   }
@@ -100,7 +101,9 @@ struct RouteResolution {
 
   func routes() -> (routes: [Topology.ResolvedRoute], errors: [TopologyError]) {
     let subnets = node.devices.flatMap { device in
-      addresses[Topology.DeviceReference(node.name, device.name)].map { (device: device.name, subnet: $0.network) }
+      addresses[Topology.DeviceReference(node.name, device.name)].map {
+        (device: device.name, subnet: $0.network)
+      }
     }
     var routes: [Topology.ResolvedRoute] = []
     var errors: [TopologyError] = []
@@ -127,15 +130,20 @@ struct RouteResolution {
       var hops: [Topology.ResolvedNextHop] = []
       for hop in route.nextHops {
         let address: IPAddress? =
-          if let gateway = hop.gateway { try self.address(of: gateway, family: family, route: route, subnets: subnets) } else { nil }
-        let device = hop.device ?? address.flatMap { address in subnets.first { $0.subnet.contains(address) }?.device }
-        hops.append(Topology.ResolvedNextHop(gateway: address, device: device, weight: hop.weight, onLink: hop.onLink))
+          if let gateway = hop.gateway {
+            try self.address(of: gateway, family: family, route: route, subnets: subnets)
+          } else { nil }
+        let device =
+          hop.device ?? address.flatMap { address in subnets.first { $0.subnet.contains(address) }?.device }
+        hops.append(
+          Topology.ResolvedNextHop(gateway: address, device: device, weight: hop.weight, onLink: hop.onLink))
       }
       let destination: IPPrefix =
         if case .prefix(let prefix) = route.destination { prefix } else { .everything(family) }
       result.append(
         Topology.ResolvedRoute(
-          destination: destination, kind: route.kind, nextHops: hops, metric: route.metric, table: route.table,
+          destination: destination, kind: route.kind, nextHops: hops, metric: route.metric,
+          table: route.table,
           source: route.source, mtu: route.mtu, location: route.location))
     }
     return result
@@ -192,7 +200,10 @@ struct RouteResolution {
     switch gateway {
     case .address(let address): return address
     case .internet:
-      guard let internet else { throw Failure(message: "\(name(of: route)): the lab has no internet; write `lab.internet(via: .host)`") }
+      guard let internet else {
+        throw Failure(
+          message: "\(name(of: route)): the lab has no internet; write `lab.internet(via: .host)`")
+      }
       return internet
     case .node, .device:
       let found = candidates(for: gateway, family: family, subnets: subnets)
@@ -205,13 +216,17 @@ struct RouteResolution {
         }
       guard found.isEmpty else {
         let list = found.map { "\($0.address) (\($0.device))" }.joined(separator: ", ")
-        throw Failure(message: "\(name(of: route)): \(who) has several addresses on subnets of '\(node.name)': \(list); write the one you mean")
+        throw Failure(
+          message:
+            "\(name(of: route)): \(who) has several addresses on subnets of '\(node.name)': \(list); write the one you mean"
+        )
       }
       let own = subnets.map { "\($0.subnet)" }.joined(separator: ", ")
       let of = family.map { $0 == .ipv4 ? "IPv4 " : "IPv6 " } ?? ""
       throw Failure(
         message: "\(name(of: route)): \(who) has no \(of)address on a subnet of '\(node.name)'"
-          + (own.isEmpty ? ", which has no addresses" : " (\(own))") + "; write the gateway's address, or join the two by a bridge or a link")
+          + (own.isEmpty ? ", which has no addresses" : " (\(own))")
+          + "; write the gateway's address, or join the two by a bridge or a link")
     }
   }
 

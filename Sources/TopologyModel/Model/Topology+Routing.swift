@@ -15,7 +15,9 @@ extension Topology {
       case prefix(IPPrefix)
     }
 
-    public enum Kind: String, Hashable, CaseIterable, Sendable { case unicast, blackhole, unreachable, prohibit }
+    public enum Kind: String, Hashable, CaseIterable, Sendable {
+      case unicast, blackhole, unreachable, prohibit
+    }
 
     public var destination: Destination
     public var kind: Kind = .unicast

@@ -203,11 +203,15 @@ extension Topology {
   }
 
   public enum MarkKind: String, Hashable, CaseIterable, Sendable { case packet, connection }
-  public enum TranslationFlag: String, Hashable, CaseIterable, Sendable { case random, fullyRandom, persistent }
+  public enum TranslationFlag: String, Hashable, CaseIterable, Sendable {
+    case random, fullyRandom, persistent
+  }
 
   /// A comparison.
   public struct Match: Hashable, Sendable {
-    public enum Operator: String, Hashable, CaseIterable, Sendable { case equal, notEqual, less, lessOrEqual, greater, greaterOrEqual }
+    public enum Operator: String, Hashable, CaseIterable, Sendable {
+      case equal, notEqual, less, lessOrEqual, greater, greaterOrEqual
+    }
     public enum Operand: Hashable, Sendable {
       /// One value, or any of several; for a concatenation each element has one value a selector.
       case values([[Value]])

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The body of a node: one item a line, with `if`, `switch` and `for` where wanted.
+
+/// An item of a node's body.
+public struct NodeItem: Sendable {
+  var record: Record
+}
+
+/// Builds the body of a node or router. A function of one's own that is marked `@NodeBody` and returns `[NodeItem]` can
+/// stand in a body as an item.
+@resultBuilder
+public enum NodeBody {
+  /// A network interface.
+  public static func buildExpression(_ item: Interface) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// Addresses of `lo`.
+  public static func buildExpression(_ item: Loopback) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A bridge device in the node.
+  public static func buildExpression(_ item: Bridge) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// An 802.1Q device.
+  public static func buildExpression(_ item: VLAN) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A device that drops what it is given.
+  public static func buildExpression(_ item: Dummy) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// An Ethernet device whose other end is a program.
+  public static func buildExpression(_ item: Tap) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// An IP device whose other end is a program.
+  public static func buildExpression(_ item: Tun) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A VXLAN tunnel end.
+  public static func buildExpression(_ item: VXLAN) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A second MAC address on another device.
+  public static func buildExpression(_ item: Macvlan) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A way into the host's network.
+  public static func buildExpression(_ item: Uplink) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A further address of a device.
+  public static func buildExpression(_ item: Address) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A route.
+  public static func buildExpression(_ item: Route) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A policy routing rule.
+  public static func buildExpression(_ item: PolicyRule) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A permanent neighbour entry.
+  public static func buildExpression(_ item: Neighbor) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A static forwarding entry.
+  public static func buildExpression(_ item: FDBEntry) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A kernel setting.
+  public static func buildExpression(_ item: Sysctl) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// Source NAT to the address of the way out.
+  public static func buildExpression(_ item: Masquerade) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// Source NAT to given addresses.
+  public static func buildExpression(_ item: SourceNAT) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A published port.
+  public static func buildExpression(_ item: Publish) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A port turned to the node itself.
+  public static func buildExpression(_ item: Redirect) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// The rules of one hook.
+  public static func buildExpression(_ item: Firewall) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A table of the general firewall form.
+  public static func buildExpression(_ item: Table) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A service of netforge's own.
+  public static func buildExpression(_ item: Service) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A program that is kept running.
+  public static func buildExpression(_ item: Run) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A command that runs once at start.
+  public static func buildExpression(_ item: Exec) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// A file of the node's own.
+  public static func buildExpression(_ item: File) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// An environment variable.
+  public static func buildExpression(_ item: Env) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// Items that a function made.
+  public static func buildExpression(_ items: [NodeItem]) -> [NodeItem] { items }
+  /// A statement that yields nothing, such as `print`.
+  public static func buildExpression(_ nothing: Void) -> [NodeItem] { [] }
+
+  /// Refused by name, so that the compiler's message is ours.
+  @available(
+    *, unavailable,
+    message:
+      "a node's body holds items such as Interface, Address, Route, Masquerade, Publish, Firewall, Service, Run and Sysctl"
+  )
+  public static func buildExpression<Other>(_ other: Other) -> [NodeItem] { [] }
+
+  /// All items in order.
+  public static func buildBlock(_ parts: [NodeItem]...) -> [NodeItem] { parts.flatMap { $0 } }
+  /// An `if` without `else`.
+  public static func buildOptional(_ part: [NodeItem]?) -> [NodeItem] { part ?? [] }
+  /// The first branch.
+  public static func buildEither(first part: [NodeItem]) -> [NodeItem] { part }
+  /// The other branch.
+  public static func buildEither(second part: [NodeItem]) -> [NodeItem] { part }
+  /// A `for` loop.
+  public static func buildArray(_ parts: [[NodeItem]]) -> [NodeItem] { parts.flatMap { $0 } }
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The values that selectors of the general firewall form compare with: each selector takes values of its own type only.
+
+/// A value that a selector compares with.
+public protocol SelectorValue: Sendable {
+  /// The words nft uses for the type, one for each part of a concatenation.
+  static var types: [String] { get }
+  /// The value as text, one for each part of a concatenation.
+  var texts: [String] { get }
+}
+
+/// IPv4 addresses: `"10.0.0.1"`, `"10.0.0.0/8"` or `"10.0.0.1-10.0.0.9"`.
+public struct IPv4Value: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["ipv4_addr"]
+  /// The value as text.
+  public let texts: [String]
+  /// An address, a prefix or a range.
+  public init(stringLiteral value: String) { texts = [value] }
+}
+
+/// IPv6 addresses: `"2001:db8::1"`, `"2001:db8::/32"` or a range.
+public struct IPv6Value: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["ipv6_addr"]
+  /// The value as text.
+  public let texts: [String]
+  /// An address, a prefix or a range.
+  public init(stringLiteral value: String) { texts = [value] }
+}
+
+/// A MAC address: `"02:00:00:00:00:01"`.
+public struct MACValue: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["ether_addr"]
+  /// The value as text.
+  public let texts: [String]
+  /// Six pairs of hexadecimal digits.
+  public init(stringLiteral value: String) { texts = [value] }
+}
+
+/// A TCP or UDP port: `22`, or `.range(1000...2000)`.
+public struct PortValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["inet_service"]
+  /// The value as text.
+  public let texts: [String]
+  /// A port.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  /// A port.
+  public init(_ value: Int) { texts = [String(value)] }
+  /// All ports of a range.
+  public static func range(_ range: ClosedRange<Int>) -> PortValue {
+    PortValue(text: "\(range.lowerBound)-\(range.upperBound)")
+  }
+  private init(text: String) { texts = [text] }
+}
+
+/// A plain number: a TTL, a length, a VLAN id, a uid.
+public struct NumberValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["integer"]
+  /// The value as text.
+  public let texts: [String]
+  /// A number.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  /// A number.
+  public init(_ value: Int) { texts = [String(value)] }
+  /// All numbers of a range.
+  public static func range(_ range: ClosedRange<Int>) -> NumberValue {
+    NumberValue(text: "\(range.lowerBound)-\(range.upperBound)")
+  }
+  private init(text: String) { texts = [text] }
+}
+
+/// A packet's or connection's mark.
+public struct MarkValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["mark"]
+  /// The value as text.
+  public let texts: [String]
+  /// A mark.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  /// A mark.
+  public init(_ value: Int) { texts = [String(value)] }
+}
+
+/// An interface of the node: `"eth0"`; `"eth*"` is every one that begins so.
+public struct InterfaceValue: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["ifname"]
+  /// The value as text.
+  public let texts: [String]
+  /// A name.
+  public init(stringLiteral value: String) { texts = [value] }
+}
+
+/// An IP protocol: `.tcp`, `.icmp`, or a number.
+public struct ProtocolValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["inet_proto"]
+  /// The value as text.
+  public let texts: [String]
+  /// A protocol number, 0...255.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  private init(_ text: String) { texts = [text] }
+  /// TCP.
+  public static let tcp = ProtocolValue("tcp")
+  /// UDP.
+  public static let udp = ProtocolValue("udp")
+  /// ICMP.
+  public static let icmp = ProtocolValue("icmp")
+  /// ICMPv6.
+  public static let icmpv6 = ProtocolValue("ipv6-icmp")
+  /// SCTP.
+  public static let sctp = ProtocolValue("sctp")
+}
+
+/// A connection's state.
+public struct StateValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["ct_state"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// The first packet of a connection.
+  public static let new = StateValue("new")
+  /// A packet of a connection that was answered.
+  public static let established = StateValue("established")
+  /// A packet that a known connection gave rise to.
+  public static let related = StateValue("related")
+  /// A packet that fits no connection.
+  public static let invalid = StateValue("invalid")
+  /// A packet that connection tracking does not look at.
+  public static let untracked = StateValue("untracked")
+}
+
+/// What happened to a connection.
+public struct StatusValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["ct_status"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// Its source was rewritten.
+  public static let snat = StatusValue("snat")
+  /// Its destination was rewritten.
+  public static let dnat = StatusValue("dnat")
+  /// It was answered.
+  public static let seenReply = StatusValue("seen-reply")
+  /// It is not forgotten early.
+  public static let assured = StatusValue("assured")
+  /// Its first packet left the node.
+  public static let confirmed = StatusValue("confirmed")
+}
+
+/// An ICMP message's type, by nft's name or a number.
+public struct ICMPTypeValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["icmp_type"]
+  /// The value as text.
+  public let texts: [String]
+  /// A type's number, 0...255.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  private init(_ text: String) { texts = [text] }
+  /// What `ping` sends.
+  public static let echoRequest = ICMPTypeValue("echo-request")
+  /// What answers `ping`.
+  public static let echoReply = ICMPTypeValue("echo-reply")
+  /// The packet could not be delivered.
+  public static let destinationUnreachable = ICMPTypeValue("destination-unreachable")
+  /// The packet's hops ran out.
+  public static let timeExceeded = ICMPTypeValue("time-exceeded")
+}
+
+/// An ICMPv6 message's type, by nft's name or a number.
+public struct ICMPv6TypeValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["icmpv6_type"]
+  /// The value as text.
+  public let texts: [String]
+  /// A type's number, 0...255.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  private init(_ text: String) { texts = [text] }
+  /// What `ping` sends.
+  public static let echoRequest = ICMPv6TypeValue("echo-request")
+  /// What answers `ping`.
+  public static let echoReply = ICMPv6TypeValue("echo-reply")
+  /// The packet could not be delivered.
+  public static let destinationUnreachable = ICMPv6TypeValue("destination-unreachable")
+  /// The packet does not fit the next link.
+  public static let packetTooBig = ICMPv6TypeValue("packet-too-big")
+  /// The packet's hops ran out.
+  public static let timeExceeded = ICMPv6TypeValue("time-exceeded")
+  /// A host asks for routers.
+  public static let routerSolicitation = ICMPv6TypeValue("nd-router-solicit")
+  /// A router announces itself.
+  public static let routerAdvertisement = ICMPv6TypeValue("nd-router-advert")
+  /// A host asks for a neighbour's MAC address.
+  public static let neighborSolicitation = ICMPv6TypeValue("nd-neighbor-solicit")
+  /// A host tells its MAC address.
+  public static let neighborAdvertisement = ICMPv6TypeValue("nd-neighbor-advert")
+}
+
+/// A TCP flag.
+public struct TCPFlagValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["tcp_flag"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// Finish.
+  public static let fin = TCPFlagValue("fin")
+  /// Synchronise.
+  public static let syn = TCPFlagValue("syn")
+  /// Reset.
+  public static let rst = TCPFlagValue("rst")
+  /// Push.
+  public static let psh = TCPFlagValue("psh")
+  /// Acknowledge.
+  public static let ack = TCPFlagValue("ack")
+  /// Urgent.
+  public static let urg = TCPFlagValue("urg")
+}
+
+/// An Ethernet frame's type.
+public struct EtherTypeValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["ether_type"]
+  /// The value as text.
+  public let texts: [String]
+  /// A type's number, 0...65535.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  private init(_ text: String) { texts = [text] }
+  /// IPv4.
+  public static let ip = EtherTypeValue("ip")
+  /// IPv6.
+  public static let ip6 = EtherTypeValue("ip6")
+  /// ARP.
+  public static let arp = EtherTypeValue("arp")
+  /// 802.1Q.
+  public static let vlan = EtherTypeValue("vlan")
+}
+
+/// Whom a frame is for.
+public struct PacketTypeValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["pkt_type"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// For this node.
+  public static let host = PacketTypeValue("host")
+  /// For all.
+  public static let broadcast = PacketTypeValue("broadcast")
+  /// For a group.
+  public static let multicast = PacketTypeValue("multicast")
+  /// For another.
+  public static let other = PacketTypeValue("other")
+}
+
+/// What kind of address the routing table takes one for.
+public struct AddressTypeValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["fib_addrtype"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// The node's own.
+  public static let local = AddressTypeValue("local")
+  /// One of another host.
+  public static let unicast = AddressTypeValue("unicast")
+  /// A broadcast address.
+  public static let broadcast = AddressTypeValue("broadcast")
+  /// A multicast group.
+  public static let multicast = AddressTypeValue("multicast")
+}
+
+/// A differentiated services code point.
+public struct DSCPValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["dscp"]
+  /// The value as text.
+  public let texts: [String]
+  /// A code point, 0...63.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+}
+
+/// A value of two selectors joined by `and`.
+public struct Pair<First: SelectorValue, Second: SelectorValue>: SelectorValue {
+  /// The words nft uses for the types.
+  public static var types: [String] { First.types + Second.types }
+  /// The values as text.
+  public let texts: [String]
+  /// The one value and the other.
+  public init(_ first: First, _ second: Second) { texts = first.texts + second.texts }
+}
