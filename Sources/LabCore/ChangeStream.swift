@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /// Something that the kernel says has changed in a lab.
-public struct ChangeEvent: Hashable, Sendable {
+public struct ChangeEvent: Hashable, Codable, Sendable {
   public enum Action: String, Hashable, Codable, Sendable {
     case added, changed, removed
     /// Events were lost; whoever follows must observe again.

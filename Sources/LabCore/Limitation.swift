@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /// Something that a datapath cannot do for a lab, known before anything is changed.
-public struct Limitation: Hashable, Sendable {
+public struct Limitation: Hashable, Codable, Sendable {
   /// The object that needs it; the whole lab when nil.
   public var path: StatePath?
   /// What is missing: `the kernel has no netem queueing discipline (CONFIG_NET_SCH_NETEM)`.

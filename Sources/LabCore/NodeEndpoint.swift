@@ -29,7 +29,7 @@ public enum EndpointRequest: Hashable, Codable, Sendable {
 }
 
 /// What came in, and from where.
-public struct Datagram: Hashable, Sendable {
+public struct Datagram: Hashable, Codable, Sendable {
   public var bytes: [UInt8]
   public var source: SocketEndpoint
   /// The TTL or hop limit it arrived with, when the socket tells.

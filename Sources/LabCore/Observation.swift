@@ -2,7 +2,7 @@
 
 
 /// What a datapath found of a lab.
-public struct Observation: Sendable {
+public struct Observation: Codable, Sendable {
   /// What carries the lab's mark, and what is of the kind that has none (sysctls in scope, qdiscs).
   public var owned: LabState
   /// Objects made by hand inside the lab's namespaces: shown, never removed, adopted when equal to a desired one.
@@ -18,7 +18,7 @@ public struct Observation: Sendable {
 }
 
 /// Something that is not the lab's, where the lab wants to put its own.
-public struct ForeignObject: Hashable, Sendable {
+public struct ForeignObject: Hashable, Codable, Sendable {
   public var path: StatePath
   /// What stands there and whose it is: `network namespace 'shop-db' of lab 'shop2'`.
   public var detail: String
@@ -30,7 +30,7 @@ public struct ForeignObject: Hashable, Sendable {
 }
 
 /// How far `observe` looks.
-public struct Scope: Sendable {
+public struct Scope: Codable, Sendable {
   /// The namespaces to read; nil for all that the lab has.
   public var namespaces: Set<NamespaceID>?
   /// The sysctls to read: those that the desired state or the lab's record names.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /// One step from what is to what shall be.
-public struct Change: Hashable, Sendable {
+public struct Change: Hashable, Codable, Sendable {
   public enum Operation: String, Hashable, Codable, Sendable {
     case create, update, replace, delete
   }
@@ -41,9 +41,9 @@ public struct Change: Hashable, Sendable {
 }
 
 /// The ordered changes that make a lab as desired.
-public struct Plan: Hashable, Sendable {
+public struct Plan: Hashable, Codable, Sendable {
   /// Changes that a datapath carries out in one call, in order. Between two batches the lab may be left by a crash.
-  public struct Batch: Hashable, Sendable {
+  public struct Batch: Hashable, Codable, Sendable {
     /// What the batch is for, as `up` prints it: `create namespaces`, `configure nodes`.
     public var title: String
     public var changes: [Change]

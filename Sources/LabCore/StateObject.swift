@@ -4,7 +4,7 @@ import NetTypes
 public import Nftables
 
 /// One object of a namespace: what a change creates, updates or deletes.
-public enum StateObject: Hashable, Sendable {
+public enum StateObject: Hashable, Codable, Sendable {
   case namespace(NamespaceID)
   case sysctl(SysctlState)
   case link(LinkState)
