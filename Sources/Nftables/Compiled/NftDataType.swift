@@ -9,17 +9,23 @@ public struct NftDataType: Hashable, Codable, Sendable {
   /// Bytes of a value; 1 to 64.
   public var size: Int
 
+  /// For numbers, which are either; other types have one order.
+  private var isHostInteger: Bool
+
   /// `size` nil: what the type has by itself.
-  public init(rawValue: UInt32, size: Int? = nil) {
+  public init(rawValue: UInt32, size: Int? = nil, hostOrder: Bool = false) {
     self.rawValue = rawValue
+    isHostInteger = rawValue == 4 && hostOrder
     self.size = size ?? Self.naturalSize(rawValue)
   }
+
+  /// A 32-bit number of the kernel's own: a length, a CPU, the value of a number generator.
+  public static let hostInteger = NftDataType(rawValue: 4, size: 4, hostOrder: true)
 
   /// A number in network order of that many bytes.
   public static func integer(_ size: Int) -> NftDataType { NftDataType(rawValue: 4, size: size) }
 
   public static let nfproto = NftDataType(rawValue: 2)
-  public static let integer = NftDataType(rawValue: 4)
   public static let string = NftDataType(rawValue: 5)
   public static let ipv4Address = NftDataType(rawValue: 7)
   public static let ipv6Address = NftDataType(rawValue: 8)
@@ -72,7 +78,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
     case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup, .routeType,
       .interfaceName, .time, .string, .deviceType:
       true
-    default: false
+    default: isHostInteger
     }
   }
 
@@ -83,7 +89,6 @@ public struct NftDataType: Hashable, Codable, Sendable {
   public var name: String {
     switch self {
     case .nfproto: "nf_proto"
-    case .integer: "integer"
     case .string: "string"
     case .ipv4Address: "ipv4_addr"
     case .ipv6Address: "ipv6_addr"
@@ -116,13 +121,13 @@ public struct NftDataType: Hashable, Codable, Sendable {
     case .routeType: "fib_addrtype"
     case .boolean: "boolean"
     case .interfaceName: "ifname"
-    default: "type\(rawValue)"
+    default: rawValue == 4 ? "integer" : "type\(rawValue)"
     }
   }
 
   /// Every type that a set declaration can name.
   public static let declarable: [NftDataType] = (2...41).map { NftDataType(rawValue: $0) }.filter {
-    !$0.name.hasPrefix("type") && $0 != .integer && $0 != .string
+    !$0.name.hasPrefix("type") && $0.rawValue != 4 && $0 != .string
   }
 
   /// The type that a set declaration names so.

@@ -82,7 +82,8 @@ extension NftExpression: CustomStringConvertible {
 func words(_ data: NftData) -> String {
   stride(from: 0, to: data.count, by: 4).map { start in
     let word = data.bytes[start..<min(start + 4, data.count)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-    return hex(word)
+    let digits = String(word, radix: 16)
+    return "0x" + String(repeating: "0", count: 8 - digits.count) + digits
   }.joined(separator: " ")
 }
 

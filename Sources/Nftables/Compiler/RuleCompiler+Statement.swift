@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Statements: what a rule does.
+
+import NetTypes
+
+extension RuleCompiler {
+  mutating func compile(_ statement: Statement) throws(Fault) {
+    switch statement {
+    case .match(let match): try compile(match)
+    case .verdict(let verdict): emit(.verdict(verdict))
+    case .counter: emit(.counter(NftCounter()))
+    case .namedCounter(let name): try reference(name, type: 1, kind: "counter")
+    case .namedQuota(let name): try reference(name, type: 2, kind: "quota")
+    case .namedLimit(let name): try reference(name, type: 4, kind: "limit")
+    case .limit(let limit):
+      guard limit.rate > 0, [1, 60, 3600, 86400, 604_800].contains(limit.unitSeconds) else {
+        throw Fault("a limit needs a rate of at least 1 in a second, minute, hour, day or week")
+      }
+      emit(.limit(limit.normalized))
+    case .quota(let quota): emit(.quota(quota))
+    case .connections(let connlimit): emit(.connlimit(connlimit))
+    case .log(let log): try compile(log)
+    case .reject(let reason): try compile(reason)
+    case .notrack:
+      guard family == .ip || family == .ip6 || family == .inet else {
+        throw Fault("notrack in the \(family.rawValue) family")
+      }
+      emit(.notrack)
+    case .translate(let translation): try compile(translation)
+    case .masquerade(let ports, let flags):
+      let (first, last) = try load(ports)
+      emit(.masquerade(NftMasquerade(portMin: first, portMax: last, flags: marked(flags, ports))))
+    case .redirect(let ports, let flags):
+      let (first, last) = try load(ports)
+      emit(.redirect(NftRedirect(portMin: first, portMax: last, flags: marked(flags, ports))))
+    case .verdictMap(let selectors, let map): try compile(selectors, map)
+    case .setMark(let source):
+      try loadMark(source, own: .meta(NftMeta(key: .mark, destination: .r1)),
+        other: .ct(NftCt(key: .mark, destination: .r1)))
+      emit(.metaSet(NftMetaSet(key: .mark, source: .r1)))
+    case .setConntrackMark(let source):
+      try loadMark(source, own: .ct(NftCt(key: .mark, destination: .r1)),
+        other: .meta(NftMeta(key: .mark, destination: .r1)))
+      emit(.ctSet(NftCtSet(key: .mark, source: .r1)))
+    case .clampMSS(let size): try clamp(size)
+    case .updateSet(let update): try compile(update)
+    case .tproxy(let address, let port): try tproxy(address, port)
+    case .trace:
+      emit(.immediate(.data([1], in: .r1)))
+      emit(.metaSet(NftMetaSet(key: .nftrace, source: .r1)))
+    }
+  }
+
+  private mutating func reference(_ name: String, type: UInt32, kind: String) throws(Fault) {
+    guard objects.contains(where: { $0.name == name && $0.type == type }) else {
+      throw Fault("there is no \(kind) '\(name)' in the table")
+    }
+    emit(.objectReference(NftObjectReference(target: .named(type: type, name: name))))
+  }
+
+  private mutating func compile(_ log: NftLog) throws(Fault) {
+    if let prefix = log.prefix, prefix.utf8.count > 127 || prefix.utf8.contains(0) {
+      throw Fault("a log prefix has at most 127 bytes and no zero")
+    }
+    guard (log.level ?? 4) <= 8 else { throw Fault("a log level is 0 to 8") }
+    guard log.group == nil || log.level == nil && log.flags == 0 else {
+      throw Fault("a log group takes no level and no flags")
+    }
+    emit(.log(log))
+  }
+
+  private mutating func compile(_ reason: RejectReason) throws(Fault) {
+    guard family != .arp else { throw Fault("reject in the arp family") }
+    switch reason {
+    case .standard:
+      switch (family, addressFamily) {
+      case (.ip, _): emit(.reject(NftReject(kind: .icmp, code: 3)))
+      case (.ip6, _): emit(.reject(NftReject(kind: .icmp, code: 4)))
+      default: emit(.reject(NftReject(kind: .icmpx, code: 1)))
+      }
+    case .tcpReset:
+      try require(transport: .tcp)
+      emit(.reject(NftReject(kind: .tcpReset)))
+    case .icmp(let code):
+      try require(.network(.ipv4))
+      emit(.reject(NftReject(kind: .icmp, code: code)))
+    case .icmpv6(let code):
+      try require(.network(.ipv6))
+      emit(.reject(NftReject(kind: .icmp, code: code)))
+    case .icmpx(let code):
+      guard code < 4 else { throw Fault("an icmpx code is 0 to 3") }
+      switch family {
+      case .ip: emit(.reject(NftReject(kind: .icmp, code: [0, 3, 1, 13][Int(code)])))
+      case .ip6: emit(.reject(NftReject(kind: .icmp, code: [0, 4, 3, 1][Int(code)])))
+      default: emit(.reject(NftReject(kind: .icmpx, code: code)))
+      }
+    }
+  }
+
+  // MARK: Translation
+
+  private func marked(_ flags: NftNATFlags, _ ports: PortRange?) -> NftNATFlags {
+    ports == nil ? flags.chosen : flags.chosen.union(.portSpecified)
+  }
+
+  /// Puts ports into the registers from a wide one on.
+  private mutating func load(_ ports: PortRange?, from word: Int = 0) throws(Fault) -> (NftRegister?, NftRegister?) {
+    guard let ports else { return (nil, nil) }
+    try requirePorts()
+    guard ports.first <= ports.last else { throw Fault("a port range whose end is before its begin") }
+    let first = try immediate(NftData(bigEndian: UInt64(ports.first), width: 2), word: word)
+    guard ports.first != ports.last else { return (first, nil) }
+    return (first, try immediate(NftData(bigEndian: UInt64(ports.last), width: 2), word: word + 4))
+  }
+
+  private mutating func immediate(_ data: NftData, word: Int) throws(Fault) -> NftRegister {
+    guard let register = NftRegister(word: word) else { throw Fault("no register is left") }
+    emit(.immediate(.data(data, in: register)))
+    return register
+  }
+
+  /// The family of a translation must be the rule's, where that is settled.
+  private func admit(_ target: IPFamily) throws(Fault) {
+    guard let known = addressFamily, known != target else { return }
+    throw Fault("an \(target == .ipv4 ? "IPv4" : "IPv6") target in a rule of \(known == .ipv4 ? "IPv4" : "IPv6")")
+  }
+
+  private mutating func compile(_ translation: Translation) throws(Fault) {
+    guard family == .ip || family == .ip6 || family == .inet else {
+      throw Fault("address translation in the \(family.rawValue) family")
+    }
+    switch translation.target {
+    case .address(let first, let last, let ports):
+      try admit(first.family)
+      var nat = NftNAT(kind: translation.kind, family: first.family)
+      nat.addressMin = try immediate(NftData(first.bytes), word: 0)
+      var word = 4
+      if let last, last != first {
+        guard last.family == first.family, first < last else {
+          throw Fault("an address range whose end is before its begin")
+        }
+        nat.addressMax = try immediate(NftData(last.bytes), word: word)
+        word += 4
+      }
+      (nat.portMin, nat.portMax) = try load(ports, from: word)
+      nat.flags = marked(translation.flags, ports)
+      emit(.nat(nat))
+    case .ports(let ports, let target):
+      try admit(target)
+      var nat = NftNAT(kind: translation.kind, family: target)
+      (nat.portMin, nat.portMax) = try load(ports)
+      nat.flags = marked(translation.flags, ports)
+      emit(.nat(nat))
+    case .map(let selectors, let entries): try translate(translation, selectors, entries)
+    case .namedMap(let selectors, let name, let target, let withPort):
+      try admit(target)
+      if withPort { try requireAfter(selectors) }
+      let address: NftDataType = target == .ipv4 ? .ipv4Address : .ipv6Address
+      try lookup(selectors, named: name, data: .value(withPort ? [address, .port] : [address]))
+      try emitMapped(translation, target, withPort: withPort)
+    }
+  }
+
+  /// Ports of a map need a protocol that has them; the selectors may be what settles it.
+  private mutating func requireAfter(_ selectors: [Selector]) throws(Fault) {
+    try requireAll(selectors)
+    try requirePorts()
+  }
+
+  private mutating func translate(
+    _ translation: Translation, _ selectors: [Selector], _ entries: [Translation.MapEntry]
+  ) throws(Fault) {
+    guard let sample = entries.first else { throw Fault("a translation map without entries") }
+    let target = sample.address.family
+    let withPort = sample.port != nil
+    guard entries.allSatisfy({ $0.address.family == target && ($0.port != nil) == withPort }) else {
+      throw Fault("the targets must be all of one family, and all with a port or all without")
+    }
+    try admit(target)
+    if withPort { try requireAfter(selectors) }
+    var builder = SetBuilder(types: selectors.map(\.type), windows: selectors.map(\.window))
+    for entry in entries {
+      var value = entry.address.bytes
+      if let port = entry.port { value += NftData(bigEndian: UInt64(port), width: 2).padded.bytes }
+      try builder.add(entry.key, value: .data(NftData(value)))
+    }
+    let address: NftDataType = target == .ipv4 ? .ipv4Address : .ipv6Address
+    try lookup(selectors, builder, data: .value(withPort ? [address, .port] : [address]))
+    try emitMapped(translation, target, withPort: withPort)
+  }
+
+  private mutating func emitMapped(
+    _ translation: Translation, _ target: IPFamily, withPort: Bool
+  ) throws(Fault) {
+    var nat = NftNAT(kind: translation.kind, family: target, addressMin: .r1)
+    if withPort { nat.portMin = NftRegister(word: target == .ipv4 ? 1 : 4) }
+    nat.flags = translation.flags.chosen
+    emit(.nat(nat))
+  }
+
+  // MARK: Maps, sets, marks
+
+  private mutating func compile(_ selectors: [Selector], _ map: VerdictMap) throws(Fault) {
+    guard !selectors.isEmpty else { throw Fault("a verdict map without a selector") }
+    switch map {
+    case .named(let name): try lookup(selectors, named: name, data: .verdict)
+    case .entries(let entries):
+      guard !entries.isEmpty else { throw Fault("a verdict map without entries") }
+      var builder = SetBuilder(types: selectors.map(\.type), windows: selectors.map(\.window))
+      for entry in entries { try builder.add(entry.key, value: .verdict(entry.verdict)) }
+      try lookup(selectors, builder, data: .verdict)
+    }
+  }
+
+  private mutating func compile(_ update: SetUpdate) throws(Fault) {
+    guard let set = sets[update.set] else { throw Fault("there is no set '\(update.set)' in the table") }
+    guard !set.flags.contains(.constant), !set.isInterval else {
+      throw Fault("set '\(update.set)' cannot be filled by rules: it is constant or keeps intervals")
+    }
+    guard set.keyTypes.map(\.size) == update.selectors.map(\.type.size) else {
+      throw Fault("set '\(update.set)' holds \(set.keyTypes.map(\.name).joined(separator: " . "))")
+    }
+    guard update.timeout == nil || set.flags.contains(.timeout) else {
+      throw Fault("set '\(update.set)' keeps no timeouts")
+    }
+    guard update.expressions.isEmpty || set.flags.contains(.dynamic) else {
+      throw Fault("set '\(update.set)' must be dynamic to hold a limit, quota or counter for each element")
+    }
+    try requireAll(update.selectors)
+    try loadAll(update.selectors)
+    emit(
+      .dynset(
+        NftDynset(
+          setName: update.set, operation: update.operation, key: .r1, timeout: update.timeout ?? 0,
+          expressions: update.expressions.map(\.normalized))))
+  }
+
+  private mutating func loadMark(_ source: MarkSource, own: NftExpression, other: NftExpression) throws(Fault) {
+    switch source {
+    case .value(let value): emit(.immediate(.data(NftData(host: UInt64(value), width: 4), in: .r1)))
+    case .bits(let mask, let flip):
+      emit(own)
+      emit(
+        .bitwise(
+          NftBitwise(
+            source: .r1, destination: .r1, length: 4,
+            operation: .mask(NftData(host: UInt64(mask), width: 4), flip: NftData(host: UInt64(flip), width: 4)))))
+    case .other: emit(other)
+    }
+  }
+
+  private mutating func clamp(_ size: UInt16?) throws(Fault) {
+    try require(transport: .tcp)
+    if let size {
+      emit(.immediate(.data(NftData(bigEndian: UInt64(size), width: 2), in: .r1)))
+    } else {
+      emit(.rt(NftRt(key: .tcpMSS, destination: .r1)))
+      emit(.byteorder(NftByteorder(source: .r1, destination: .r1, toNetwork: true, length: 2, size: 2)))
+    }
+    emit(.exthdrWrite(NftExthdrWrite(operation: .tcpOption, type: 2, offset: 2, length: 2, source: .r1)))
+  }
+
+  private mutating func tproxy(_ address: IPAddress?, _ port: Port?) throws(Fault) {
+    guard address != nil || port != nil else { throw Fault("tproxy needs an address or a port") }
+    guard family == .ip || family == .ip6 || family == .inet else {
+      throw Fault("tproxy in the \(family.rawValue) family")
+    }
+    try requirePorts()
+    if let address { try admit(address.family) }
+    var tproxy = NftTproxy(family: address.map { $0.family == .ipv4 ? .ip : .ip6 } ?? family)
+    var word = 0
+    if let address {
+      tproxy.address = try immediate(NftData(address.bytes), word: word)
+      word += 4
+    }
+    if let port { tproxy.port = try immediate(NftData(bigEndian: UInt64(port), width: 2), word: word) }
+    emit(.tproxy(tproxy))
+  }
+}

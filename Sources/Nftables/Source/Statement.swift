@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What a rule consists of, from left to right: conditions and what is done when they hold.
+
+public import NetTypes
+
+/// One part of a rule.
+public enum Statement: Hashable, Codable, Sendable {
+  case match(Match)
+  case verdict(NftVerdict)
+  case counter
+  case namedCounter(String)
+  case limit(NftLimit)
+  case namedLimit(String)
+  case quota(NftQuota)
+  case namedQuota(String)
+  /// Flows of this rule's kind: at most so many, or more than so many.
+  case connections(NftConnlimit)
+  case log(NftLog)
+  case reject(RejectReason)
+  case notrack
+  case translate(Translation)
+  case masquerade(ports: PortRange? = nil, flags: NftNATFlags = [])
+  /// To this host, at these ports if given.
+  case redirect(ports: PortRange? = nil, flags: NftNATFlags = [])
+  /// Looks the selectors' values up and does what stands there.
+  case verdictMap([Selector], VerdictMap)
+  case setMark(MarkSource)
+  case setConntrackMark(MarkSource)
+  /// Lowers the TCP MSS option to what the route allows, or to a number.
+  case clampMSS(UInt16?)
+  case updateSet(SetUpdate)
+  /// To a transparent socket of this host.
+  case tproxy(IPAddress?, port: Port?)
+  /// Marks the packet for `nft monitor trace`.
+  case trace
+}
+
+/// Two ports, the first at most the second.
+public struct PortRange: Hashable, Codable, Sendable {
+  public var first: Port
+  public var last: Port
+
+  public init(_ first: Port, _ last: Port? = nil) {
+    self.first = first
+    self.last = last ?? first
+  }
+}
+
+/// How a packet is refused.
+public enum RejectReason: Hashable, Codable, Sendable {
+  /// Port unreachable, in the packet's family.
+  case standard
+  case tcpReset
+  /// An ICMP code.
+  case icmp(UInt8)
+  case icmpv6(UInt8)
+  /// A code of either family: 0 no route, 1 port unreachable, 2 host unreachable, 3 administratively prohibited.
+  case icmpx(UInt8)
+}
+
+/// A translation of the source or destination to given addresses.
+public struct Translation: Hashable, Codable, Sendable {
+  public var kind: NftNAT.Kind
+  public var target: Target
+  public var flags: NftNATFlags
+
+  public enum Target: Hashable, Codable, Sendable {
+    /// An address or a range of them, and ports if given.
+    case address(IPAddress, IPAddress? = nil, ports: PortRange? = nil)
+    /// The ports alone: the address stays.
+    case ports(PortRange, IPFamily)
+    /// The entry that the selectors' values lead to.
+    case map([Selector], [MapEntry])
+    /// A named map of the table; `withPort` when its values are address and port.
+    case namedMap([Selector], String, IPFamily, withPort: Bool)
+  }
+
+  public struct MapEntry: Hashable, Codable, Sendable {
+    public var key: [FieldValue]
+    public var address: IPAddress
+    public var port: Port?
+
+    public init(key: [FieldValue], address: IPAddress, port: Port? = nil) {
+      self.key = key
+      self.address = address
+      self.port = port
+    }
+  }
+
+  public init(_ kind: NftNAT.Kind, to target: Target, flags: NftNATFlags = []) {
+    self.kind = kind
+    self.target = target
+    self.flags = flags
+  }
+
+  /// Spreads flows over several targets, one after the other, or by a selector whose values are 0 ..< count.
+  public static func balanced(
+    _ kind: NftNAT.Kind, over targets: [(address: IPAddress, port: Port?)], by selector: Selector? = nil
+  ) -> Translation {
+    let entries = targets.enumerated().map { index, target in
+      MapEntry(
+        key: [.value(NftData(host: UInt64(index), width: 4))], address: target.address, port: target.port)
+    }
+    let chooser = selector ?? .numgen(modulus: UInt32(clamping: targets.count))
+    return Translation(kind, to: .map([chooser], entries))
+  }
+}
+
+/// Where a verdict comes from.
+public enum VerdictMap: Hashable, Codable, Sendable {
+  case entries([Entry])
+  case named(String)
+
+  public struct Entry: Hashable, Codable, Sendable {
+    /// Empty for all other values.
+    public var key: [FieldValue]
+    public var verdict: NftVerdict
+
+    public init(key: [FieldValue], verdict: NftVerdict) {
+      self.key = key
+      self.verdict = verdict
+    }
+  }
+}
+
+/// What a mark becomes.
+public enum MarkSource: Hashable, Codable, Sendable {
+  case value(UInt32)
+  /// (the present mark AND mask) XOR flip: sets and clears bits.
+  case bits(mask: UInt32, flip: UInt32)
+  /// The packet's mark for a flow, the flow's for a packet.
+  case other
+}
+
+/// A rule's addition to a dynamic set.
+public struct SetUpdate: Hashable, Codable, Sendable {
+  public var set: String
+  public var operation: NftDynset.Operation
+  public var selectors: [Selector]
+  /// Milliseconds; nil takes the set's.
+  public var timeout: UInt64?
+  /// Limit, quota, counter or connlimit, kept for each element.
+  public var expressions: [NftExpression]
+
+  public init(
+    set: String, operation: NftDynset.Operation = .add, selectors: [Selector], timeout: UInt64? = nil,
+    expressions: [NftExpression] = []
+  ) {
+    self.set = set
+    self.operation = operation
+    self.selectors = selectors
+    self.timeout = timeout
+    self.expressions = expressions
+  }
+}
