@@ -1,13 +1,92 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The source of the module Netforge, every file of it: a test holds this list to the folder. */
 #include "nf_dsl_source.h"
 
 #pragma clang diagnostic ignored "-Wc23-extensions"
 
-static const unsigned char topology[] = {
-#embed "../Netforge/Netforge.swift"
+static const unsigned char file_bridge[] = {
+#embed "../Netforge/Body/Bridge.swift"
+};
+static const unsigned char file_devices[] = {
+#embed "../Netforge/Body/Devices.swift"
+};
+static const unsigned char file_firewall[] = {
+#embed "../Netforge/Body/Firewall.swift"
+};
+static const unsigned char file_interface[] = {
+#embed "../Netforge/Body/Interface.swift"
+};
+static const unsigned char file_nodebody[] = {
+#embed "../Netforge/Body/NodeBody.swift"
+};
+static const unsigned char file_programs[] = {
+#embed "../Netforge/Body/Programs.swift"
+};
+static const unsigned char file_routing[] = {
+#embed "../Netforge/Body/Routing.swift"
+};
+static const unsigned char file_translation[] = {
+#embed "../Netforge/Body/Translation.swift"
+};
+static const unsigned char file_handles[] = {
+#embed "../Netforge/Handles.swift"
+};
+static const unsigned char file_output[] = {
+#embed "../Netforge/Output.swift"
+};
+static const unsigned char file_record[] = {
+#embed "../Netforge/Record.swift"
+};
+static const unsigned char file_chain[] = {
+#embed "../Netforge/Table/Chain.swift"
+};
+static const unsigned char file_rule[] = {
+#embed "../Netforge/Table/Rule.swift"
+};
+static const unsigned char file_selectors[] = {
+#embed "../Netforge/Table/Selectors.swift"
+};
+static const unsigned char file_sets[] = {
+#embed "../Netforge/Table/Sets.swift"
+};
+static const unsigned char file_statements[] = {
+#embed "../Netforge/Table/Statements.swift"
+};
+static const unsigned char file_table[] = {
+#embed "../Netforge/Table/Table.swift"
+};
+static const unsigned char file_values[] = {
+#embed "../Netforge/Table/Values.swift"
+};
+static const unsigned char file_topology[] = {
+#embed "../Netforge/Topology.swift"
+};
+static const unsigned char file_units[] = {
+#embed "../Netforge/Units.swift"
 };
 
+#define NF_FILE(name, bytes) {name, bytes, sizeof bytes}
+
 const struct nf_dsl_file nf_dsl_files[] = {
-  {"Netforge.swift", topology, sizeof topology},
+  NF_FILE("Bridge.swift", file_bridge),
+  NF_FILE("Devices.swift", file_devices),
+  NF_FILE("Firewall.swift", file_firewall),
+  NF_FILE("Interface.swift", file_interface),
+  NF_FILE("NodeBody.swift", file_nodebody),
+  NF_FILE("Programs.swift", file_programs),
+  NF_FILE("Routing.swift", file_routing),
+  NF_FILE("Translation.swift", file_translation),
+  NF_FILE("Handles.swift", file_handles),
+  NF_FILE("Output.swift", file_output),
+  NF_FILE("Record.swift", file_record),
+  NF_FILE("Chain.swift", file_chain),
+  NF_FILE("Rule.swift", file_rule),
+  NF_FILE("Selectors.swift", file_selectors),
+  NF_FILE("Sets.swift", file_sets),
+  NF_FILE("Statements.swift", file_statements),
+  NF_FILE("Table.swift", file_table),
+  NF_FILE("Values.swift", file_values),
+  NF_FILE("Topology.swift", file_topology),
+  NF_FILE("Units.swift", file_units),
 };
 const size_t nf_dsl_file_count = sizeof nf_dsl_files / sizeof nf_dsl_files[0];
