@@ -8,7 +8,7 @@ import CLinux
 public struct LinkFlags: OptionSet, Hashable, Sendable {
   public var rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
-  init(_ flag: net_device_flags) { rawValue = UInt32(flag.rawValue) }
+  init(_ flag: Int) { rawValue = UInt32(truncatingIfNeeded: flag) }
 
   public static let up = LinkFlags(IFF_UP)
   public static let broadcast = LinkFlags(IFF_BROADCAST)

@@ -49,6 +49,11 @@ public struct NetlinkMessage: Hashable, Sendable {
 
   /// Appends the message, padded to four bytes.
   public func encode(into buffer: inout [UInt8]) {
+    encode(into: &buffer, flags: flags, sequence: sequence)
+  }
+
+  /// Appends the message with other flags and another sequence number than its own, without a copy of it.
+  public func encode(into buffer: inout [UInt8], flags: MessageFlags, sequence: UInt32) {
     let header = nlmsghdr(
       nlmsg_len: UInt32(truncatingIfNeeded: Self.headerLength + payload.count), nlmsg_type: type.rawValue,
       nlmsg_flags: flags.rawValue, nlmsg_seq: sequence, nlmsg_pid: port)

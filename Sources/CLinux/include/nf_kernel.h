@@ -3,6 +3,11 @@
 #ifndef NF_KERNEL_H
 #define NF_KERNEL_H
 
+/* First, so that the kernel's headers leave out what the C library defines as well. */
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <linux/fib_rules.h>
 #include <linux/gen_stats.h>
 #include <linux/if.h>

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What work on a namespace thread can do: go into namespaces, make them, open sockets in them, read and write their
+// settings.
+
+import CLinux
+import Glibc
+import SystemPackage
+
+/// The hand of a namespace thread. It is of use only inside the work that it was given to.
+public final class NamespaceVisitor {
+  private let home: KernelNamespace
+  /// What errors call the namespace that the thread is in.
+  public private(set) var label: String
+  private var isHome = true
+
+  init(home: KernelNamespace) {
+    self.home = home
+    label = home.label
+  }
+
+  /// Goes into a namespace.
+  public func enter(_ namespace: KernelNamespace) throws(NetlinkError) {
+    let result = nf_namespace_enter(namespace.descriptor.rawValue)
+    guard result == 0 else { throw .system("entering network namespace '\(namespace.label)'", result) }
+    label = namespace.label
+    isHome = false
+  }
+
+  /// Back to where the thread started. The thread's own namespace is held open, so that this fails only when the
+  /// process lost the right to it, after which no work may go on.
+  func goHome() {
+    guard !isHome else { return }
+    precondition(nf_namespace_enter(home.descriptor.rawValue) == 0, "the thread's own namespace cannot be entered")
+    label = home.label
+    isHome = true
+  }
+
+  /// Makes a namespace with a name and stays in it. The directory must have been prepared.
+  public func create(_ name: String, in directory: NamespaceDirectory) throws(NetlinkError) -> KernelNamespace {
+    try directory.checkName(name)
+    if directory.contains(name) {
+      throw NetlinkError(.system, "creating network namespace '\(name)'", errno: .fileExists)
+    }
+    let namespace = try create(label: name)
+    let result = nf_namespace_bind(directory.path(of: name))
+    guard result == 0 else { throw .system("naming network namespace '\(name)'", result) }
+    return namespace
+  }
+
+  /// Makes a namespace without a name, which lives as long as it is held, and stays in it.
+  public func create(label: String) throws(NetlinkError) -> KernelNamespace {
+    let result = nf_namespace_new()
+    guard result == 0 else { throw .system("creating network namespace '\(label)'", result) }
+    isHome = false
+    self.label = label
+    return try .current(label: label)
+  }
+
+  /// A socket of the namespace that the thread is in, for use from anywhere.
+  public func socket(
+    _ family: NetlinkSocket.Family = .route, interposer: NetlinkInterposer? = nil
+  ) throws(NetlinkError) -> NetlinkSocket {
+    try NetlinkSocket(family, label: label, interposer: interposer)
+  }
+
+  // MARK: Settings
+
+  /// Reads a setting of the namespace. `net.ipv4.ip_forward` and `net/ipv4/conf/eth0.5/forwarding` are both names: a
+  /// name with a slash is taken as a path.
+  public func readSysctl(_ name: String) throws(NetlinkError) -> String {
+    let path = try Self.path(ofSysctl: name)
+    let operation = "reading sysctl \(name) of namespace '\(label)'"
+    let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .system(operation, -errno) }
+    defer { _ = Glibc.close(descriptor) }
+    var text: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1024)
+    while true {
+      let count = Glibc.read(descriptor, &buffer, buffer.count)
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw .system(operation, -errno) }
+      if count == 0 { break }
+      text += buffer.prefix(count)
+    }
+    while let last = text.last, last == 0x0a || last == 0x20 || last == 0x09 { text.removeLast() }
+    return String(decoding: text, as: UTF8.self)
+  }
+
+  /// Writes a setting of the namespace, whole and at once.
+  public func writeSysctl(_ name: String, _ value: String) throws(NetlinkError) {
+    let path = try Self.path(ofSysctl: name)
+    let operation = "writing '\(value)' to sysctl \(name) of namespace '\(label)'"
+    let descriptor = Glibc.open(path, O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .system(operation, -errno) }
+    defer { _ = Glibc.close(descriptor) }
+    let bytes = Array(value.utf8)
+    while true {
+      if Glibc.write(descriptor, bytes, bytes.count) >= 0 { return }
+      guard errno == EINTR else { throw .system(operation, -errno) }
+    }
+  }
+
+  /// Below /proc/sys/net, which shows each thread its own namespace; nothing else there belongs to one.
+  static func path(ofSysctl name: String) throws(NetlinkError) -> String {
+    let parts = name.split(separator: name.contains("/") ? "/" : ".", omittingEmptySubsequences: false)
+    guard parts.count >= 2, parts.first == "net",
+      parts.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && !$0.utf8.contains(0) })
+    else {
+      throw NetlinkError(
+        .invalidRequest, "naming sysctl '\(name)'", errno: .invalidArgument,
+        text: "settings of a network namespace begin with 'net'")
+    }
+    return "/proc/sys/" + parts.joined(separator: "/")
+  }
+}
