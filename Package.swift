@@ -57,14 +57,15 @@ let package = Package(
     module("TopologyModel", ["NetTypes", "Nftables", "LabCore"]),
 
     // The kernel's doors.
+    module("Spawn", ["CLinux", system]),
     module("Netlink", ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl", system]),
     module("LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
-    module("LabProcess", ["NetTypes", "LabCore", "CLinux", system, logging]),
-    module("KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "CLinux", system, logging]),
+    module("LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
+    module("KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn", "CLinux", system, logging]),
 
     // What the verbs are made of.
     module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
-    module("Manifest", ["NetTypes", "LabCore", "TopologyModel", "CLinux", "CDSLSource", system]),
+    module("Manifest", ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource", system]),
 
     .executableTarget(
       name: "netforge",
@@ -80,12 +81,13 @@ let package = Package(
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
     tests(of: "TopologyModel", ["NetTypes", "LabCore"]),
+    tests(of: "Spawn", [system]),
     tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
     tests(of: "LabProcess", ["NetTypes", "LabCore", system]),
     tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
     tests(of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system]),
-    tests(of: "Manifest", ["LabCore", "TopologyModel", system]),
+    tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),
   ]
