@@ -61,7 +61,12 @@ let package = Package(
     module("Netlink", ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl", system]),
     module("LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
     module("LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
-    module("KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn", "CLinux", system, logging]),
+    module(
+      "KernelDatapath",
+      [
+        "NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn",
+        "CLinux", system, logging,
+      ]),
 
     // What the verbs are made of.
     module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
@@ -70,7 +75,8 @@ let package = Package(
     .executableTarget(
       name: "netforge",
       dependencies: [
-        "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath", "LabProcess",
+        "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
+        "LabProcess",
         "CLinux", argumentParser, logging, system,
       ],
       swiftSettings: settings),

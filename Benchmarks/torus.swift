@@ -12,18 +12,19 @@ func ends(_ index: Int) -> (String, String) {
 
 var routers: [[Node]] = []
 for row in 0..<size {
-  routers.append((0..<size).map { column in
-    let east = ends((row * size + column) * 2)
-    let west = ends((row * size + (column + size - 1) % size) * 2)
-    let south = ends((row * size + column) * 2 + 1)
-    let north = ends(((row + size - 1) % size * size + column) * 2 + 1)
-    return lab.router("r\(row)x\(column)") {
-      Interface("east", address: east.0)
-      Interface("west", address: west.1)
-      Interface("south", address: south.0)
-      Interface("north", address: north.1)
-    }
-  })
+  routers.append(
+    (0..<size).map { column in
+      let east = ends((row * size + column) * 2)
+      let west = ends((row * size + (column + size - 1) % size) * 2)
+      let south = ends((row * size + column) * 2 + 1)
+      let north = ends(((row + size - 1) % size * size + column) * 2 + 1)
+      return lab.router("r\(row)x\(column)") {
+        Interface("east", address: east.0)
+        Interface("west", address: west.1)
+        Interface("south", address: south.0)
+        Interface("north", address: north.1)
+      }
+    })
 }
 for row in 0..<size {
   for column in 0..<size {

@@ -14,7 +14,7 @@ let gw = lab.router("gw") {
   Masquerade(out: "wan0")
   Publish(.tcp(8080), on: "wan0", toHost: "10.0.1.11", port: 80)
 
-  Firewall(policy: .drop) {                                // a router's forward chain
+  Firewall(policy: .drop) {  // a router's forward chain
     let admins = AddressSet("admins", ["10.0.1.200", "10.0.1.16/28"])
     Accept(.established, .related)
     Accept(from: "lan0", to: "wan0")
@@ -27,7 +27,7 @@ let gw = lab.router("gw") {
 
 let web = (1...3).map { i in
   lab.node("web\(i)") {
-    Interface("eth0", on: lan, address: "10.0.1.\(10 + i)/24")   // without an address: a free one of the subnet, kept from then on
+    Interface("eth0", on: lan, address: "10.0.1.\(10 + i)/24")  // without an address: a free one of the subnet, kept from then on
     Route(.default, via: gw)
     Service(.http(port: 80))
   }

@@ -22,7 +22,8 @@ func host(_ name: String, on underlay: Bridge, address: String, gateway: String,
 }
 
 let left = host("left", on: underlayA, address: "192.0.2.2/25", gateway: "192.0.2.1", remote: "192.0.2.130")
-let right = host("right", on: underlayB, address: "192.0.2.130/25", gateway: "192.0.2.129", remote: "192.0.2.2")
+let right = host(
+  "right", on: underlayB, address: "192.0.2.130/25", gateway: "192.0.2.129", remote: "192.0.2.2")
 
 let red = lab.node("red") { Interface("eth0", address: "10.42.0.1/24") }
 let blue = lab.node("blue") { Interface("eth0", address: "10.42.0.2/24") }

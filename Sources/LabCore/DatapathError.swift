@@ -36,7 +36,8 @@ public struct DatapathError: Error, Hashable, Codable, Sendable {
   public var remedy: String?
 
   public init(
-    _ code: Code, operation: String, path: StatePath? = nil, errno: Int32? = nil, cause: String, remedy: String? = nil
+    _ code: Code, operation: String, path: StatePath? = nil, errno: Int32? = nil, cause: String,
+    remedy: String? = nil
   ) {
     self.code = code
     self.operation = operation

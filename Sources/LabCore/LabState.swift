@@ -5,7 +5,6 @@ public import Nftables
 
 // The desired and the observed state of a lab are this one type: plain values in arrays sorted by key.
 
-
 /// All that makes up a lab, as values.
 public struct LabState: Hashable, Codable, Sendable {
   public var lab: LabName
@@ -58,7 +57,8 @@ public struct NamespaceState: Hashable, Codable, Sendable {
   /// its primary.
   public mutating func sort() {
     links.sort { $0.name < $1.name }
-    addresses = addresses.enumerated().sorted { ($0.element.link, $0.offset) < ($1.element.link, $1.offset) }.map(\.element)
+    addresses = addresses.enumerated().sorted { ($0.element.link, $0.offset) < ($1.element.link, $1.offset) }
+      .map(\.element)
     routes.sort { ($0.table, $0.destination, $0.key) < ($1.table, $1.destination, $1.key) }
     policyRules.sort { ($0.family, $0.priority, $0.key) < ($1.family, $1.priority, $1.key) }
     neighbors.sort { ($0.link, $0.address) < ($1.link, $1.address) }

@@ -75,7 +75,9 @@ extension LinkState {
     list.add(.master, .text(master?.text ?? "none"))
     list.add(.transmitQueueLength, number: transmitQueueLength)
     list.add(.linkLocalIPv6, flag: linkLocalIPv6)
-    if !alternativeNames.isEmpty { list.add(.alternativeNames, .list(alternativeNames.sorted().map { .text($0) })) }
+    if !alternativeNames.isEmpty {
+      list.add(.alternativeNames, .list(alternativeNames.sorted().map { .text($0) }))
+    }
     port?.describe(into: &list)
     return list.attributes
   }

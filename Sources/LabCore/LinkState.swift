@@ -25,7 +25,8 @@ public struct LinkState: Hashable, Codable, Sendable {
 
   public init(
     name: InterfaceName, kind: LinkKind, index: UInt32? = nil, mac: MACAddress? = nil, mtu: UInt32? = nil,
-    isUp: Bool = true, master: InterfaceName? = nil, port: BridgePortState? = nil, transmitQueueLength: UInt32? = nil,
+    isUp: Bool = true, master: InterfaceName? = nil, port: BridgePortState? = nil,
+    transmitQueueLength: UInt32? = nil,
     alternativeNames: [String] = [], linkLocalIPv6: Bool? = nil
   ) {
     self.name = name
@@ -109,7 +110,8 @@ public struct BridgeState: Hashable, Codable, Sendable {
 
   public init(
     stp: Bool? = nil, forwardDelay: UInt32? = nil, helloTime: UInt32? = nil, maxAge: UInt32? = nil,
-    ageingTime: UInt32? = nil, priority: UInt16? = nil, vlanFiltering: Bool? = nil, defaultPVID: UInt16? = nil,
+    ageingTime: UInt32? = nil, priority: UInt16? = nil, vlanFiltering: Bool? = nil,
+    defaultPVID: UInt16? = nil,
     multicastSnooping: Bool? = nil
   ) {
     self.stp = stp
@@ -139,8 +141,10 @@ public struct BridgePortState: Hashable, Codable, Sendable {
   public var vlans: [PortVLAN]?
 
   public init(
-    isolated: Bool? = nil, hairpin: Bool? = nil, learning: Bool? = nil, flood: Bool? = nil, multicastFlood: Bool? = nil,
-    guardBPDU: Bool? = nil, fastLeave: Bool? = nil, cost: UInt32? = nil, priority: UInt16? = nil, vlans: [PortVLAN]? = nil
+    isolated: Bool? = nil, hairpin: Bool? = nil, learning: Bool? = nil, flood: Bool? = nil,
+    multicastFlood: Bool? = nil,
+    guardBPDU: Bool? = nil, fastLeave: Bool? = nil, cost: UInt32? = nil, priority: UInt16? = nil,
+    vlans: [PortVLAN]? = nil
   ) {
     self.isolated = isolated
     self.hairpin = hairpin
@@ -219,7 +223,8 @@ public struct VXLANState: Hashable, Codable, Sendable {
   public var ttl: UInt8?
 
   public init(
-    id: UInt32, local: IPAddress? = nil, remote: IPAddress? = nil, underlay: InterfaceName? = nil, port: Port = 4789,
+    id: UInt32, local: IPAddress? = nil, remote: IPAddress? = nil, underlay: InterfaceName? = nil,
+    port: Port = 4789,
     learning: Bool = true, ttl: UInt8? = nil
   ) {
     self.id = id
@@ -234,7 +239,9 @@ public struct VXLANState: Hashable, Codable, Sendable {
 
 /// A macvlan on a device of this or another namespace.
 public struct MacvlanState: Hashable, Codable, Sendable {
-  public enum Mode: String, Hashable, CaseIterable, Codable, Sendable { case `private`, vepa, bridge, passthru, source }
+  public enum Mode: String, Hashable, CaseIterable, Codable, Sendable {
+    case `private`, vepa, bridge, passthru, source
+  }
   /// Nil when the observer could not see it.
   public var parent: LinkReference?
   public var mode: Mode

@@ -30,7 +30,8 @@ extension NftTable {
     for chain in chains {
       var predecessor: String?
       for rule in chain.rules {
-        result.append(.nftRule(NftRuleState(table: key, chain: chain.name, rule: rule, predecessor: predecessor)))
+        result.append(
+          .nftRule(NftRuleState(table: key, chain: chain.name, rule: rule, predecessor: predecessor)))
         predecessor = rule.key
       }
     }

@@ -46,7 +46,9 @@ public struct Datagram: Hashable, Codable, Sendable {
 public protocol NodeEndpoint: Sendable {
   func localEndpoint() async throws(DatapathError) -> SocketEndpoint
   /// Listeners: the next connection and who it comes from.
-  func accept(timeout: Interval) async throws(DatapathError) -> (connection: any NodeEndpoint, peer: SocketEndpoint)
+  func accept(timeout: Interval) async throws(DatapathError) -> (
+    connection: any NodeEndpoint, peer: SocketEndpoint
+  )
   /// Connections: all bytes are handed over. Sockets without a connection: one datagram to `destination`.
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError)
   /// Connections: what is there, at most `limit` bytes, empty at the end. Others: one datagram.

@@ -30,7 +30,8 @@ public struct ProcessIO: Sendable {
     self.error = error
   }
 
-  public static let inherited = ProcessIO(input: .standardInput, output: .standardOutput, error: .standardError)
+  public static let inherited = ProcessIO(
+    input: .standardInput, output: .standardOutput, error: .standardError)
 }
 
 /// How a program ended.

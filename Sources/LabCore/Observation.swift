@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-
 /// What a datapath found of a lab.
 public struct Observation: Codable, Sendable {
   /// What carries the lab's mark, and what is of the kind that has none (sysctls in scope, qdiscs).
@@ -38,7 +37,10 @@ public struct Scope: Codable, Sendable {
   /// The keys that the lab wants: an object of others on one of them is foreign.
   public var claims: Set<StatePath>
 
-  public init(namespaces: Set<NamespaceID>? = nil, sysctls: [NamespaceID: Set<String>] = [:], claims: Set<StatePath> = []) {
+  public init(
+    namespaces: Set<NamespaceID>? = nil, sysctls: [NamespaceID: Set<String>] = [:],
+    claims: Set<StatePath> = []
+  ) {
     self.namespaces = namespaces
     self.sysctls = sysctls
     self.claims = claims

@@ -21,7 +21,8 @@ public struct Ownership: Hashable, Sendable {
   public static func parse(alias: String) -> (lab: LabName, namespace: NamespaceID)? {
     guard alias.hasPrefix(aliasPrefix) else { return nil }
     let parts = alias.dropFirst(aliasPrefix.count).split(separator: ":", maxSplits: 1)
-    guard parts.count == 2, let lab = LabName(String(parts[0])), let namespace = NamespaceID(String(parts[1])) else {
+    guard parts.count == 2, let lab = LabName(String(parts[0])), let namespace = NamespaceID(String(parts[1]))
+    else {
       return nil
     }
     return (lab, namespace)

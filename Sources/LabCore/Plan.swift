@@ -19,7 +19,8 @@ public struct Change: Hashable, Codable, Sendable {
   public var reason: String
 
   public init(
-    path: StatePath, operation: Operation, before: StateObject?, after: StateObject?, isDisruptive: Bool = false,
+    path: StatePath, operation: Operation, before: StateObject?, after: StateObject?,
+    isDisruptive: Bool = false,
     reason: String
   ) {
     self.path = path

@@ -26,7 +26,8 @@ public struct PolicyRuleState: Hashable, Codable, Sendable {
 
   public init(
     family: IPFamily, priority: UInt32, source: IPPrefix? = nil, destination: IPPrefix? = nil,
-    inputLink: InterfaceName? = nil, outputLink: InterfaceName? = nil, mark: UInt32? = nil, markMask: UInt32? = nil,
+    inputLink: InterfaceName? = nil, outputLink: InterfaceName? = nil, mark: UInt32? = nil,
+    markMask: UInt32? = nil,
     typeOfService: UInt8 = 0, ipProtocol: IPProtocol? = nil, sourcePorts: ClosedRange<Port>? = nil,
     destinationPorts: ClosedRange<Port>? = nil, isInverted: Bool = false, action: Action
   ) {
@@ -60,7 +61,9 @@ public struct PolicyRuleState: Hashable, Codable, Sendable {
     if let outputLink { parts.append("oif \(outputLink)") }
     if let ipProtocol { parts.append("ipproto \(ipProtocol.rawValue)") }
     if let sourcePorts { parts.append("sport \(sourcePorts.lowerBound)-\(sourcePorts.upperBound)") }
-    if let destinationPorts { parts.append("dport \(destinationPorts.lowerBound)-\(destinationPorts.upperBound)") }
+    if let destinationPorts {
+      parts.append("dport \(destinationPorts.lowerBound)-\(destinationPorts.upperBound)")
+    }
     return parts.joined(separator: " ")
   }
 }

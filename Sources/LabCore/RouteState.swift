@@ -29,7 +29,9 @@ public struct RouteState: Hashable, Codable, Sendable {
     /// The gateway is reached on the link though no prefix covers it.
     public var isOnLink: Bool
 
-    public init(gateway: IPAddress? = nil, link: InterfaceName? = nil, weight: UInt16 = 1, isOnLink: Bool = false) {
+    public init(
+      gateway: IPAddress? = nil, link: InterfaceName? = nil, weight: UInt16 = 1, isOnLink: Bool = false
+    ) {
       self.gateway = gateway
       self.link = link
       self.weight = weight
@@ -58,7 +60,8 @@ public struct RouteState: Hashable, Codable, Sendable {
 
   public init(
     destination: IPPrefix, table: UInt32 = Self.mainTable, typeOfService: UInt8 = 0, metric: UInt32? = nil,
-    type: RouteType = .unicast, nextHops: [NextHop] = [], preferredSource: IPAddress? = nil, scope: AddressScope? = nil,
+    type: RouteType = .unicast, nextHops: [NextHop] = [], preferredSource: IPAddress? = nil,
+    scope: AddressScope? = nil,
     mtu: UInt32? = nil
   ) {
     self.destination = destination
@@ -74,7 +77,8 @@ public struct RouteState: Hashable, Codable, Sendable {
 
   /// The key as `ip route` would say it, with what is default left out: `10.2.0.0/16 table 100 metric 50`.
   public var key: String {
-    var text = destination.isEverything ? (destination.family == .ipv4 ? "default" : "default6") : "\(destination)"
+    var text =
+      destination.isEverything ? (destination.family == .ipv4 ? "default" : "default6") : "\(destination)"
     if type != .unicast { text = "\(type.name) " + text }
     if table != Self.mainTable { text += " table \(table)" }
     if typeOfService != 0 { text += " tos \(typeOfService)" }

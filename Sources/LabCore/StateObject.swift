@@ -31,14 +31,17 @@ public enum StateObject: Hashable, Codable, Sendable {
     case .namespace: StatePath(namespace)
     case .sysctl(let state): StatePath(namespace, .sysctl, key: [state.name])
     case .link(let state): StatePath(namespace, .link, key: [state.name.text])
-    case .address(let state): StatePath(namespace, .address, key: [state.link.text, state.prefix.description])
+    case .address(let state):
+      StatePath(namespace, .address, key: [state.link.text, state.prefix.description])
     case .route(let state): StatePath(namespace, .route, key: [state.key])
     case .policyRule(let state): StatePath(namespace, .policyRule, key: [state.key])
-    case .neighbor(let state): StatePath(namespace, .neighbor, key: [state.link.text, state.address.description])
+    case .neighbor(let state):
+      StatePath(namespace, .neighbor, key: [state.link.text, state.address.description])
     case .fdb(let state): StatePath(namespace, .fdb, key: [state.link.text, state.key])
     case .qdisc(let state): StatePath(namespace, .qdisc, key: [state.link.text, "root"])
     case .nftTable(let table): StatePath(namespace, .nftTable, key: [table.key.description])
-    case .nftChain(let table, let chain): StatePath(namespace, .nftChain, key: [table.description, chain.name])
+    case .nftChain(let table, let chain):
+      StatePath(namespace, .nftChain, key: [table.description, chain.name])
     case .nftSet(let table, let set): StatePath(namespace, .nftSet, key: [table.description, set.name])
     case .nftObject(let table, let object):
       StatePath(namespace, .nftObject, key: [table.description, "\(object.type) \(object.name)"])

@@ -43,7 +43,9 @@ public struct StatePath: Hashable, Comparable, Sendable {
   public var key: [String]
   public var attribute: AttributeName?
 
-  public init(_ namespace: NamespaceID, _ kind: Kind = .namespace, key: [String] = [], attribute: AttributeName? = nil) {
+  public init(
+    _ namespace: NamespaceID, _ kind: Kind = .namespace, key: [String] = [], attribute: AttributeName? = nil
+  ) {
     self.namespace = namespace
     self.kind = kind
     self.key = key

@@ -93,7 +93,9 @@ public enum IPAddress: Hashable, Comparable, Sendable {
   public func masked(to length: Int) -> IPAddress {
     switch self {
     case .v4(let address):
-      return .v4(IPv4Address(rawValue: length <= 0 ? 0 : address.rawValue & (UInt32.max << UInt32(32 - min(length, 32)))))
+      return .v4(
+        IPv4Address(
+          rawValue: length <= 0 ? 0 : address.rawValue & (UInt32.max << UInt32(32 - min(length, 32)))))
     case .v6(let address):
       let high = length <= 0 ? 0 : address.high & (UInt64.max << UInt64(64 - min(length, 64)))
       let low = length <= 64 ? 0 : address.low & (UInt64.max << UInt64(128 - min(length, 128)))

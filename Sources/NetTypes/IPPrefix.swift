@@ -60,7 +60,8 @@ public struct IPPrefix: Hashable, Comparable, Sendable {
       return .v4(IPv4Address(rawValue: base.rawValue | (length >= 32 ? 0 : UInt32.max >> UInt32(length))))
     case .v6(let base):
       let high = length >= 64 ? base.high : base.high | (UInt64.max >> UInt64(length))
-      let low = length >= 128 ? base.low : base.low | (length <= 64 ? UInt64.max : UInt64.max >> UInt64(length - 64))
+      let low =
+        length >= 128 ? base.low : base.low | (length <= 64 ? UInt64.max : UInt64.max >> UInt64(length - 64))
       return .v6(IPv6Address(high: high, low: low))
     }
   }

@@ -26,7 +26,9 @@ public struct IPv4Address: Hashable, Comparable, Sendable {
 
   private static func octet(_ part: some StringProtocol) -> UInt8? {
     let digits = part.utf8
-    guard (1...3).contains(digits.count), digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+    guard (1...3).contains(digits.count), digits.allSatisfy({ (0x30...0x39).contains($0) }) else {
+      return nil
+    }
     guard digits.count == 1 || digits.first != 0x30 else { return nil }
     return UInt8(part)
   }

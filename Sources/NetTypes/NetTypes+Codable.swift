@@ -12,7 +12,8 @@ extension TextCodable {
     let container = try decoder.singleValueContainer()
     let text = try container.decode(String.self)
     guard let value = Self(text) else {
-      throw DecodingError.dataCorruptedError(in: container, debugDescription: "'\(text)' is not a valid \(Self.self)")
+      throw DecodingError.dataCorruptedError(
+        in: container, debugDescription: "'\(text)' is not a valid \(Self.self)")
     }
     self = value
   }

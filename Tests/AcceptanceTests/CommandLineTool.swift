@@ -30,7 +30,9 @@ enum Host {
     return Bundle.main.bundleURL.deletingLastPathComponent().appending(path: "netforge").path()
   }()
 
-  static func topology(_ name: String) -> String { repository.appending(path: "topologies/\(name).swift").path() }
+  static func topology(_ name: String) -> String {
+    repository.appending(path: "topologies/\(name).swift").path()
+  }
 
   static func has(_ tool: String) -> Bool {
     ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/", "/usr/local/bin/"].contains {
@@ -71,7 +73,8 @@ enum Host {
     process.standardError = try FileHandle(forWritingTo: files[2])
     try process.run()
     process.waitUntilExit()
-    let status = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+    let status =
+      process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
     let texts = try files.map { String(decoding: try Data(contentsOf: $0), as: UTF8.self) }
     return Outcome(status: status, output: texts[1], error: texts[2])
   }
@@ -106,7 +109,11 @@ enum Caller: String, CaseIterable, CustomStringConvertible, Sendable {
     let home = "/tmp/netforge-test-nobody"
     try Host.run("install", "-d", "-o", "nobody", "-m", "700", home, home + "/run")
     return try Host.run(
-      "setpriv", ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", "env", "HOME=\(home)", "XDG_RUNTIME_DIR=\(home)/run", Host.netforge] + arguments,
+      "setpriv",
+      [
+        "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", "env", "HOME=\(home)",
+        "XDG_RUNTIME_DIR=\(home)/run", Host.netforge,
+      ] + arguments,
       input: input, environment: environment)
   }
 

@@ -21,7 +21,8 @@ struct HostSnapshot: Equatable {
 
 @Suite("Quick start", .serialized)
 struct QuickstartTests {
-  @Test("A lab comes up, answers, is found unchanged, and goes away without a trace", arguments: Caller.available)
+  @Test(
+    "A lab comes up, answers, is found unchanged, and goes away without a trace", arguments: Caller.available)
   func wholeLife(caller: Caller) throws {
     let before = try HostSnapshot.take()
     let name = "qs-\(caller)"
@@ -53,10 +54,14 @@ struct QuickstartTests {
     let name = "qx-\(caller)"
     try caller.withLab("quickstart", named: name) {
       #expect(try caller.netforge("exec", "--name", name, "web1", "--", "sh", "-c", "exit 42").status == 42)
-      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "sh", "-c", "kill -TERM $$").status == 128 + 15)
+      #expect(
+        try caller.netforge("exec", "--name", name, "web1", "--", "sh", "-c", "kill -TERM $$").status == 128
+          + 15)
       #expect(try caller.netforge("exec", "--name", name, "web1", "--", "no-such-program").status == 127)
       #expect(try caller.netforge("exec", "--name", name, "web1", "--", "/etc/hostname").status == 126)
-      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "cat", input: "through").output == "through")
+      #expect(
+        try caller.netforge("exec", "--name", name, "web1", "--", "cat", input: "through").output == "through"
+      )
       let unknown = try caller.netforge("exec", "--name", name, "wbe1", "--", "true")
       #expect(unknown.status != 0)
       #expect(unknown.error.contains("web1"), "an unknown node lists the known ones: \(unknown)")

@@ -20,12 +20,14 @@ struct ArchitectureTests {
     "LinuxObjects": ["NetTypes", "LabCore", "Rtnetlink", "Nftables"],
     "LabProcess": ["NetTypes", "LabCore", "Spawn", "CLinux"],
     "KernelDatapath": [
-      "NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn", "CLinux",
+      "NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn",
+      "CLinux",
     ],
     "Reconcile": ["NetTypes", "Nftables", "LabCore", "TopologyModel"],
     "Manifest": ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource"],
     "netforge": [
-      "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath", "LabProcess",
+      "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
+      "LabProcess",
       "Spawn", "CLinux",
     ],
   ]
@@ -57,7 +59,8 @@ struct ArchitectureTests {
 
   @Test("Every source folder is a module of the graph")
   func folders() throws {
-    let folders = try FileManager.default.contentsOfDirectory(atPath: Self.root.appending(path: "Sources").path())
+    let folders = try FileManager.default.contentsOfDirectory(
+      atPath: Self.root.appending(path: "Sources").path())
     #expect(Set(folders).isSubset(of: Set(Self.arrows.keys)))
   }
 
@@ -94,7 +97,8 @@ struct ArchitectureTests {
 
   /// `Rtnetlink` of `public import struct Rtnetlink.LinkMessage`.
   static func importedModule(in line: Substring) -> String? {
-    let pattern = /^\s*(?:@\w+\s+)*(?:public |package |internal |private |fileprivate )?import (?:struct |enum |class |func |protocol |typealias |var )?(\w+)/
+    let pattern =
+      /^\s*(?:@\w+\s+)*(?:public |package |internal |private |fileprivate )?import (?:struct |enum |class |func |protocol |typealias |var )?(\w+)/
     return line.firstMatch(of: pattern).map { String($0.output.1) }
   }
 }

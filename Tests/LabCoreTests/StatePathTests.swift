@@ -17,7 +17,11 @@ struct StatePathTests {
     #expect(try #require(StatePath(text)).description == text)
   }
 
-  @Test("What is no path is refused", arguments: ["", "host", "/nodes", "/nodes/UPPER", "/nodes/a/links", "/nodes/a/x/y", "/switch/links/a/b/c"])
+  @Test(
+    "What is no path is refused",
+    arguments: [
+      "", "host", "/nodes", "/nodes/UPPER", "/nodes/a/links", "/nodes/a/x/y", "/switch/links/a/b/c",
+    ])
   func refused(text: String) { #expect(StatePath(text) == nil) }
 
   @Test("A name is looked for along its parents")
@@ -31,6 +35,10 @@ struct StatePathTests {
     #expect(map.location(of: try #require(StatePath("/nodes/web2/links/eth0"))) == nil)
   }
 
-  @Test("Names follow the rule", arguments: [("web1", true), ("0a", true), ("-a", false), ("a--b", false), ("A", false), ("", false), ("a_b", false)])
+  @Test(
+    "Names follow the rule",
+    arguments: [
+      ("web1", true), ("0a", true), ("-a", false), ("a--b", false), ("A", false), ("", false), ("a_b", false),
+    ])
   func names(text: String, isValid: Bool) { #expect((LabName(text) != nil) == isValid) }
 }

@@ -11,7 +11,8 @@ struct AddressTests {
       ("::", "::"), ("::1", "::1"), ("1::", "1::"), ("2001:db8::1", "2001:db8::1"),
       ("2001:0DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"),
       ("::ffff:10.0.0.1", "::ffff:10.0.0.1"), ("64:ff9b::192.0.2.1", "64:ff9b::c000:201"),
-      ("fe80::1:2:3:4", "fe80::1:2:3:4"), ("1:0:3:4:5:6:7:8", "1:0:3:4:5:6:7:8"), ("1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0"),
+      ("fe80::1:2:3:4", "fe80::1:2:3:4"), ("1:0:3:4:5:6:7:8", "1:0:3:4:5:6:7:8"),
+      ("1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0"),
       ("::2:3:4:5:6:7:8", "0:2:3:4:5:6:7:8"),
     ])
   func ipv6(text: String, printed: String) {
@@ -29,7 +30,9 @@ struct AddressTests {
 
   @Test(
     "IPv4 wants four plain octets",
-    arguments: ["", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..2.3", "1.2.3.4 ", "+1.2.3.4", "a.b.c.d"])
+    arguments: [
+      "", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..2.3", "1.2.3.4 ", "+1.2.3.4", "a.b.c.d",
+    ])
   func ipv4Refused(text: String) { #expect(IPv4Address(text) == nil) }
 
   @Test("A prefix knows its network, its last address and what it contains")
@@ -42,7 +45,8 @@ struct AddressTests {
     let v6 = try #require(IPPrefix("2001:db8:0:1::5/64"))
     #expect(v6.network.description == "2001:db8:0:1::/64")
     #expect(v6.last.description == "2001:db8:0:1:ffff:ffff:ffff:ffff")
-    #expect(try #require(IPPrefix("2001:db8::/33")).last.description == "2001:db8:7fff:ffff:ffff:ffff:ffff:ffff")
+    #expect(
+      try #require(IPPrefix("2001:db8::/33")).last.description == "2001:db8:7fff:ffff:ffff:ffff:ffff:ffff")
     #expect(IPPrefix.everything(.ipv6).contains(v6))
     #expect(IPPrefix.everything(.ipv4).last.description == "255.255.255.255")
     #expect(IPPrefix("10.0.0.0/33") == nil)
@@ -54,7 +58,9 @@ struct AddressTests {
   func mac() {
     #expect(MACAddress("02:00:5e:10:00:ff")?.description == "02:00:5e:10:00:ff")
     #expect(MACAddress("02-00-5E-10-00-FF")?.rawValue == 0x0200_5e10_00ff)
-    for bad in ["", "02:00", "02:00:5e:10:00:fg", "2:0:5e:10:0:ff", "02:00:5e:10:00:ff:01"] { #expect(MACAddress(bad) == nil) }
+    for bad in ["", "02:00", "02:00:5e:10:00:fg", "2:0:5e:10:0:ff", "02:00:5e:10:00:ff:01"] {
+      #expect(MACAddress(bad) == nil)
+    }
   }
 
   @Test("A device's name is what dev_valid_name takes")

@@ -29,9 +29,11 @@ extension Diagram {
       var attributes: [String] = []
       for (name, text) in [("taillabel", edge.fromLabel), ("headlabel", edge.toLabel), ("label", edge.label)]
       where !text.isEmpty {
-        attributes.append("\(name)=\(Self.quoted(text.split(separator: " ", maxSplits: 1).joined(separator: "\n")))")
+        attributes.append(
+          "\(name)=\(Self.quoted(text.split(separator: " ", maxSplits: 1).joined(separator: "\n")))")
       }
-      lines.append("  \(Self.quoted(edge.from)) -- \(Self.quoted(edge.to)) [\(attributes.joined(separator: ", "))];")
+      lines.append(
+        "  \(Self.quoted(edge.from)) -- \(Self.quoted(edge.to)) [\(attributes.joined(separator: ", "))];")
     }
     return (lines + ["}"]).joined(separator: "\n")
   }
@@ -39,7 +41,8 @@ extension Diagram {
   /// Mermaid's flowchart, as GitHub draws it.
   public var mermaid: String {
     let identifiers = Dictionary(
-      vertices.enumerated().map { ($0.element.name, "v\($0.offset)") }, uniquingKeysWith: { first, _ in first })
+      vertices.enumerated().map { ($0.element.name, "v\($0.offset)") },
+      uniquingKeysWith: { first, _ in first })
     let escaped = { (text: String) in
       String(text.flatMap { $0 == "\"" ? "#quot;" : $0 == "\n" ? "<br/>" : String($0) })
     }
@@ -56,7 +59,8 @@ extension Diagram {
       lines.append("  \(identifiers[vertex.name] ?? vertex.name)\(shape)")
     }
     for edge in edges {
-      let label = escaped([edge.fromLabel, edge.label, edge.toLabel].filter { !$0.isEmpty }.joined(separator: "\n"))
+      let label = escaped(
+        [edge.fromLabel, edge.label, edge.toLabel].filter { !$0.isEmpty }.joined(separator: "\n"))
       let line = label.isEmpty ? "---" : "---|\"\(label)\"|"
       lines.append("  \(identifiers[edge.from] ?? edge.from) \(line) \(identifiers[edge.to] ?? edge.to)")
     }

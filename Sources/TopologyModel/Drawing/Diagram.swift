@@ -36,13 +36,17 @@ public struct Diagram: Hashable, Encodable, Sendable {
   public init(of topology: Topology) {
     name = topology.name
     for bridge in topology.bridges {
-      vertices.append(Vertex(name: bridge.name.text, shape: .bridge, notes: bridge.subnets.map(\.description)))
+      vertices.append(
+        Vertex(name: bridge.name.text, shape: .bridge, notes: bridge.subnets.map(\.description)))
     }
     if let internet = topology.internet {
-      vertices.append(Vertex(name: internet.name.text, shape: .internet, notes: [internet.subnet.description]))
+      vertices.append(
+        Vertex(name: internet.name.text, shape: .internet, notes: [internet.subnet.description]))
     }
     for node in topology.nodes {
-      vertices.append(Vertex(name: node.name.text, shape: node.kind == .router ? .router : .node, notes: Self.notes(of: node)))
+      vertices.append(
+        Vertex(
+          name: node.name.text, shape: node.kind == .router ? .router : .node, notes: Self.notes(of: node)))
     }
     if topology.nodes.contains(where: { $0.devices.contains(where: \.isUplink) }) {
       vertices.append(Vertex(name: "host", shape: .host, notes: []))
@@ -74,7 +78,8 @@ public struct Diagram: Hashable, Encodable, Sendable {
     }
     edges.append(
       Edge(
-        from: node.name.text, to: target, fromLabel: device.label, toLabel: "", label: device.impairment?.summary ?? ""))
+        from: node.name.text, to: target, fromLabel: device.label, toLabel: "",
+        label: device.impairment?.summary ?? ""))
   }
 
   private static func notes(of node: Topology.Node) -> [String] {
@@ -106,7 +111,9 @@ extension Topology.Impairment {
     var parts: [String] = []
     if let rate { parts.append(Self.rateText(rate)) }
     if let delay { parts.append("\(delay)" + (jitter.map { " ± \($0)" } ?? "")) }
-    for (value, word) in [(loss, "loss"), (duplicate, "duplicates"), (reorder, "reordering"), (corrupt, "corruption")] {
+    for (value, word) in [
+      (loss, "loss"), (duplicate, "duplicates"), (reorder, "reordering"), (corrupt, "corruption"),
+    ] {
       if let value { parts.append("\(value == value.rounded() ? "\(Int(value))" : "\(value)") % \(word)") }
     }
     return parts.joined(separator: ", ")
@@ -134,7 +141,8 @@ extension Topology.Translation {
     case .publish(let transport, let ports, _, _, let hosts, let port):
       let target = hosts.map(\.description).joined(separator: ", ") + (port.map { ":\($0)" } ?? "")
       return "publishes \(transport.rawValue) \(span(ports)) as \(target)"
-    case .redirect(let transport, let ports, _, let port): return "redirects \(transport.rawValue) \(span(ports)) to :\(port)"
+    case .redirect(let transport, let ports, _, let port):
+      return "redirects \(transport.rawValue) \(span(ports)) to :\(port)"
     }
   }
 }

@@ -8,7 +8,8 @@ struct Completion: ParsableCommand {
     case bash, zsh, fish
   }
 
-  static let configuration = CommandConfiguration(abstract: "Print the completion script for bash, zsh or fish.")
+  static let configuration = CommandConfiguration(
+    abstract: "Print the completion script for bash, zsh or fish.")
 
   @Argument(help: "The shell: bash, zsh or fish.")
   var shell: Shell

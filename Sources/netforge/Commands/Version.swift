@@ -7,7 +7,8 @@ import Glibc
 struct Version: ParsableCommand {
   static let number = "0.1.0"
 
-  static let configuration = CommandConfiguration(abstract: "Print the version of netforge and of the kernel it runs on.")
+  static let configuration = CommandConfiguration(
+    abstract: "Print the version of netforge and of the kernel it runs on.")
 
   @Flag(help: "Print the number only.")
   var short = false
