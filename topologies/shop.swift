@@ -27,7 +27,8 @@ let gw = lab.router("gw") {
 
 let web = (1...3).map { i in
   lab.node("web\(i)") {
-    Interface("eth0", on: lan, address: "10.0.1.\(10 + i)/24")  // without an address: a free one of the subnet, kept from then on
+    // Without an address it would take a free one of the subnet, and keep it.
+    Interface("eth0", on: lan, address: "10.0.1.\(10 + i)/24")
     Route(.default, via: gw)
     Service(.http(port: 80))
   }
