@@ -37,7 +37,9 @@ public final class KernelNamespace: Sendable {
   /// The namespace behind a path: a name's file, `/proc/1/ns/net`.
   public convenience init(path: String, label: String? = nil) throws(NetlinkError) {
     let descriptor = nf_namespace_open(path)
-    guard descriptor >= 0 else { throw .system("opening network namespace '\(label ?? path)' (\(path))", descriptor) }
+    guard descriptor >= 0 else {
+      throw .system("opening network namespace '\(label ?? path)' (\(path))", descriptor)
+    }
     try self.init(label: label ?? path, owning: descriptor)
   }
 

@@ -31,13 +31,15 @@ public final class NamespaceVisitor {
   /// process lost the right to it, after which no work may go on.
   func goHome() {
     guard !isHome else { return }
-    precondition(nf_namespace_enter(home.descriptor.rawValue) == 0, "the thread's own namespace cannot be entered")
+    precondition(
+      nf_namespace_enter(home.descriptor.rawValue) == 0, "the thread's own namespace cannot be entered")
     label = home.label
     isHome = true
   }
 
   /// Makes a namespace with a name and stays in it. The directory must have been prepared.
-  public func create(_ name: String, in directory: NamespaceDirectory) throws(NetlinkError) -> KernelNamespace {
+  public func create(_ name: String, in directory: NamespaceDirectory) throws(NetlinkError) -> KernelNamespace
+  {
     try directory.checkName(name)
     if directory.contains(name) {
       throw NetlinkError(.system, "creating network namespace '\(name)'", errno: .fileExists)

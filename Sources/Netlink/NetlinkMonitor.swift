@@ -101,7 +101,8 @@ extension NetlinkSocket {
     }
     guard let identifier = try queryNamespaceID(descriptor) else {
       throw NetlinkError(
-        .malformedAnswer, "asking for the id of namespace '\(namespace.label)'", text: "it has none after RTM_NEWNSID")
+        .malformedAnswer, "asking for the id of namespace '\(namespace.label)'",
+        text: "it has none after RTM_NEWNSID")
     }
     return identifier
   }
@@ -145,7 +146,8 @@ private final class MonitorSocket: @unchecked Sendable {
     SocketBuffer.enlarge(descriptor, send: nil, receive: Self.bufferSize)
     try set(NETLINK_LISTEN_ALL_NSID, 1, "listening to all namespaces")
     for group in groups {
-      try set(NETLINK_ADD_MEMBERSHIP, Int32(bitPattern: group.rawValue), "joining netlink group \(group.rawValue)")
+      try set(
+        NETLINK_ADD_MEMBERSHIP, Int32(bitPattern: group.rawValue), "joining netlink group \(group.rawValue)")
     }
   }
 
@@ -194,7 +196,8 @@ private final class MonitorReader: Sendable {
   }
 
   func run() {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: NetlinkSocket.receiveBufferSize, alignment: 16)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: NetlinkSocket.receiveBufferSize, alignment: 16)
     defer { buffer.deallocate() }
     var gap = false
     while waitForEvents() {
@@ -204,16 +207,16 @@ private final class MonitorReader: Sendable {
         socket.descriptor, buffer.baseAddress, buffer.count, &hasIdentifier, &identifier)
       if count < 0 {
         // ENOBUFS: the kernel dropped events. EMSGSIZE: one did not fit. Both are events that nobody saw.
-        if count == -Int(ENOBUFS) || count == -Int(EMSGSIZE) {
-          gap = true
-        } else {
+        guard count == -Int(ENOBUFS) || count == -Int(EMSGSIZE) else {
           break
         }
+        gap = true
       }
       if gap { gap = !deliver(.gap) }
       guard count > 0 else { continue }
       let namespace = hasIdentifier != 0 ? name(identifier) ?? "nsid \(identifier)" : nil
-      guard let messages = try? NetlinkMessage.parse(UnsafeRawBufferPointer(rebasing: buffer[..<count])) else {
+      guard let messages = try? NetlinkMessage.parse(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      else {
         gap = !deliver(.gap)
         continue
       }

@@ -257,7 +257,9 @@ public final class NetlinkSocket: Sendable {
       do throws(NetlinkError) {
         answers = try receive(state, operation(of: message))
       } catch {
-        guard [.truncatedAnswer, .malformedAnswer, .overrun].contains(error.code) else { throw failure ?? error }
+        guard [.truncatedAnswer, .malformedAnswer, .overrun].contains(error.code) else {
+          throw failure ?? error
+        }
         failure = failure ?? error
         continue
       }
@@ -297,7 +299,8 @@ public final class NetlinkSocket: Sendable {
   }
 
   /// The messages of one datagram; none when the socket does not wait and nothing is there.
-  private func receive(_ state: borrowing State, _ operation: String) throws(NetlinkError) -> [NetlinkMessage] {
+  private func receive(_ state: borrowing State, _ operation: String) throws(NetlinkError) -> [NetlinkMessage]
+  {
     let buffer = state.handle.buffer
     while true {
       let count = mnl_socket_recvfrom(state.handle.socket, buffer.baseAddress, buffer.count)

@@ -43,7 +43,8 @@ public struct TunDevice: Hashable, Sendable {
   }
 
   fileprivate func open(persist: Int32, _ label: String) throws(NetlinkError) -> FileDescriptor {
-    let result = nf_tun_open(name.text, flags, owner.map(Int64.init) ?? -1, group.map(Int64.init) ?? -1, persist)
+    let result = nf_tun_open(
+      name.text, flags, owner.map(Int64.init) ?? -1, group.map(Int64.init) ?? -1, persist)
     guard result >= 0 else {
       throw .system("opening \(mode == .tun ? "tun" : "tap") device \(name) in namespace '\(label)'", result)
     }

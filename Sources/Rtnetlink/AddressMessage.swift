@@ -68,7 +68,8 @@ public struct AddressMessage: RtnetlinkMessage {
   public func encode(into writer: inout NetlinkWriter) {
     writer.fixed(
       ifaddrmsg(
-        ifa_family: family.rawValue, ifa_prefixlen: prefixLength, ifa_flags: UInt8(truncatingIfNeeded: flags.rawValue),
+        ifa_family: family.rawValue, ifa_prefixlen: prefixLength,
+        ifa_flags: UInt8(truncatingIfNeeded: flags.rawValue),
         ifa_scope: scope.rawValue, ifa_index: UInt32(bitPattern: index)))
     writer.address(IFA_LOCAL, local)
     writer.address(IFA_ADDRESS, address)

@@ -18,7 +18,8 @@ public struct AttributeReader: Sendable {
   public var isAtEnd: Bool { rest.isEmpty }
 
   /// Takes a C structure of the kernel from the front.
-  public mutating func fixed<Value: BitwiseCopyable>(_ type: Value.Type) throws(NetlinkDecodingError) -> Value {
+  public mutating func fixed<Value: BitwiseCopyable>(_ type: Value.Type) throws(NetlinkDecodingError) -> Value
+  {
     let size = MemoryLayout<Value>.size
     guard rest.count >= size else {
       throw .truncated("\(Value.self)", needed: size, available: rest.count)

@@ -120,7 +120,8 @@ public struct LinkMessage: RtnetlinkMessage {
 
   /// All links, or those of one master or kind, of this namespace or another by its id.
   public static func dump(
-    master: Int32? = nil, kind: String? = nil, extended: ExtendedLinkMask? = nil, targetNamespaceID: Int32? = nil
+    master: Int32? = nil, kind: String? = nil, extended: ExtendedLinkMask? = nil,
+    targetNamespaceID: Int32? = nil
   ) -> NetlinkMessage {
     var link = LinkMessage()
     link.master = master

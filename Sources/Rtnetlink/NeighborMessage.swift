@@ -50,7 +50,9 @@ public struct NeighborMessage: RtnetlinkMessage {
   }
 
   /// All neighbours of a family, or those of one link. Proxy entries are a dump of their own.
-  public static func dump(_ family: AddressFamily, index: Int32? = nil, proxies: Bool = false) -> NetlinkMessage {
+  public static func dump(_ family: AddressFamily, index: Int32? = nil, proxies: Bool = false)
+    -> NetlinkMessage
+  {
     var filter = NeighborMessage(family: family)
     filter.outputIndex = index
     if proxies { filter.flags = .proxy }

@@ -52,8 +52,10 @@ public struct NetemOptions: Hashable, Sendable {
     writer.structure(
       TCA_NETEM_CORR,
       tc_netem_corr(delay_corr: delayCorrelation, loss_corr: lossCorrelation, dup_corr: duplicateCorrelation))
-    writer.structure(TCA_NETEM_REORDER, tc_netem_reorder(probability: reorder, correlation: reorderCorrelation))
-    writer.structure(TCA_NETEM_CORRUPT, tc_netem_corrupt(probability: corrupt, correlation: corruptCorrelation))
+    writer.structure(
+      TCA_NETEM_REORDER, tc_netem_reorder(probability: reorder, correlation: reorderCorrelation))
+    writer.structure(
+      TCA_NETEM_CORRUPT, tc_netem_corrupt(probability: corrupt, correlation: corruptCorrelation))
     if let rate {
       if rate.bytesPerSecond > UInt64(UInt32.max) { writer.u64(TCA_NETEM_RATE64, rate.bytesPerSecond) }
       writer.structure(
@@ -102,7 +104,8 @@ public struct NetemOptions: Hashable, Sendable {
         // The kernel tells a rate of zero for none.
         guard value.rate != 0 else { continue }
         rate = NetemRate(
-          bytesPerSecond: UInt64(value.rate), packetOverhead: value.packet_overhead, cellSize: value.cell_size,
+          bytesPerSecond: UInt64(value.rate), packetOverhead: value.packet_overhead,
+          cellSize: value.cell_size,
           cellOverhead: value.cell_overhead)
       case TCA_NETEM_RATE64: wideRate = try attribute.u64()
       case TCA_NETEM_LOSS: lossModel = try NetemLossModel(parsing: attribute.content)

@@ -71,7 +71,8 @@ public struct NetlinkMessage: Hashable, Sendable {
   }
 
   /// The messages that stand in a buffer one after the other. The buffer may come from anyone.
-  public static func parse(_ buffer: UnsafeRawBufferPointer) throws(NetlinkDecodingError) -> [NetlinkMessage] {
+  public static func parse(_ buffer: UnsafeRawBufferPointer) throws(NetlinkDecodingError) -> [NetlinkMessage]
+  {
     var messages: [NetlinkMessage] = []
     var offset = 0
     while offset < buffer.count {
@@ -88,7 +89,8 @@ public struct NetlinkMessage: Hashable, Sendable {
         NetlinkMessage(
           type: MessageType(rawValue: header.nlmsg_type), flags: MessageFlags(rawValue: header.nlmsg_flags),
           sequence: header.nlmsg_seq, port: header.nlmsg_pid,
-          payload: [UInt8](UnsafeRawBufferPointer(rebasing: buffer[offset + headerLength..<offset + length]))))
+          payload: [UInt8](UnsafeRawBufferPointer(rebasing: buffer[offset + headerLength..<offset + length])))
+      )
       // The last message of a buffer may stand without its padding.
       offset += min((length + 3) & ~3, buffer.count - offset)
     }

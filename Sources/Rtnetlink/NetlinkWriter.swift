@@ -53,7 +53,9 @@ public struct NetlinkWriter: Sendable {
   /// A number in network byte order.
   public mutating func be64(_ type: Int, _ value: UInt64) { attribute(type, value.bigEndian) }
   /// A C structure of the kernel.
-  public mutating func structure<Value: BitwiseCopyable>(_ type: Int, _ value: Value) { attribute(type, value) }
+  public mutating func structure<Value: BitwiseCopyable>(_ type: Int, _ value: Value) {
+    attribute(type, value)
+  }
   public mutating func bytes(_ type: Int, _ value: some Collection<UInt8>) { attribute(type, of: value) }
   /// Text with a terminating zero.
   public mutating func string(_ type: Int, _ value: String) {

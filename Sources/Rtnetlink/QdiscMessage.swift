@@ -17,8 +17,8 @@ public struct QdiscHandle: RawRepresentable, Hashable, Sendable {
   public static let unspecified = QdiscHandle(rawValue: 0)
   /// The place of what a link sends.
   public static let root = QdiscHandle(rawValue: .max)
-  /// The place of `ingress` and `clsact`.
-  public static let ingress = QdiscHandle(rawValue: 0xffff_fff1)  // TC_H_INGRESS, the same number as TC_H_CLSACT
+  /// The place of `ingress` and `clsact`: TC_H_INGRESS, the same number as TC_H_CLSACT.
+  public static let ingress = QdiscHandle(rawValue: 0xffff_fff1)
 }
 
 /// A queueing discipline of a link.
@@ -120,7 +120,11 @@ public enum QdiscKind: Hashable, Sendable {
     // A request may name a kind and leave all its settings to the kernel; only netem begins with a structure.
     switch name {
     case "netem":
-      if let options { self = .netem(try NetemOptions(parsing: options)) } else { self = .netem(NetemOptions()) }
+      if let options {
+        self = .netem(try NetemOptions(parsing: options))
+      } else {
+        self = .netem(NetemOptions())
+      }
     case "tbf": self = .tbf(try TBFOptions(parsing: AttributeReader(options ?? [])))
     case "htb": self = .htb(try HTBOptions(parsing: AttributeReader(options ?? [])))
     case "ingress": self = .ingress
@@ -152,7 +156,8 @@ public struct QdiscStatistics: Hashable, Sendable {
     }
     writer.structure(
       TCA_STATS_QUEUE,
-      gnet_stats_queue(qlen: queueLength, backlog: backlog, drops: drops, requeues: requeues, overlimits: overlimits))
+      gnet_stats_queue(
+        qlen: queueLength, backlog: backlog, drops: drops, requeues: requeues, overlimits: overlimits))
     writer.u64(TCA_STATS_PKT64, packets)
   }
 

@@ -33,7 +33,9 @@ public struct TBFOptions: Hashable, Sendable {
     parameters.peakrate = tc_ratespec(bytesPerSecond: peakRate ?? 0)
     parameters.limit = limit
     parameters.buffer = RateTime.ticks(bytes: UInt64(burst), rate: rate)
-    if let peakRate, let peakBurst { parameters.mtu = RateTime.ticks(bytes: UInt64(peakBurst), rate: peakRate) }
+    if let peakRate, let peakBurst {
+      parameters.mtu = RateTime.ticks(bytes: UInt64(peakBurst), rate: peakRate)
+    }
     writer.structure(TCA_TBF_PARMS, parameters)
     writer.u32(TCA_TBF_BURST, burst)
     if rate > UInt64(UInt32.max) { writer.u64(TCA_TBF_RATE64, rate) }

@@ -49,7 +49,8 @@ public struct RouteMessage: RtnetlinkMessage {
   /// All routes, or those that a filter lets through. The kernel heeds it under strict checking only; a table that
   /// does not exist is then ENOENT.
   public static func dump(
-    _ family: AddressFamily, table: UInt32? = nil, protocolNumber: RouteProtocol? = nil, type: RouteType? = nil,
+    _ family: AddressFamily, table: UInt32? = nil, protocolNumber: RouteProtocol? = nil,
+    type: RouteType? = nil,
     outputIndex: Int32? = nil
   ) -> NetlinkMessage {
     var filter = RouteMessage(family: family)
@@ -69,7 +70,8 @@ public struct RouteMessage: RtnetlinkMessage {
       rtmsg(
         rtm_family: family.rawValue, rtm_dst_len: UInt8(clamping: destination?.length ?? 0),
         rtm_src_len: UInt8(clamping: source?.length ?? 0), rtm_tos: typeOfService,
-        rtm_table: table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue), rtm_protocol: protocolNumber.rawValue,
+        rtm_table: table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue),
+        rtm_protocol: protocolNumber.rawValue,
         rtm_scope: scope.rawValue, rtm_type: type.rawValue, rtm_flags: flags.rawValue))
     // A default route has no RTA_DST of its own; the kernel takes one and never sends one.
     if let destination, destination.length > 0 { writer.address(Int(RTA_DST.rawValue), destination.address) }

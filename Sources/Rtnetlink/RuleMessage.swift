@@ -71,7 +71,8 @@ public struct RuleMessage: RtnetlinkMessage {
     }
     if let destinationPorts {
       writer.structure(
-        FRA_DPORT_RANGE, fib_rule_port_range(start: destinationPorts.lowerBound, end: destinationPorts.upperBound))
+        FRA_DPORT_RANGE,
+        fib_rule_port_range(start: destinationPorts.lowerBound, end: destinationPorts.upperBound))
     }
     if let userIDs {
       writer.structure(FRA_UID_RANGE, fib_rule_uid_range(start: userIDs.lowerBound, end: userIDs.upperBound))
@@ -109,7 +110,9 @@ public struct RuleMessage: RtnetlinkMessage {
       case FRA_DPORT_RANGE: destinationPorts = try attribute.portRange()
       case FRA_UID_RANGE:
         let range = try attribute.structure(fib_rule_uid_range.self)
-        guard range.start <= range.end else { throw .invalid("user id range from", value: UInt64(range.start)) }
+        guard range.start <= range.end else {
+          throw .invalid("user id range from", value: UInt64(range.start))
+        }
         userIDs = range.start...range.end
       case FRA_SUPPRESS_PREFIXLEN: suppressPrefixLength = try attribute.i32()
       case FRA_SUPPRESS_IFGROUP: suppressInterfaceGroup = try attribute.i32()

@@ -18,7 +18,8 @@ struct NamespaceTests {
     }
     #expect(try scratch.directory.names().contains(name))
     #expect(try scratch.directory.open(name).identity == made.identity)
-    let seen = String(decoding: try output(["ip", "netns", "exec", name, "readlink", "/proc/self/ns/net"]), as: UTF8.self)
+    let seen = String(
+      decoding: try output(["ip", "netns", "exec", name, "readlink", "/proc/self/ns/net"]), as: UTF8.self)
     #expect(seen.trimmingCharacters(in: .whitespacesAndNewlines) == "net:[\(made.identity.inode)]")
     try scratch.directory.remove(name)
     #expect(try !scratch.directory.names().contains(name))
@@ -49,9 +50,10 @@ struct NamespaceTests {
     }
     #expect(away != home)
     #expect(try thread.perform { (_) throws(NetlinkError) in try KernelNamespace.current().identity } == home)
-    #expect(try scratch.directory.open(name).run { (_) throws(NetlinkError) in
-      try KernelNamespace.current().identity
-    } == away)
+    #expect(
+      try scratch.directory.open(name).run { (_) throws(NetlinkError) in
+        try KernelNamespace.current().identity
+      } == away)
   }
 
   @Test("a task can wait for work in a namespace")
@@ -68,14 +70,18 @@ struct NamespaceTests {
   @Test("sysctls are those of the namespace, and a wrong one names it")
   func sysctls() throws {
     let thread = try NamespaceThread()
-    let before = try thread.perform { (visitor) throws(NetlinkError) in try visitor.readSysctl("net.ipv4.ip_default_ttl") }
+    let before = try thread.perform { (visitor) throws(NetlinkError) in
+      try visitor.readSysctl("net.ipv4.ip_default_ttl")
+    }
     let inside = try thread.perform { (visitor) throws(NetlinkError) in
       _ = try visitor.create(label: "ttl")
       try visitor.writeSysctl("net.ipv4.ip_default_ttl", "77")
       return try visitor.readSysctl("net.ipv4.ip_default_ttl")
     }
     #expect(inside == "77")
-    let after = try thread.perform { (visitor) throws(NetlinkError) in try visitor.readSysctl("net.ipv4.ip_default_ttl") }
+    let after = try thread.perform { (visitor) throws(NetlinkError) in
+      try visitor.readSysctl("net.ipv4.ip_default_ttl")
+    }
     #expect(after == before)
     for name in ["net.ipv4.no_such_thing", "kernel.hostname", "net/../kernel/hostname", "net"] {
       #expect(throws: NetlinkError.self) {
