@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// One run of the planner: the phases of a plan, each written against the lab as the phases before it leave it.
+
+import LabCore
+import NetTypes
+
+struct PlanWork {
+  let desired: [NamespaceState]
+  let lab: LabName
+  let hostSettings: [String: String]
+  let recreated: Set<NamespaceID>
+  var planned: PlannedLab
+  /// Namespaces that were observed, in order.
+  let observedIDs: [NamespaceID]
+
+  private var makeWay = ChangeList()
+  private var namespaces = ChangeList()
+  var newLinks = ChangeList()
+  var configuration = ChangeList()
+  var firewalls = ChangeList()
+  private var linkDeletes = ChangeList()
+  private var namespaceDeletes = ChangeList()
+
+  /// The lab's own kinds of absence, said in one way.
+  static let missing = "missing"
+  static let unwanted = "no longer in the topology"
+
+  init(desired: LabState, observed: [NamespaceState], hostSettings: [String: String], recreated: Set<NamespaceID>) {
+    lab = desired.lab
+    self.desired = desired.namespaces
+    self.hostSettings = hostSettings
+    self.recreated = recreated
+    planned = PlannedLab(observed)
+    observedIDs = observed.map(\.id)
+  }
+
+  mutating func run() -> Plan {
+    let wanted = Dictionary(desired.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+    planMakingWay(wanted)
+    let doomed = observedIDs.filter { $0 != .host && wanted[$0] == nil }
+    planNamespaces()
+    planNewLinks()
+    for space in desired { planConfiguration(of: space) }
+    if wanted[.host] == nil, observedIDs.contains(.host) || !hostSettings.isEmpty {
+      planConfiguration(of: NamespaceState(id: .host))
+    }
+    planLinkDeletes(wanted, doomed: Set(doomed))
+    for id in doomed {
+      namespaceDeletes.delete(.namespace(id), in: id, disruptive: true, reason: Self.unwanted)
+      planned.deleteNamespace(id, because: Self.unwanted)
+    }
+    return Plan(
+      lab: lab,
+      batches: [
+        Plan.Batch(title: "make way", changes: makeWay.changes),
+        Plan.Batch(title: "create namespaces", changes: namespaces.changes),
+        Plan.Batch(title: "create links", changes: newLinks.changes),
+        Plan.Batch(title: "configure", changes: configuration.changes),
+        Plan.Batch(title: "write firewalls", changes: firewalls.changes),
+        Plan.Batch(title: "delete links", changes: linkDeletes.changes),
+        Plan.Batch(title: "delete namespaces", changes: namespaceDeletes.changes),
+      ])
+  }
+
+  // MARK: Phases
+
+  /// Deletes without which something desired could not be created.
+  private mutating func planMakingWay(_ wanted: [NamespaceID: NamespaceState]) {
+    for id in observedIDs where recreated.contains(id) && id != .host && wanted[id] != nil {
+      makeWay.delete(.namespace(id), in: id, disruptive: true, reason: "made anew")
+      planned.deleteNamespace(id, because: "put back after its namespace is made anew")
+    }
+    for space in desired {
+      let seen = planned.namespace(space.id)
+      guard seen.exists else { continue }
+      let names = Set(space.links.map(\.name))
+      for link in space.links {
+        let reference = LinkReference(space.id, link.name)
+        if let old = seen.links[link.name] {
+          guard case .replacement(let reason) = link.difference(from: old) else { continue }
+          delete(old, at: reference, into: \.makeWay, reason: "made anew: \(reason)", put: "put back after \(link.name) is made anew")
+        } else if link.hasSharedIdentity {
+          // By name, so that the order of the plan is nobody's hash seed's.
+          for name in seen.links.keys.sorted() where !names.contains(name) {
+            guard let old = seen.links[name], old.takesThePlace(of: link) else { continue }
+            delete(
+              old, at: LinkReference(space.id, name), into: \.makeWay, reason: "stands where \(link.name) is to be",
+              put: "put back after \(name) goes")
+          }
+        }
+      }
+    }
+  }
+
+  private mutating func delete(
+    _ link: LinkState, at reference: LinkReference, into list: WritableKeyPath<PlanWork, ChangeList>, reason: String, put: String
+  ) {
+    // An earlier delete may have taken it along.
+    guard planned.link(reference) != nil, link.kind != .loopback else { return }
+    self[keyPath: list].delete(.link(link), in: reference.namespace, disruptive: true, reason: reason)
+    planned.deleteLink(reference, because: put)
+  }
+
+  private mutating func planNamespaces() {
+    for space in desired {
+      let seen = planned.namespace(space.id)
+      if !seen.exists {
+        seen.becomeNew()
+        namespaces.create(.namespace(space.id), in: space.id, reason: reason(for: .namespace(space.id), in: space.id))
+      }
+      for sysctl in SysctlName.ordered(space.sysctls) where SysctlName(sysctl.name).link == nil {
+        planWrite(sysctl, in: space.id, into: \.namespaces)
+      }
+    }
+  }
+
+  private mutating func planNewLinks() {
+    var waves: [[(NamespaceID, LinkState)]] = []
+    for space in desired {
+      let seen = planned.namespace(space.id)
+      var ranks: [InterfaceName: Int] = [:]
+      for link in space.links where seen.links[link.name] == nil {
+        let rank = rank(of: link, in: space, known: &ranks)
+        while waves.count <= rank { waves.append([]) }
+        waves[rank].append((space.id, link))
+      }
+    }
+    // Ends whose pair is being created with them.
+    var pending: [LinkReference: LinkState] = [:]
+    for (id, link) in waves.joined() {
+      if case .veth = link.kind { pending[LinkReference(id, link.name)] = link }
+    }
+    for (id, link) in waves.joined() {
+      let reference = LinkReference(id, link.name)
+      guard case .veth(let peer) = link.kind else {
+        create(link, at: reference)
+        continue
+      }
+      guard pending.removeValue(forKey: reference) != nil else { continue }
+      create(link, at: reference)
+      if let peer, let other = pending.removeValue(forKey: peer) { create(other, at: peer) }
+    }
+  }
+
+  private mutating func create(_ link: LinkState, at reference: LinkReference) {
+    let object = StateObject.link(link)
+    newLinks.create(object, in: reference.namespace, reason: reason(for: object, in: reference.namespace))
+    planned.add(link, in: reference.namespace)
+  }
+
+  /// Bridges first, then what stands on nothing, then what stands on that.
+  private func rank(of link: LinkState, in space: NamespaceState, known: inout [InterfaceName: Int]) -> Int {
+    if let rank = known[link.name] { return rank }
+    known[link.name] = 2
+    let rank: Int
+    switch link.kind {
+    case .bridge: rank = 0
+    case .macvlan: rank = 3
+    default:
+      guard let lower = link.lowerLink else {
+        rank = 1
+        break
+      }
+      let below = space.links.first { $0.name == lower }
+      rank = max(2, (below.map { self.rank(of: $0, in: space, known: &known) } ?? 1) + 1)
+    }
+    known[link.name] = rank
+    return rank
+  }
+
+  private mutating func planLinkDeletes(_ wanted: [NamespaceID: NamespaceState], doomed: Set<NamespaceID>) {
+    for id in observedIDs where !doomed.contains(id) {
+      guard let seen = planned.namespaces[id], seen.exists else { continue }
+      let names = Set(wanted[id]?.links.map(\.name) ?? [])
+      for name in seen.links.keys.sorted() where !names.contains(name) {
+        guard let link = seen.links[name] else { continue }
+        delete(link, at: LinkReference(id, name), into: \.linkDeletes, reason: Self.unwanted, put: "put back after \(name) goes")
+      }
+    }
+  }
+
+  // MARK: Words
+
+  /// Why an object is created: what took it away, or that it is missing.
+  func reason(for object: StateObject, in id: NamespaceID) -> String {
+    planned.losses.isEmpty ? Self.missing : planned.losses[object.path(in: id)] ?? Self.missing
+  }
+}
+
+extension LinkState {
+  /// Whether the kernel allows only one such device beside others of its kind, whatever its name.
+  var hasSharedIdentity: Bool {
+    switch kind {
+    case .vlan, .vxlan: true
+    default: false
+    }
+  }
+
+  /// Whether the kernel would refuse `other` while this is there.
+  func takesThePlace(of other: LinkState) -> Bool {
+    switch (kind, other.kind) {
+    case (.vlan(let a), .vlan(let b)): a.parent == b.parent && a.id == b.id && a.tag == b.tag
+    case (.vxlan(let a), .vxlan(let b)): a.id == b.id && a.port == b.port
+    default: false
+    }
+  }
+}
