@@ -69,6 +69,14 @@ public struct NftDataType: Hashable, Codable, Sendable {
     }
   }
 
+  /// A number's byte order is not part of what it is: a dump does not tell it for the fields of a concatenation.
+  public static func == (a: Self, b: Self) -> Bool { a.rawValue == b.rawValue && a.size == b.size }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(rawValue)
+    hasher.combine(size)
+  }
+
   /// `size` rounded up to four.
   public var paddedSize: Int { (size + 3) / 4 * 4 }
 

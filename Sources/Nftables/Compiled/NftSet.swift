@@ -63,6 +63,10 @@ public struct NftSet: Hashable, Codable, Sendable {
   public var normalized: NftSet {
     var set = self
     set.elements = elements.map(\.normalized).sorted()
+    if keyTypes.count > 1, !flags.contains(.concatenation) {
+      // The kernel keeps the widths of fields only where it compares them one by one.
+      set.keyTypes = keyTypes.map { $0.rawValue == 4 ? .integer($0.paddedSize) : $0 }
+    }
     if isAnonymous {
       set.size = nil
       set.name = ""
