@@ -32,6 +32,10 @@ struct NftablesAttribute: Hashable, Sendable {
     self.length = length
   }
 
+  init(_ kind: Kind, _ attribute: some RawRepresentable<UInt32>, _ length: Length) {
+    self.init(kind, attribute.rawValue, length)
+  }
+
   func admits(_ bytes: [UInt8]) -> Bool {
     switch length {
     case .exactly(let count): bytes.count == count

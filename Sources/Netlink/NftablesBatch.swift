@@ -9,13 +9,30 @@ import Glibc
 import Nftables
 import Rtnetlink
 
-/// Builds a transaction.
-struct NftablesBatch: ~Copyable {
+/// A transaction that can be sent.
+struct NftablesTransaction {
   /// The messages, one after the other.
-  private(set) var bytes: [UInt8] = []
+  var bytes: [UInt8] = []
   /// Which step each message is of, and where it begins; by sequence number from `firstSequence`.
-  private(set) var messages: [(step: Int?, start: Int)] = []
-  let firstSequence: UInt32 = 1
+  var messages: [(step: Int?, start: Int)] = []
+
+  static let firstSequence: UInt32 = 1
+
+  /// The changes as a transaction.
+  /// - Parameters:
+  ///   - generation: The ruleset's generation for which the changes were planned; nil means whatever it is.
+  ///   - commits: False for a dry run.
+  init(_ changes: [NftChange], generation: UInt32? = nil, commits: Bool = true) throws(NftablesStepError) {
+    let batch = try NftablesBatch(changes, generation: generation, commits: commits)
+    bytes = batch.bytes
+    messages = batch.messages
+  }
+}
+
+/// Builds a transaction.
+private struct NftablesBatch: ~Copyable {
+  var bytes: [UInt8] = []
+  var messages: [(step: Int?, start: Int)] = []
 
   private let scratch: UnsafeMutableRawBufferPointer
   private var step: Int?
@@ -29,9 +46,6 @@ struct NftablesBatch: ~Copyable {
   /// NFT_RULE_MAXEXPRS.
   private static let maximumExpressions = 128
 
-  /// - Parameters:
-  ///   - generation: The ruleset's generation for which the steps were planned; nil means whatever it is.
-  ///   - commits: False for a dry run.
   init(
     _ changes: [NftChange], generation: UInt32?, commits: Bool
   ) throws(NftablesStepError) {
@@ -53,7 +67,7 @@ struct NftablesBatch: ~Copyable {
   deinit { scratch.deallocate() }
 
   private var base: UnsafeMutablePointer<CChar>? { scratch.baseAddress?.assumingMemoryBound(to: CChar.self) }
-  private var sequence: UInt32 { firstSequence + UInt32(truncatingIfNeeded: messages.count) }
+  private var sequence: UInt32 { NftablesTransaction.firstSequence + UInt32(truncatingIfNeeded: messages.count) }
 
   private mutating func append(_ header: UnsafeMutablePointer<nlmsghdr>?) {
     guard let header else { return }
@@ -95,7 +109,7 @@ struct NftablesBatch: ~Copyable {
   private mutating func add(_ change: NftChange) throws(NftablesValueError) {
     let key = change.table
     switch change {
-    case .addTable(let table): try table(NFT_MSG_NEWTABLE.rawValue, key, table)
+    case .addTable(let table): try self.table(NFT_MSG_NEWTABLE.rawValue, key, table)
     case .deleteTable: try table(NFT_MSG_DELTABLE.rawValue, key, nil)
     case .addChain(_, let chain): try add(chain, key)
     case .deleteChain(_, let name):
@@ -191,7 +205,7 @@ struct NftablesBatch: ~Copyable {
     var names = devices.map { UnsafePointer<CChar>(strdup($0)) }
     names.append(nil)
     let result = names.withUnsafeMutableBufferPointer { buffer in
-      nftnl_chain_set_array(object.pointer, UInt16(NFTNL_CHAIN_DEVICES.rawValue), buffer.baseAddress)
+      nftnl_chain_set_array(object.pointer, UInt16(truncatingIfNeeded: NFTNL_CHAIN_DEVICES.rawValue), buffer.baseAddress)
     }
     for name in names { free(UnsafeMutablePointer(mutating: name)) }
     guard result >= 0 else { throw NftablesValueError(text: "libnftnl refuses the devices") }

@@ -8,6 +8,7 @@ import CNftnl
 import Glibc
 import Nftables
 import Rtnetlink
+import SystemPackage
 
 /// What the kernel said of one message.
 struct NftablesAnswer {
@@ -58,7 +59,7 @@ struct NftablesConnection: ~Copyable, @unchecked Sendable {
   // MARK: Transactions
 
   /// Sends a transaction and gives every answer to it.
-  func send(_ batch: borrowing NftablesBatch, _ operation: String) throws(NftablesError) -> [NftablesAnswer] {
+  func send(_ batch: NftablesTransaction, _ operation: String) throws(NftablesError) -> [NftablesAnswer] {
     enlarge(send: batch.bytes.count + 4096, receive: batch.messages.count * 1024 + 65_536)
     try send(batch.bytes, operation)
     var answers: [NftablesAnswer] = []
@@ -112,7 +113,7 @@ struct NftablesConnection: ~Copyable, @unchecked Sendable {
     while true {
       let count = recv(
         mnl_socket_get_fd(socket), buffer.baseAddress, buffer.count,
-        Int32(MSG_TRUNC.rawValue) | (waits ? 0 : Int32(MSG_DONTWAIT.rawValue)))
+        Int32(truncatingIfNeeded: MSG_TRUNC) | (waits ? 0 : Int32(truncatingIfNeeded: MSG_DONTWAIT)))
       guard count < 0 else {
         guard count <= buffer.count else {
           throw NftablesError(.malformedAnswer, operation, text: "an answer of \(count) bytes")

@@ -58,19 +58,13 @@ extension NftablesError: CustomStringConvertible {
   /// One line: what failed, on what, why.
   public var description: String {
     guard let first = failures.first else {
-      let why = [text, errno.map { "\($0.description) (\(nftSymbol($0)))" }].compactMap { $0 }
+      let why = [text, errno.map { "\($0.description) (\($0.symbol))" }].compactMap { $0 }
       return "\(operation) failed: \(why.joined(separator: "; "))"
     }
     let more = failures.count > 1 ? "; \(failures.count - 1) more steps were refused" : ""
     let expression = first.expression.map { ", at '\($0)'" } ?? ""
-    return "\(operation) failed: cannot \(first.step)\(expression): \(first.reason) (\(nftSymbol(first.errno)))\(more)"
+    return "\(operation) failed: cannot \(first.step)\(expression): \(first.reason) (\(first.errno.symbol))\(more)"
   }
-}
-
-/// The name that C gives an errno.
-private func nftSymbol(_ errno: Errno) -> String {
-  guard let name = strerrorname_np(errno.rawValue) else { return "errno \(errno.rawValue)" }
-  return String(cString: name)
 }
 
 extension NftablesError.Failure {

@@ -283,7 +283,7 @@ extension NftDynset {
     if flags != 0 { try o.set(.dynsetFlags, flags) }
     for expression in expressions {
       let object = try expression.object()
-      nftnl_expr_add_expr(o.pointer, UInt32(NFTNL_EXPR_DYNSET_EXPRESSIONS.rawValue), object.release())
+      nftnl_expr_add_expr(o.pointer, UInt32(NFTNL_EXPR_DYNSET_EXPRESSIONS), object.release())
     }
   }
 }

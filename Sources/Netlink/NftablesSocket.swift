@@ -68,9 +68,9 @@ public final class NftablesSocket: Sendable {
         throw NftablesError(.refused, operation, failures: [.init(index, change, errno.rawValue, nil)])
       }
     }
-    let batch: NftablesBatch
+    let batch: NftablesTransaction
     do throws(NftablesStepError) {
-      batch = try NftablesBatch(changes, generation: generation, commits: commits)
+      batch = try NftablesTransaction(changes, generation: generation, commits: commits)
     } catch {
       throw NftablesError(
         .invalidStep, operation, text: "cannot \(changes[error.index]) (step \(error.index)): \(error.text)")
@@ -115,9 +115,9 @@ extension NftablesError.Failure {
   }
 }
 
-extension NftablesBatch {
+extension NftablesTransaction {
   func message(_ sequence: UInt32) -> (step: Int?, start: Int)? {
-    let index = Int(sequence) - Int(firstSequence)
+    let index = Int(sequence) - Int(Self.firstSequence)
     return messages.indices.contains(index) ? messages[index] : nil
   }
 
@@ -153,5 +153,16 @@ extension NftablesBatch {
       position += (size + 3) & ~3
     }
     return nil
+  }
+}
+
+extension NamespaceVisitor {
+  /// A socket to nf_tables of the namespace that the thread is in.
+  public func nftables(interposer: NftablesInterposer? = nil) throws(NetlinkError) -> NftablesSocket {
+    do throws(NftablesError) {
+      return try NftablesSocket(label: label, interposer: interposer)
+    } catch {
+      throw NetlinkError(.system, error.operation, errno: error.errno, text: error.text)
+    }
   }
 }

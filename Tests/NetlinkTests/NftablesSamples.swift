@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Rulesets as nft itself takes them: what the round trips begin from.
+
+import Nftables
+
+/// A chain and rules for it.
+struct NftablesSample: Sendable {
+  var family: String
+  /// The base chain, as nft declares it.
+  var chain: String
+  var rules: [String]
+
+  static let all: [NftablesSample] = [
+    NftablesSample(
+      family: "ip", chain: "type filter hook input priority 0",
+      rules: [
+        "ct state established,related accept", "ct state ! established accept",
+        "ct state vmap { established : accept, related : accept, invalid : drop }",
+        "iifname { eth0, eth1 } accept", "iifname \"eth*\" accept", "iifname != \"eth*\" accept",
+        "iifname { \"eth*\", \"lo\" } accept", "iif lo accept",
+        "ip saddr . tcp dport { 10.0.0.1 . 22, 10.0.0.2 . 80 } accept", "ip saddr . tcp dport @conciv accept",
+        "ip saddr . tcp dport { 10.0.0.0/24 . 22, 10.0.1.0-10.0.1.9 . 80-90 } accept",
+        "meta iifname . ip saddr { lo . 127.0.0.1 } accept",
+        "tcp dport vmap { 22 : accept, 80 : jump other, 443 : goto other }",
+        "tcp dport { 22, 80, 1000-2000 } accept", "tcp dport 1000-2000 accept",
+        "ip saddr != 10.0.0.1-10.0.0.9 accept", "ip saddr != { 10.0.0.1, 10.0.0.2 } accept",
+        "limit rate 10/second burst 20 packets accept", "limit rate over 1 mbytes/second drop",
+        "tcp dport 22 reject with tcp reset", "reject", "reject with icmp host-prohibited",
+        "icmp type echo-request accept", "icmp type { echo-request, echo-reply } accept",
+        "log prefix \"drop: \" level warn flags all drop", "log group 3 snaplen 64 accept", "log",
+        "counter accept", "counter name cnt", "limit name lim accept", "quota name quo accept",
+        "quota over 25 mbytes drop", "ip saddr { 10.0.0.0/8, 192.168.0.0/16 } accept",
+        "ip saddr 10.0.0.0/8 accept", "ip saddr 10.1.0.0/20 accept", "ip saddr 10.0.0.1-10.0.0.9 accept",
+        "ip saddr @blk drop", "ip saddr != @blk drop", "tcp dport @ports accept", "ip saddr vmap @verdicts",
+        "meta mark set 0x1", "meta mark set meta mark and 0xff or 0x100", "ct mark set meta mark",
+        "meta mark set ct mark", "ct mark set 0x5", "meta mark { 1-5, 9 } accept", "meta mark 0x10 accept",
+        "ct status dnat accept", "ct original ip daddr 10.0.0.1 accept", "ct direction original accept",
+        "socket transparent 1 accept", "fib daddr type local accept", "fib saddr . iif oif 0 drop",
+        "meta length 100-200 accept", "tcp flags syn accept", "tcp flags & (syn|ack) == syn accept",
+        "ip dscp 10 accept", "ip dscp { 1, 2 } accept", "ip ttl < 5 drop", "ct count over 10 drop",
+        "ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp sport 1 tcp dport 2 accept", "numgen random mod 100 < 50 accept",
+        "add @dyn { ip saddr timeout 10s limit rate 5/second } accept", "meta pkttype broadcast drop",
+        "udp dport { 53, 67-68 } counter packets 5 bytes 300 accept comment \"names and leases\"", "return", "notrack",
+      ]),
+    NftablesSample(
+      family: "ip", chain: "type nat hook prerouting priority -100",
+      rules: [
+        "tcp dport 80 dnat to 10.0.0.2:8080", "tcp dport 80 redirect to :3128", "dnat to tcp dport map @fwdmap",
+        "dnat ip to tcp dport map { 80 : 10.0.0.2 . 8080, 443 : 10.0.0.3 . 8443 }",
+        "dnat to numgen inc mod 2 map { 0 : 10.0.0.2, 1 : 10.0.0.3 }",
+        "dnat to jhash ip saddr . tcp sport mod 2 seed 0xdeadbeef map { 0 : 10.0.0.2, 1 : 10.0.0.3 }",
+        "dnat to 10.0.0.2-10.0.0.9", "tcp dport 1-9 dnat to :99",
+      ]),
+    NftablesSample(
+      family: "ip", chain: "type nat hook postrouting priority 100",
+      rules: [
+        "oifname eth0 masquerade", "oifname eth0 meta l4proto tcp masquerade to :1024-65535 random,persistent",
+        "ip saddr 10.0.0.0/8 meta l4proto tcp snat to 192.0.2.1-192.0.2.9:1000-2000 fully-random",
+        "snat to 192.0.2.1",
+      ]),
+    NftablesSample(
+      family: "inet", chain: "type filter hook input priority 0",
+      rules: [
+        "icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept",
+        "reject with icmpx admin-prohibited", "reject", "reject with icmp host-prohibited",
+        "ether saddr 00:11:22:33:44:55 accept", "icmp type echo-request icmp code 0 accept",
+        "meta l4proto { tcp, udp } th dport 53 accept", "ip protocol tcp tcp dport 80 accept",
+        "tcp dport { 80, 443 } ip saddr 10.0.0.0/8 accept", "ip saddr . meta mark { 10.0.0.1 . 5-10 } accept",
+        "ip6 saddr 2001:db8::/32 accept", "ip6 saddr { 2001:db8::1, 2001:db8:1::/48 } accept",
+        "ip6 saddr . tcp dport { 2001:db8::1 . 22 } accept", "meta skuid 1000 accept", "exthdr frag exists drop",
+        "meta nfproto ipv6 accept", "meta l4proto sctp drop", "sctp dport 9 accept", "ct mark 1-9 accept",
+      ]),
+    NftablesSample(
+      family: "inet", chain: "type filter hook forward priority 0; policy drop",
+      rules: ["tcp flags syn tcp option maxseg size set rt mtu", "tcp flags syn tcp option maxseg size set 1400"]),
+    NftablesSample(
+      family: "inet", chain: "type nat hook prerouting priority -100",
+      rules: [
+        "ip6 daddr 2001:db8::1 tcp dport 80 dnat ip6 to [2001:db8::2]:8080",
+        "ip protocol tcp dnat ip to 10.0.0.2",
+      ]),
+    NftablesSample(
+      family: "inet", chain: "type filter hook prerouting priority -150",
+      rules: ["tcp dport 80 tproxy ip to 127.0.0.1:3129 meta mark set 1 accept", "tcp dport 81 tproxy to :3129"]),
+    NftablesSample(
+      family: "bridge", chain: "type filter hook input priority -200",
+      rules: [
+        "ether saddr 00:11:22:33:44:55 accept", "vlan id 100 ip saddr 10.0.0.1 accept", "ip saddr 10.0.0.1 accept",
+      ]),
+    NftablesSample(
+      family: "arp", chain: "type filter hook input priority 0",
+      rules: ["arp saddr ip 10.0.0.1 drop", "arp operation request accept", "arp htype 1 arp ptype ip accept"]),
+    NftablesSample(
+      family: "netdev", chain: "type filter hook ingress device lo priority 0",
+      rules: ["ip saddr 10.0.0.1 drop", "tcp dport 22 accept"]),
+  ]
+
+  /// All samples as one file, each in a table of its own.
+  static let text: String = all.enumerated().map { index, sample in
+    let sets =
+      sample.family == "ip"
+      ? """
+      counter cnt { }
+      limit lim { rate 400/minute }
+      quota quo { over 100 bytes }
+      set blk { type ipv4_addr; flags interval; elements = { 10.9.0.0/16, 192.0.2.1, 192.0.2.5-192.0.2.9 } }
+      set ports { type inet_service; size 128; comment "a few"; elements = { 22, 80 comment "web" } }
+      set conciv { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 22, 192.0.2.0/24 . 1-9 } }
+      map fwdmap { type inet_service : ipv4_addr . inet_service; elements = { 80 : 10.0.0.2 . 8080 } }
+      map verdicts { type ipv4_addr : verdict; elements = { 10.0.0.1 : accept, 10.0.0.2 : jump other } }
+      set dyn { type ipv4_addr; flags dynamic,timeout; size 1000; timeout 1m; }
+      set marks { type mark; elements = { 0x1, 0x2 } }
+      set names { type ifname; elements = { "eth0", "lo" } }
+      map bymark { type mark : mark; elements = { 0x1 : 0x10 } }
+      """ : ""
+    return """
+      table \(sample.family) t\(index) {
+      \(sets)
+      chain other { comment "jumped to"; }
+      chain c { \(sample.chain);
+      \(sample.rules.joined(separator: "\n"))
+      }
+      }
+      """
+  }.joined(separator: "\n")
+}
