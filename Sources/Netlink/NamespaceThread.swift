@@ -13,9 +13,17 @@ public final class NamespaceThread: Sendable {
   private let queue: WorkQueue
 
   /// Starts the thread. Its home is the namespace of the calling thread.
+  /// - Throws: also when the thread could never come home: without root, the process must have a network namespace
+  ///   of its own user namespace.
   public init() throws(NetlinkError) {
     queue = try WorkQueue(home: KernelNamespace.current(label: "home"))
     try queue.start()
+    do throws(NetlinkError) {
+      try perform { (visitor) throws(NetlinkError) in try visitor.enterHome() }
+    } catch {
+      queue.stop()
+      throw error
+    }
   }
 
   deinit { queue.stop() }

@@ -27,14 +27,26 @@ public final class NamespaceVisitor {
     isHome = false
   }
 
-  /// Back to where the thread started. The thread's own namespace is held open, so that this fails only when the
-  /// process lost the right to it, after which no work may go on.
+  /// Back to where the thread started. That this can be done was tried when the thread began; a process that has
+  /// lost the right to it since must not go on in a namespace that it does not know of.
   func goHome() {
     guard !isHome else { return }
-    precondition(
-      nf_namespace_enter(home.descriptor.rawValue) == 0, "the thread's own namespace cannot be entered")
+    do throws(NetlinkError) {
+      try enterHome()
+    } catch {
+      preconditionFailure(error.description)
+    }
     label = home.label
     isHome = true
+  }
+
+  func enterHome() throws(NetlinkError) {
+    let result = nf_namespace_enter(home.descriptor.rawValue)
+    guard result != 0 else { return }
+    throw NetlinkError(
+      .system, "entering the process's own network namespace", errno: Errno(rawValue: CInt(-result)),
+      detail: result == -EPERM
+        ? "run as root, or in a user namespace with a network namespace of its own" : nil)
   }
 
   /// Makes a namespace with a name and stays in it. The directory must have been prepared.
@@ -111,7 +123,7 @@ public final class NamespaceVisitor {
     else {
       throw NetlinkError(
         .invalidRequest, "naming sysctl '\(name)'", errno: .invalidArgument,
-        text: "settings of a network namespace begin with 'net'")
+        detail: "settings of a network namespace begin with 'net'")
     }
     return "/proc/sys/" + parts.joined(separator: "/")
   }

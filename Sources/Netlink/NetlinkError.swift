@@ -34,19 +34,22 @@ public struct NetlinkError: Error, Hashable, Sendable {
   public let errno: Errno?
   /// The kernel's own words (extended acknowledgement).
   public let text: String?
+  /// What we have to say of it: the measure that was passed, what would mend it.
+  public let detail: String?
   /// The offset of the attribute that the kernel did not like, from the start of the message's header.
   public let attributeOffset: Int?
   /// What the kernel missed in the request, if it said so.
   public let missingAttribute: Int?
 
   public init(
-    _ code: Code, _ operation: String, errno: Errno? = nil, text: String? = nil, attributeOffset: Int? = nil,
-    missingAttribute: Int? = nil
+    _ code: Code, _ operation: String, errno: Errno? = nil, text: String? = nil, detail: String? = nil,
+    attributeOffset: Int? = nil, missingAttribute: Int? = nil
   ) {
     self.code = code
     self.operation = operation
     self.errno = errno
     self.text = text
+    self.detail = detail
     self.attributeOffset = attributeOffset
     self.missingAttribute = missingAttribute
   }
@@ -80,6 +83,7 @@ extension NetlinkError: CustomStringConvertible {
     }
     if let errno { parts.append("\(errno.description.lowercasedFirst) (\(errno.symbol))") }
     if let text { parts.append("kernel: \(text)") }
+    if let detail { parts.append(detail) }
     if let missingAttribute { parts.append("attribute \(missingAttribute) is missing") }
     return "\(operation) failed: " + parts.joined(separator: "; ")
   }

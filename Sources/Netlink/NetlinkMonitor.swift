@@ -102,7 +102,7 @@ extension NetlinkSocket {
     guard let identifier = try queryNamespaceID(descriptor) else {
       throw NetlinkError(
         .malformedAnswer, "asking for the id of namespace '\(namespace.label)'",
-        text: "it has none after RTM_NEWNSID")
+        detail: "it has none after RTM_NEWNSID")
     }
     return identifier
   }
@@ -112,7 +112,7 @@ extension NetlinkSocket {
       do throws(NetlinkDecodingError) {
         if let identifier = try NamespaceIDMessage(answer).identifier, identifier >= 0 { return identifier }
       } catch {
-        throw NetlinkError(.malformedAnswer, "RTM_GETNSID in namespace '\(label)'", text: error.description)
+        throw NetlinkError(.malformedAnswer, "RTM_GETNSID in namespace '\(label)'", detail: error.description)
       }
     }
     return nil

@@ -138,7 +138,7 @@ public final class NetlinkSocket: Sendable {
       do throws(NetlinkDecodingError) {
         result.append(try Message(answer))
       } catch {
-        throw NetlinkError(.malformedAnswer, operation(of: request), text: error.description)
+        throw NetlinkError(.malformedAnswer, operation(of: request), detail: error.description)
       }
     }
     return result
@@ -152,18 +152,18 @@ public final class NetlinkSocket: Sendable {
   private func refusal(of message: NetlinkMessage, isDump: Bool = false) -> NetlinkError? {
     if let attribute = message.oversizedAttribute {
       return NetlinkError(
-        .invalidRequest, operation(of: message), text: "attribute \(attribute) is longer than 65535 bytes")
+        .invalidRequest, operation(of: message), detail: "attribute \(attribute) is longer than 65535 bytes")
     }
     if message.flags.contains(.dump) != isDump, message.flags.isSuperset(of: .dump) || isDump {
-      return NetlinkError(.invalidRequest, operation(of: message), text: "dumps are sent one at a time")
+      return NetlinkError(.invalidRequest, operation(of: message), detail: "dumps are sent one at a time")
     }
     if message.encodedLength > limits.bytes {
       return NetlinkError(
         .invalidRequest, operation(of: message),
-        text: "\(message.encodedLength) bytes are more than the socket's \(limits.bytes)")
+        detail: "\(message.encodedLength) bytes are more than the socket's \(limits.bytes)")
     }
     if let errno = interposer?(message, label) {
-      return NetlinkError(.refused, operation(of: message), errno: errno, text: "refused by a test")
+      return NetlinkError(.refused, operation(of: message), errno: errno, detail: "refused by a test")
     }
     return nil
   }
@@ -283,7 +283,7 @@ public final class NetlinkSocket: Sendable {
     do throws(NetlinkDecodingError) {
       return try NetlinkAcknowledgement(answer)
     } catch {
-      throw NetlinkError(.malformedAnswer, operation(of: message), text: error.description)
+      throw NetlinkError(.malformedAnswer, operation(of: message), detail: error.description)
     }
   }
 
@@ -308,7 +308,7 @@ public final class NetlinkSocket: Sendable {
         do throws(NetlinkDecodingError) {
           return try NetlinkMessage.parse(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         } catch {
-          throw NetlinkError(.malformedAnswer, operation, text: error.description)
+          throw NetlinkError(.malformedAnswer, operation, detail: error.description)
         }
       }
       switch errno {
