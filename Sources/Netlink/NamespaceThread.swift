@@ -8,7 +8,8 @@ import CLinux
 import Glibc
 import Synchronization
 
-/// A thread that does work in network namespaces, one piece after the other.
+/// A thread that does work in network namespaces, one piece after the other. Work must not hand work to its own thread
+/// and wait for it: that would wait for ever.
 public final class NamespaceThread: Sendable {
   private let queue: WorkQueue
 

@@ -198,6 +198,7 @@ public final class NetlinkSocket: Sendable {
     }
     try send(state, operation(of: messages[lastIndex]))
     var overrun = false
+    defer { if overrun { setNonblocking(false) } }
     while true {
       let answers: [NetlinkMessage]
       do throws(NetlinkError) {
@@ -221,7 +222,6 @@ public final class NetlinkSocket: Sendable {
       if isDone { break }
     }
     guard overrun else { return }
-    setNonblocking(false)
     throw NetlinkError(.overrun, "\(batch.count) messages in namespace '\(label)'", errno: .noBufferSpace)
   }
 

@@ -154,6 +154,13 @@ public struct NeighborCacheInfo: Hashable, Sendable {
   public var updated: UInt32
   public var references: UInt32
 
+  public init(confirmed: UInt32, used: UInt32, updated: UInt32, references: UInt32 = 0) {
+    self.confirmed = confirmed
+    self.used = used
+    self.updated = updated
+    self.references = references
+  }
+
   init(_ info: nda_cacheinfo) {
     confirmed = info.ndm_confirmed
     used = info.ndm_used

@@ -86,6 +86,16 @@ public struct RouteCacheInfo: Hashable, Sendable {
   public var error: UInt32
   public var used: UInt32
 
+  public init(
+    references: UInt32 = 0, lastUse: UInt32 = 0, expires: Int32 = 0, error: UInt32 = 0, used: UInt32 = 0
+  ) {
+    self.references = references
+    self.lastUse = lastUse
+    self.expires = expires
+    self.error = error
+    self.used = used
+  }
+
   init(_ info: rta_cacheinfo) {
     references = info.rta_clntref
     lastUse = info.rta_lastuse

@@ -126,6 +126,33 @@ struct NetlinkSocketTests {
     #expect(try socket.dump(AddressMessage.dump(.ipv4), as: AddressMessage.self).count == 4000)
   }
 
+  @Test("answers that the kernel had no room for are an error, and the socket is of use after it")
+  func overrun() throws {
+    let socket = try fresh()
+    var size: Int32 = 1
+    setsockopt(socket.descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+    let up = LinkMessage(index: 1).request(.change)
+    let error = #expect(throws: NetlinkError.self) {
+      _ = try socket.transact([NetlinkMessage](repeating: up, count: 500), acknowledge: .each)
+    }
+    #expect(error?.code == .overrun)
+    #expect(try socket.dump(LinkMessage.dump(), as: LinkMessage.self).map(\.name) == ["lo"])
+    #expect(try socket.transact([up]).map(\.error) == [nil])
+  }
+
+  @Test("a namespace has one id, whoever asks for it first")
+  func namespaceIDs() throws {
+    let (socket, other) = try NamespaceThread().perform { (visitor) throws(NetlinkError) in
+      _ = try visitor.create(label: "asker")
+      return (try visitor.socket(), try visitor.create(label: "other"))
+    }
+    let identifier = try socket.namespaceID(of: other)
+    #expect(try socket.namespaceID(of: other) == identifier)
+    // Its links can be read from here by that id.
+    let links = try socket.dump(LinkMessage.dump(targetNamespaceID: identifier), as: LinkMessage.self)
+    #expect(links.map(\.name) == ["lo"])
+  }
+
   @Test("a GET is answered beside the acknowledgements of other messages")
   func getAnswers() throws {
     let socket = try fresh()
