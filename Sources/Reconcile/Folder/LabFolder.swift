@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// One lab's folder: what a later verb needs to know with nothing but the lab's name.
+//
+//   topology.json   the rendered topology, as Manifest wrote it
+//   allocations     addresses and indexes given so far (sealed)
+//   journal         the state before the `up` that is under way (sealed; there only while one is)
+//   record          what was last applied, where and when (sealed)
+//   host-settings   the host's settings before the lab changed them (sealed)
+//   lock, log, control   the lock file, the lab process's log and its socket
+
+import FoundationEssentials
+import Glibc
+public import LabCore
+
+/// The folder of one lab.
+public struct LabFolder: Sendable {
+  public let lab: LabName
+  let files: FolderFiles
+
+  init(lab: LabName, files: FolderFiles) {
+    self.lab = lab
+    self.files = files
+  }
+
+  public var path: String { files.path }
+  /// The lab process's socket.
+  public var controlPath: String { path + "/control" }
+  /// The lab process's log.
+  public var logPath: String { path + "/log" }
+
+  // MARK: The rendered topology
+
+  /// As Manifest rendered it; nil when the lab was never brought up.
+  public func topology() throws(LabFolderError) -> [UInt8]? { try files.read("topology.json") }
+
+  public func setTopology(_ json: [UInt8]) throws(LabFolderError) { try files.write(json, to: "topology.json") }
+
+  // MARK: What was given, done and found
+
+  public func allocations() throws(LabFolderError) -> Allocations? { try sealed("allocations", Allocations.self) }
+
+  public func setAllocations(_ allocations: Allocations) throws(LabFolderError) {
+    try setSealed("allocations", allocations)
+  }
+
+  /// The state before an `up` that did not end; nil when the last one did.
+  public func journal() throws(LabFolderError) -> Journal? { try sealed("journal", Journal.self) }
+
+  public func setJournal(_ journal: Journal?) throws(LabFolderError) {
+    guard let journal else { return try files.remove("journal") }
+    try setSealed("journal", journal)
+  }
+
+  /// What was last applied.
+  public func record() throws(LabFolderError) -> LabRecord? { try sealed("record", LabRecord.self) }
+
+  public func setRecord(_ record: LabRecord) throws(LabFolderError) { try setSealed("record", record) }
+
+  /// The values that the host's settings had before the lab changed them, by name.
+  public func hostSettings() throws(LabFolderError) -> [String: String] {
+    try sealed("host-settings", [String: String].self) ?? [:]
+  }
+
+  public func setHostSettings(_ settings: [String: String]) throws(LabFolderError) {
+    guard !settings.isEmpty else { return try files.remove("host-settings") }
+    try setSealed("host-settings", settings)
+  }
+
+  /// A small file of another part's own, by a name that is none of those above; nil when there is none.
+  public func note(_ name: String) throws(LabFolderError) -> [UInt8]? { try files.read("note-" + name) }
+
+  public func setNote(_ name: String, _ bytes: [UInt8]?) throws(LabFolderError) {
+    guard let bytes else { return try files.remove("note-" + name) }
+    try files.write(bytes, to: "note-" + name)
+  }
+
+  /// Removes the folder with all that is in it.
+  public func remove() throws(LabFolderError) { try FolderFiles.removeTree(path) }
+
+  /// The folders of all labs beside this one.
+  var siblings: LabFolders {
+    LabFolders(root: String(path.dropLast(lab.text.utf8.count + 1)))
+  }
+
+  // MARK: Lock
+
+  /// Takes the lab for this process until the lock is dropped. Fails at once when another holds it.
+  public func lock() throws(LabFolderError) -> LabLock {
+    let folder = try files.open()
+    defer { close(folder) }
+    let descriptor = openat(folder, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw .last("open", path + "/lock") }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      let reason = errno
+      var text = [UInt8](repeating: 0, count: 32)
+      let count = max(0, pread(descriptor, &text, text.count, 0))
+      close(descriptor)
+      guard reason == EWOULDBLOCK else {
+        throw LabFolderError(.failed, "cannot lock lab '\(lab)': \(String(cString: strerror(reason)))")
+      }
+      let holder = Int32(String(decoding: text[..<count], as: UTF8.self).filter(\.isNumber))
+      throw LabFolderError(
+        .locked,
+        "lab '\(lab)' is locked by process \(holder.map(String.init) ?? "unknown"), which works on it; wait until it ends")
+    }
+    // A `down` may have removed the folder while this waited for nothing: then the lock guards nobody.
+    var mine = stat()
+    var current = stat()
+    guard fstat(descriptor, &mine) == 0, lstat(path + "/lock", &current) == 0, mine.st_ino == current.st_ino else {
+      close(descriptor)
+      throw LabFolderError(.locked, "lab '\(lab)' was removed by another process at this moment; try again")
+    }
+    let text = Array("\(getpid())\n".utf8)
+    ftruncate(descriptor, 0)
+    _ = pwrite(descriptor, text, text.count, 0)
+    return LabLock(descriptor: descriptor)
+  }
+
+  // MARK: Sealed files
+
+  private func sealed<Value: Decodable>(_ name: String, _ type: Value.Type) throws(LabFolderError) -> Value? {
+    guard let bytes = try files.read(name) else { return nil }
+    switch SealedFile(kind: name).unseal(bytes) {
+    case .success(let body):
+      if let value = JSONBytes.decode(type, from: body) { return value }
+      throw damaged(name, "its content is not what this netforge writes")
+    case .failure(let damage): throw damaged(name, damage.detail)
+    }
+  }
+
+  private func damaged(_ name: String, _ detail: String) -> LabFolderError {
+    let remedy =
+      switch name {
+      case "host-settings":
+        "settings of the host may differ from what they were before the lab; mend them by hand and delete the file"
+      case "allocations":
+        "delete the file: addresses that the topology leaves out will be given anew"
+      default:
+        "`netforge down --name \(lab)` removes the lab; to keep it as it stands, delete the file"
+      }
+    return LabFolderError(.damaged, "the \(name) of lab '\(lab)' is damaged (\(detail)): '\(path)/\(name)'; nothing was changed; \(remedy)")
+  }
+
+  private func setSealed(_ name: String, _ value: some Encodable) throws(LabFolderError) {
+    try files.write(SealedFile(kind: name).seal(try JSONBytes.of(value)), to: name)
+  }
+}
+
+/// Holds a lab for one process; released when it is dropped.
+public final class LabLock: Sendable {
+  private let descriptor: Int32
+
+  init(descriptor: Int32) { self.descriptor = descriptor }
+
+  deinit { close(descriptor) }
+}
