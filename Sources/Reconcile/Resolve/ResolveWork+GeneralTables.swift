@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The general form of the firewall: tables, chains, rules, sets and maps as they were written.
+
+import LabCore
+import NetTypes
+import Nftables
+import TopologyModel
+
+extension ResolveWork {
+  mutating func general(_ table: Topology.Table, of node: Topology.Node, in id: NamespaceID) -> Ruleset.Table {
+    var result = Ruleset.Table(
+      family: NftFamily(table.family), name: table.name, comment: Ownership(lab: lab).alias(for: id))
+    result.objects = table.counters.map { NftObject(name: $0, state: .counter(NftCounter())) }
+    result.sets = table.sets.map { declaration(of: $0, in: id) }
+    result.chains = table.chains.map { chain in
+      Ruleset.Chain(
+        name: chain.name, base: chain.base.map { base($0, in: id) },
+        rules: chain.rules.map { rule in
+          Rule(
+            rule.statements.flatMap { statements($0, table: table, in: id, at: rule.location) }, comment: rule.comment,
+            position: NftSourcePosition(rule.location))
+        }, position: NftSourcePosition(chain.location))
+    }
+    return result
+  }
+
+  private func base(_ base: Topology.Chain.Base, in id: NamespaceID) -> NftBaseChain {
+    NftBaseChain(
+      type: NftChainType(base.kind), hook: NftHook(base.hook), priority: base.priority,
+      policy: base.policy == .drop ? .drop : .accept, devices: base.device.map { [deviceName($0, in: id)] } ?? [])
+  }
+
+  private func deviceName(_ written: String, in id: NamespaceID) -> String { names[id]?[written]?.text ?? written }
+
+  // MARK: Sets and values
+
+  private mutating func declaration(of set: Topology.ElementSet, in id: NamespaceID) -> SetDeclaration {
+    var flags: NftSetFlags = []
+    if set.isInterval { flags.insert(.interval) }
+    if set.isDynamic { flags.insert(.dynamic) }
+    let data: NftSetData? =
+      switch set.data {
+      case .none: nil
+      case .values(let types): .value(types.map { NftDataType($0) })
+      case .verdict: .verdict
+      }
+    var dataTypes: [Topology.ValueType] = []
+    if case .values(let types) = set.data { dataTypes = types }
+    return SetDeclaration(
+      name: set.name, keyTypes: set.key.map { NftDataType($0) }, data: data, flags: flags,
+      size: set.size.map { UInt32(clamping: $0) },
+      timeout: set.timeout.map { UInt64(clamping: $0.nanoseconds / 1_000_000) },
+      elements: set.elements.map { element in
+        SetDeclaration.Element(
+          key: zip(element.key, set.key).map { value($0, as: NftDataType($1), in: id) },
+          value: elementValue(element, dataTypes, in: id))
+      }, position: NftSourcePosition(set.location))
+  }
+
+  private func elementValue(
+    _ element: Topology.Element, _ types: [Topology.ValueType], in id: NamespaceID
+  ) -> NftElementValue? {
+    if let verdict = element.verdict { return .verdict(NftVerdict(verdict)) }
+    guard !element.data.isEmpty else { return nil }
+    var bytes: [UInt8] = []
+    for (item, type) in zip(element.data, types) {
+      guard case .value(let data) = value(item, as: NftDataType(type), in: id) else { continue }
+      bytes += data.bytes
+      if types.count > 1 { while bytes.count % 4 != 0 { bytes.append(0) } }
+    }
+    return .data(NftData(bytes))
+  }
+
+  /// A value as it lies in a register of that type.
+  private func value(_ value: Topology.Value, as type: NftDataType, in id: NamespaceID) -> FieldValue {
+    switch value {
+    case .address(let address): return .value(NftData(address.bytes))
+    case .prefix(let prefix): return FieldValue(prefix)
+    case .addressRange(let range): return .range(NftData(range.lowerBound.bytes), NftData(range.upperBound.bytes))
+    case .mac(let mac): return .value(mac.nftData)
+    case .number(let number): return .value(Self.data(number, type))
+    case .numberRange(let range): return .range(Self.data(range.lowerBound, type), Self.data(range.upperBound, type))
+    case .name(let name): return .value(InterfacePattern(deviceName(name, in: id))?.nftData ?? NftData(Array(name.utf8)))
+    }
+  }
+
+  private static func data(_ number: UInt64, _ type: NftDataType) -> NftData {
+    type.isHostOrder ? NftData(host: number, width: type.size) : NftData(bigEndian: number, width: type.size)
+  }
+
+  // MARK: Statements
+
+  private mutating func selector(_ selector: Topology.Selector, at location: SourceLocation) -> Selector {
+    if let known = Selector(named: selector.rawValue) { return known }
+    errors.append(TopologyError("the selector '\(selector.rawValue)' is not supported", at: location))
+    return Field<PacketMark>.mark.selector
+  }
+
+  private mutating func selectors(_ list: [Topology.Selector], at location: SourceLocation) -> [Selector] {
+    var result: [Selector] = []
+    for item in list { result.append(selector(item, at: location)) }
+    return result
+  }
+
+  private mutating func statements(
+    _ statement: Topology.Statement, table: Topology.Table, in id: NamespaceID, at location: SourceLocation
+  ) -> [Statement] {
+    switch statement {
+    case .match(let match): return [.match(self.match(match, in: id, at: location))]
+    case .verdict(let verdict): return [.verdict(NftVerdict(verdict))]
+    case .verdictMap(let keys, let source):
+      let selectors = selectors(keys, at: location)
+      switch source {
+      case .named(let name): return [.verdictMap(selectors, .named(name))]
+      case .anonymous(let elements):
+        let entries = elements.compactMap { element in
+          element.verdict.map {
+            VerdictMap.Entry(
+              key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) }, verdict: NftVerdict($0))
+          }
+        }
+        return [.verdictMap(selectors, .entries(entries))]
+      }
+    case .counter(let name): return [name.map { .namedCounter($0) } ?? .counter]
+    case .limit(let rate): return [.limit(NftLimit(rate))]
+    case .quota(let bytes, let over): return [.quota(NftQuota(bytes: bytes, isInverted: over))]
+    case .log(let prefix, let level, let group):
+      return [
+        .log(
+          NftLog(prefix: prefix, level: level.map { UInt32(clamping: $0) }, group: group.map { UInt16(clamping: $0) }))
+      ]
+    case .reject(let rejection): return [.reject(RejectReason(rejection))]
+    case .masquerade(let ports, let flags):
+      return [.masquerade(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))]
+    case .redirect(let ports, let flags):
+      return [.redirect(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))]
+    case .sourceNAT(let target, let flags):
+      return translation(.source, target, flags, table: table, in: id, at: location)
+    case .destinationNAT(let target, let flags):
+      return translation(.destination, target, flags, table: table, in: id, at: location)
+    case .setMark(let kind, let value, let mask):
+      let source: MarkSource = mask == .max ? .value(value) : .bits(mask: ~mask, flip: value & mask)
+      return [kind == .packet ? .setMark(source) : .setConntrackMark(source)]
+    case .copyMark(_, let to): return [to == .packet ? .setMark(.other) : .setConntrackMark(.other)]
+    case .noTrack: return [.notrack]
+    case .updateSet(let name, let keys, let timeout):
+      return [
+        .updateSet(
+          SetUpdate(
+            set: name, operation: timeout == nil ? .add : .update, selectors: selectors(keys, at: location),
+            timeout: timeout.map { UInt64(clamping: $0.nanoseconds / 1_000_000) }))
+      ]
+    case .connectionLimit(let count, let over):
+      return [.connections(NftConnlimit(count: count, isInverted: over))]
+    }
+  }
+
+  private mutating func match(_ match: Topology.Match, in id: NamespaceID, at location: SourceLocation) -> Match {
+    let selectors = selectors(match.selectors, at: location)
+    let operand: Match.Operand =
+      switch match.operand {
+      case .set(let name): .set(name)
+      case .values(let rows): .elements(rows.map { row in zip(row, selectors).map { value($0, as: $1.type, in: id) } })
+      }
+    return Match(selectors: selectors, relation: NftComparisonOperator(match.comparison), operand: operand)
+  }
+
+  private mutating func translation(
+    _ kind: NftNAT.Kind, _ target: Topology.Target, _ flags: [Topology.TranslationFlag], table: Topology.Table,
+    in id: NamespaceID, at location: SourceLocation
+  ) -> [Statement] {
+    let flags = NftNATFlags(flags)
+    switch target {
+    case .address(let range, let ports):
+      let ports = ports.map { PortRange($0.lowerBound, $0.upperBound) }
+      if let range {
+        let last = range.upperBound == range.lowerBound ? nil : range.upperBound
+        return [.translate(Translation(kind, to: .address(range.lowerBound, last, ports: ports), flags: flags))]
+      }
+      guard let ports else { return [] }
+      return [.translate(Translation(kind, to: .ports(ports, table.family == .ip6 ? .ipv6 : .ipv4), flags: flags))]
+    case .map(let keys, .named(let name)):
+      var types: [Topology.ValueType] = []
+      if case .values(let values)? = table.sets.first(where: { $0.name == name })?.data { types = values }
+      let family: IPFamily = types.first == .ipv6Address ? .ipv6 : .ipv4
+      return [
+        .translate(
+          Translation(
+            kind, to: .namedMap(selectors(keys, at: location), name, family, withPort: types.count > 1), flags: flags))
+      ]
+    case .map(let keys, .anonymous(let elements)):
+      let selectors = selectors(keys, at: location)
+      let entries = elements.compactMap { element -> Translation.MapEntry? in
+        guard case .address(let address)? = element.data.first else { return nil }
+        var port: Port?
+        if case .number(let number)? = element.data.dropFirst().first { port = Port(clamping: number) }
+        return Translation.MapEntry(
+          key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) }, address: address, port: port)
+      }
+      return [.translate(Translation(kind, to: .map(selectors, entries), flags: flags))]
+    case .spread(let addresses, let port, let random):
+      let chooser = Selector.numgen(random: random, modulus: UInt32(clamping: addresses.count))
+      var result = Translation.balanced(kind, over: addresses.map { ($0, port) }, by: chooser)
+      result.flags = flags
+      return [.translate(result)]
+    }
+  }
+}
+
+extension NftFamily {
+  init(_ family: Topology.Table.Family) {
+    switch family {
+    case .ip: self = .ip
+    case .ip6: self = .ip6
+    case .inet: self = .inet
+    case .arp: self = .arp
+    case .bridge: self = .bridge
+    case .netdev: self = .netdev
+    }
+  }
+}
+
+extension NftChainType {
+  init(_ kind: Topology.Chain.Kind) {
+    switch kind {
+    case .filter: self = .filter
+    case .nat: self = .nat
+    case .route: self = .route
+    }
+  }
+}
+
+extension NftHook {
+  init(_ hook: Topology.Chain.Hook) {
+    switch hook {
+    case .prerouting: self = .prerouting
+    case .input: self = .input
+    case .forward: self = .forward
+    case .output: self = .output
+    case .postrouting: self = .postrouting
+    case .ingress: self = .ingress
+    case .egress: self = .egress
+    }
+  }
+}
+
+extension NftVerdict {
+  init(_ verdict: Topology.Verdict) {
+    switch verdict {
+    case .accept: self = .accept
+    case .drop: self = .drop
+    case .proceed: self = .continue
+    case .return: self = .return
+    case .jump(let chain): self = .jump(chain)
+    case .goto(let chain): self = .goto(chain)
+    }
+  }
+}
+
+extension NftComparisonOperator {
+  init(_ comparison: Topology.Match.Operator) {
+    switch comparison {
+    case .equal: self = .equal
+    case .notEqual: self = .notEqual
+    case .less: self = .less
+    case .lessOrEqual: self = .lessOrEqual
+    case .greater: self = .greater
+    case .greaterOrEqual: self = .greaterOrEqual
+    }
+  }
+}
+
+extension NftNATFlags {
+  init(_ flags: [Topology.TranslationFlag]) {
+    self = []
+    for flag in flags {
+      switch flag {
+      case .random: insert(.random)
+      case .fullyRandom: insert(.fullyRandom)
+      case .persistent: insert(.persistent)
+      }
+    }
+  }
+}
+
+extension NftDataType {
+  init(_ type: Topology.ValueType) {
+    switch type {
+    case .ipv4Address: self = .ipv4Address
+    case .ipv6Address: self = .ipv6Address
+    case .etherAddress: self = .etherAddress
+    case .ipProtocol: self = .ipProtocol
+    case .port: self = .port
+    case .mark: self = .mark
+    case .interfaceName: self = .interfaceName
+    case .etherType: self = .etherType
+    case .connectionState: self = .ctState
+    case .connectionStatus: self = .ctStatus
+    case .icmpType: self = .icmpType
+    case .icmpv6Type: self = .icmpv6Type
+    case .tcpFlags: self = .tcpFlags
+    case .number: self = .hostInteger
+    case .packetType: self = .packetType
+    case .addressType: self = .routeType
+    case .dscp: self = .dscp
+    }
+  }
+}

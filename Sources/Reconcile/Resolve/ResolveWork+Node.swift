@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A node's namespace: devices, addresses, routes, rules, settings.
+
+import LabCore
+import NetTypes
+import Nftables
+import TopologyModel
+
+extension ResolveWork {
+  mutating func resolve(_ node: Topology.Node) -> NamespaceState {
+    let id = NamespaceID.node(node.name)
+    sources.record(StatePath(id), at: node.location)
+    var space = NamespaceState(id: id)
+    if !node.devices.contains(where: { $0.kind == .loopback }) {
+      space.links.append(LinkState(name: .loopback, kind: .loopback))
+    }
+    for device in node.devices {
+      let link = resolve(device, of: node)
+      space.links.append(link)
+      sources.record(StatePath(id, .link, key: [link.name.text]), at: device.location)
+      resolveAddresses(of: device, on: link.name, node: node, into: &space)
+      if let impairment = device.impairment {
+        let qdisc = QdiscState(link: link.name, kind: kind(of: impairment, on: device, of: node))
+        space.qdiscs.append(qdisc)
+        sources.record(StateObject.qdisc(qdisc).path(in: id), at: impairment.location)
+      }
+    }
+    resolveRoutes(of: node, into: &space)
+    let ipv6 = usesIPv6(node, space)
+    resolvePolicyRules(of: node, ipv6: ipv6, into: &space)
+    for neighbor in node.neighbors {
+      let state = NeighborState(
+        link: name(of: neighbor.device, in: id), address: neighbor.address, mac: neighbor.mac,
+        isProxy: neighbor.mac == nil)
+      space.neighbors.append(state)
+      sources.record(StateObject.neighbor(state).path(in: id), at: neighbor.location)
+    }
+    for entry in node.fdb {
+      let state = FDBState(
+        link: name(of: entry.device, in: id), mac: entry.mac, vlan: entry.vlan.map { UInt16(clamping: $0) },
+        remote: entry.remote)
+      space.fdb.append(state)
+      sources.record(StateObject.fdb(state).path(in: id), at: entry.location)
+    }
+    resolveSysctls(of: node, ipv6: ipv6, into: &space)
+    resolveTables(of: node, into: &space)
+    return space
+  }
+
+  private func usesIPv6(_ node: Topology.Node, _ space: NamespaceState) -> Bool {
+    space.addresses.contains { $0.prefix.family == .ipv6 } || space.routes.contains { $0.destination.family == .ipv6 }
+      || node.devices.contains { device in
+        guard case .interface(.bridge(let name)) = device.kind else { return false }
+        return bridges[name]?.subnets.contains { $0.family == .ipv6 } ?? false
+      }
+  }
+
+  private mutating func resolveAddresses(
+    of device: Topology.Device, on link: InterfaceName, node: Topology.Node, into space: inout NamespaceState
+  ) {
+    var seen: Set<IPPrefix> = []
+    let written = Dictionary(device.addresses.map { ($0.prefix, $0) }, uniquingKeysWith: { first, _ in first })
+    for prefix in book[Topology.DeviceReference(node.name, device.name)] where seen.insert(prefix).inserted {
+      // The kernel gives `lo` these by itself.
+      if link == .loopback, prefix.address == .v4(.loopback) || prefix.address == .v6(.loopback) { continue }
+      let state = AddressState(link: link, prefix: prefix, peer: written[prefix]?.peer)
+      space.addresses.append(state)
+      sources.record(
+        StateObject.address(state).path(in: space.id), at: written[prefix]?.location ?? device.location)
+    }
+  }
+
+  // MARK: Routes and rules
+
+  private mutating func resolveRoutes(of node: Topology.Node, into space: inout NamespaceState) {
+    let (routes, failures) = topology.routes(of: node, addresses: book)
+    errors += failures
+    for route in routes {
+      let type: RouteState.RouteType =
+        switch route.kind {
+        case .unicast: .unicast
+        case .blackhole: .blackhole
+        case .unreachable: .unreachable
+        case .prohibit: .prohibit
+        }
+      let hops = route.nextHops.map { hop in
+        RouteState.NextHop(
+          gateway: hop.gateway, link: hop.device.map { name(of: $0, in: space.id) }, weight: UInt16(clamping: hop.weight),
+          isOnLink: hop.onLink)
+      }
+      let state = RouteState(
+        destination: route.destination.network, table: route.table ?? RouteState.mainTable, metric: route.metric,
+        type: type, nextHops: hops.sorted { ($0.description) < ($1.description) }, preferredSource: route.source,
+        mtu: route.mtu.map { UInt32(clamping: $0) })
+      space.routes.append(state)
+      sources.record(StateObject.route(state).path(in: space.id), at: route.location)
+    }
+  }
+
+  private mutating func resolvePolicyRules(of node: Topology.Node, ipv6: Bool, into space: inout NamespaceState) {
+    for (index, rule) in node.policyRules.enumerated() {
+      let action: PolicyRuleState.Action =
+        switch rule.action {
+        case .table(let table): .lookup(table: table)
+        case .blackhole: .blackhole
+        case .unreachable: .unreachable
+        case .prohibit: .prohibit
+        }
+      let family = rule.family ?? rule.source?.family ?? rule.destination?.family
+      let families: [IPFamily] = family.map { [$0] } ?? (ipv6 ? [.ipv4, .ipv6] : [.ipv4])
+      for family in families {
+        let state = PolicyRuleState(
+          family: family, priority: rule.priority ?? 1000 + UInt32(clamping: index), source: rule.source?.network,
+          destination: rule.destination?.network, inputLink: rule.incoming.map { name(of: $0, in: space.id) },
+          outputLink: rule.outgoing.map { name(of: $0, in: space.id) }, mark: rule.mark,
+          markMask: rule.mark == nil ? nil : rule.markMask ?? .max, action: action)
+        space.policyRules.append(state)
+        sources.record(StateObject.policyRule(state).path(in: space.id), at: rule.location)
+      }
+    }
+  }
+
+  // MARK: Settings
+
+  private mutating func resolveSysctls(of node: Topology.Node, ipv6: Bool, into space: inout NamespaceState) {
+    var values: [String: String] = [:]
+    let role: NamespaceRole = node.kind == .router ? .router : .node
+    for sysctl in NamespaceDefaults.sysctls(for: role, ipv6: ipv6) { values[sysctl.name] = sysctl.value }
+    for sysctl in node.sysctls {
+      let name = settingName(sysctl.name, in: space.id)
+      values[name] = sysctl.value
+      sources.record(StatePath(space.id, .sysctl, key: [name]), at: sysctl.location)
+    }
+    space.sysctls = values.map { SysctlState(name: $0.key, value: $0.value) }.sorted { $0.name < $1.name }
+  }
+
+  /// With the kernel's names of devices, and one name for what has two.
+  private func settingName(_ written: String, in namespace: NamespaceID) -> String {
+    if written == "net/ipv4/conf/all/forwarding" { return "net/ipv4/ip_forward" }
+    let name = SysctlName(written)
+    guard let scope = name.scope, scope != "all", scope != "default", let kernel = names[namespace]?[String(scope)],
+      kernel.text != scope
+    else { return written }
+    var parts = written.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    parts[3] = kernel.text
+    return parts.joined(separator: "/")
+  }
+
+  // MARK: Impairments
+
+  private func kind(
+    of impairment: Topology.Impairment, on device: Topology.Device, of node: Topology.Node
+  ) -> QdiscKind {
+    let rate = impairment.rate.map { UInt64(clamping: max(1, $0 / 8)) }
+    let needsNetem =
+      [impairment.loss, impairment.duplicate, impairment.reorder, impairment.corrupt].contains { ($0 ?? 0) > 0 }
+      || (impairment.delay ?? .zero) > .zero || (impairment.jitter ?? .zero) > .zero
+    if let rate, !needsNetem { return .tokenBucket(TokenBucketState(rate: rate, packets: impairment.limit)) }
+    return .netem(
+      NetemState(
+        delay: impairment.delay ?? .zero, jitter: impairment.jitter ?? .zero,
+        loss: Self.share(impairment.loss), duplicate: Self.share(impairment.duplicate),
+        reorder: Self.share(impairment.reorder),
+        // Without a gap the kernel reorders nothing.
+        gap: (impairment.reorder ?? 0) > 0 ? 1 : 0, corrupt: Self.share(impairment.corrupt), rate: rate ?? 0,
+        limit: impairment.limit.map { UInt32(clamping: $0) } ?? Self.netemLimit(impairment, rate: rate),
+        seed: impairment.seed ?? StableHash.of("\(lab)/\(node.name)/\(device.name)/seed")))
+  }
+
+  /// Per cent in the kernel's fixed point.
+  static func share(_ percent: Double?) -> UInt32 {
+    guard let percent, percent > 0 else { return 0 }
+    return percent >= 100 ? .max : UInt32((percent / 100 * Double(UInt32.max)).rounded())
+  }
+
+  /// Room for what is under way: the packets of twice the delay at the rate, or at 1 Gbit/s without one; at least the
+  /// kernel's 1000.
+  static func netemLimit(_ impairment: Topology.Impairment, rate: UInt64?) -> UInt32 {
+    let seconds = Double((impairment.delay ?? .zero).nanoseconds + (impairment.jitter ?? .zero).nanoseconds) / 1e9
+    let packets = 2 * seconds * Double(rate ?? 125_000_000) / 1500
+    return UInt32(min(max(packets.rounded(.up), 1000), 1_000_000))
+  }
+}
+
+extension TokenBucketState {
+  /// A burst of 10 ms, at least what segmentation offload hands over at once; 50 ms more may wait.
+  init(rate: UInt64, packets: Int?) {
+    let burst = UInt32(clamping: max(rate / 100, 65_536))
+    let waiting = packets.map { UInt64(clamping: $0) * 1514 } ?? max(rate / 20, 15_140)
+    self.init(rate: rate, burst: burst, limit: UInt32(clamping: UInt64(burst) + waiting))
+  }
+}
