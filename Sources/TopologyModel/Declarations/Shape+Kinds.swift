@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Every kind of declaration, its keys in the order in which rendered JSON has them.
+
+extension Shape {
+  /// A declaration of rendered JSON.
+  static let declaration = Shape.kinds(topLevel)
+  /// A declaration as a program writes it: with what it read, and what it found wrong itself.
+  static let written = Shape.kinds(
+    topLevel + [
+      Kind("read", [Field("path", .text, required: true)]),
+      Kind("variable", [Field("name", .text, required: true)]),
+      Kind("failure", [Field("message", .text, required: true)]),
+    ])
+
+  static let topLevel: [Kind] = [
+    Kind("topology", [Field("name", .text, required: true)]),
+    Kind(
+      "bridge",
+      [Field("name", .text, required: true), Field("subnets", .list(.text))] + bridgeOptions
+        + [Field("mtu", .integer), Field("labels", .labels)]),
+    Kind("node", nodeFields),
+    Kind("router", nodeFields),
+    Kind(
+      "internet",
+      [Field("name", .text, required: true), Field("via", .text, required: true), Field("subnet", .text)]),
+    Kind(
+      "link", [Field("a", interface, required: true), Field("b", interface, required: true), Field("mtu", .integer)]),
+    Kind(
+      "impairment", [Field("interface", interface, required: true), Field("impairment", impairment, required: true)]),
+    Kind(
+      "expectation",
+      [
+        Field("what", .text, required: true), Field("source", place, required: true),
+        Field("target", place, required: true), Field("as", .text),
+        Field("probe", .object([Field("transport", .text, required: true), Field("port", .integer, required: true)])),
+        Field("withinNanoseconds", .integer),
+      ]),
+    Kind(
+      "event",
+      [
+        Field("atNanoseconds", .integer, required: true),
+        Field(
+          "actions",
+          .list(
+            .object([
+              Field("action", .text, required: true), Field("interface", interface),
+              Field("impairment", impairment), Field("node", .text), Field("command", .list(.text)),
+            ]))),
+      ]),
+  ]
+
+  private static let nodeFields = [
+    Field("name", .text, required: true), Field("labels", .labels), Field("body", .list(.kinds(body))),
+  ]
+
+  private static let interface = Shape.object([
+    Field("node", .text, required: true), Field("interface", .text, required: true),
+  ])
+
+  private static let place = Shape.object([
+    Field("node", .text), Field("interface", .text), Field("address", .text),
+  ])
+
+  private static let impairment = Shape.object([
+    Field("rateBitsPerSecond", .number), Field("delayNanoseconds", .integer), Field("jitterNanoseconds", .integer),
+    Field("lossPercent", .number), Field("duplicatePercent", .number), Field("reorderPercent", .number),
+    Field("corruptPercent", .number), Field("limit", .integer), Field("seed", .unsigned),
+  ])
+
+  private static let bridgeOptions = [
+    Field("stp", .flag), Field("ageingNanoseconds", .integer), Field("vlanFiltering", .flag),
+    Field("multicastSnooping", .flag), Field("priority", .integer),
+  ]
+
+  private static let port = Shape.object([
+    Field("access", .integer), Field("trunk", .list(.integer)), Field("native", .integer), Field("isolated", .flag),
+    Field("hairpin", .flag), Field("learning", .flag),
+  ])
+
+  private static let located = [Field("file", .text, required: true), Field("line", .integer, required: true)]
+  private static let addresses = Field("addresses", .list(.text))
+  private static let deviceFields = [addresses, Field("mac", .text), Field("mtu", .integer), Field("up", .flag)]
+  private static let name = Field("name", .text, required: true)
+
+  /// The items of a node's body.
+  static let body: [Kind] = [
+    Kind(
+      "interface",
+      [name, Field("on", .text)] + deviceFields + [Field("port", port), Field("impairment", impairment)]),
+    Kind("loopback", [addresses]),
+    Kind(
+      "bridge",
+      [name] + deviceFields
+        + [Field("ports", .list(.object([name, Field("port", port)] + located)))] + bridgeOptions),
+    Kind("vlan", [name, Field("on", .text, required: true), Field("id", .integer, required: true)] + deviceFields),
+    Kind("dummy", [name] + deviceFields),
+    Kind("tap", [name] + deviceFields + tunTap),
+    Kind("tun", [name] + deviceFields + tunTap),
+    Kind(
+      "vxlan",
+      [
+        name, Field("id", .integer, required: true), Field("remote", .text), Field("local", .text), Field("on", .text),
+        Field("port", .integer), Field("learning", .flag), Field("ttl", .integer),
+      ] + deviceFields),
+    Kind("macvlan", [name, Field("on", .text, required: true), Field("mode", .text)] + deviceFields),
+    Kind(
+      "uplink",
+      [
+        name,
+        Field(
+          "way",
+          .object([
+            Field("via", .text, required: true), Field("host", .text), Field("hostAddresses", .list(.text)),
+            Field("mode", .text),
+          ]), required: true),
+      ] + deviceFields),
+    Kind(
+      "address", [Field("address", .text, required: true), Field("on", .text, required: true), Field("peer", .text)]),
+    Kind(
+      "route",
+      [
+        Field("destination", .text, required: true), Field("type", .text),
+        Field(
+          "via",
+          .list(
+            .object([
+              Field("address", .text), Field("node", .text), Field("interface", .text), Field("internet", .text),
+              Field("on", .text), Field("weight", .integer), Field("onLink", .flag),
+            ]))),
+        Field("metric", .integer), Field("table", .integer), Field("source", .text), Field("mtu", .integer),
+      ]),
+    Kind(
+      "policyRule",
+      [
+        Field("table", .integer), Field("action", .text), Field("priority", .integer), Field("source", .text),
+        Field("destination", .text), Field("from", .text), Field("to", .text), Field("mark", .integer),
+        Field("mask", .integer),
+      ]),
+    Kind(
+      "neighbor", [Field("address", .text, required: true), Field("mac", .text), Field("on", .text, required: true)]),
+    Kind(
+      "fdbEntry",
+      [
+        Field("mac", .text, required: true), Field("on", .text, required: true), Field("vlan", .integer),
+        Field("remote", .text),
+      ]),
+    Kind("sysctl", [name, Field("value", .text, required: true)]),
+    Kind("masquerade", [Field("out", .text), Field("source", .list(.text))]),
+    Kind(
+      "sourceNAT",
+      [
+        Field("to", .text, required: true), Field("ports", .text), Field("out", .text), Field("source", .list(.text)),
+      ]),
+    Kind(
+      "publish",
+      transportPorts + [
+        Field("on", .text), Field("address", .text), Field("hosts", .list(.text)), Field("port", .integer),
+      ]),
+    Kind("redirect", transportPorts + [Field("on", .text), Field("port", .integer, required: true)]),
+    Kind(
+      "firewall",
+      [
+        Field("policy", .text, required: true), Field("hook", .text),
+        Field("sets", .list(.object([name, Field("elements", .list(.text))] + located))),
+        Field("rules", .list(.object(firewallRule))),
+      ]),
+    Kind(
+      "table",
+      [
+        name, Field("family", .text, required: true), Field("sets", .list(.object(elementSet))),
+        Field("chains", .list(.object(chain))),
+      ]),
+    Kind("service", [Field("service", .text, required: true), Field("port", .integer, required: true)]),
+    Kind("run", [Field("command", .list(.text)), Field("restart", .text)]),
+    Kind("exec", [Field("command", .list(.text))]),
+    Kind("file", [Field("path", .text, required: true), Field("text", .text, required: true)]),
+    Kind("env", [name, Field("value", .text, required: true)]),
+  ]
+
+  private static let tunTap = [Field("owner", .integer), Field("group", .integer), Field("multiQueue", .flag)]
+  private static let transportPorts = [
+    Field("transport", .text, required: true), Field("ports", .text, required: true),
+  ]
+
+  private static let firewallRule =
+    [
+      Field("action", .text, required: true), Field("with", .text), Field("matches", .list(.text)),
+      Field("from", .text), Field("to", .text), Field("source", .list(.text)), Field("sourceSet", .text),
+      Field("destination", .list(.text)), Field("destinationSet", .text), Field("log", .text),
+    ] + located
+
+  private static let element = Shape.object([
+    Field("key", .list(.text)), Field("data", .list(.text)), Field("verdict", .text),
+  ])
+
+  private static let elementSet =
+    [
+      name, Field("key", .list(.text), required: true), Field("data", .list(.text)), Field("verdicts", .flag),
+      Field("interval", .flag), Field("dynamic", .flag), Field("timeoutNanoseconds", .integer),
+      Field("size", .integer), Field("elements", .list(element)),
+    ] + located
+
+  private static let chain =
+    [
+      name, Field("type", .text), Field("hook", .text), Field("priority", .integer), Field("policy", .text),
+      Field("device", .text),
+      Field(
+        "rules", .list(.object([Field("statements", .list(.kinds(statements))), Field("comment", .text)] + located))),
+    ] + located
+
+  /// The statements of a rule in the general form. They have the line of their rule.
+  static let statements: [Kind] = [
+    statement(
+      "match",
+      [
+        Field("selectors", .list(.text), required: true), Field("is", .text, required: true),
+        Field("values", .list(.list(.text))), Field("set", .text),
+      ]),
+    statement("verdict", [Field("verdict", .text, required: true)]),
+    statement(
+      "verdictMap",
+      [Field("selectors", .list(.text), required: true), Field("elements", .list(element)), Field("map", .text)]),
+    statement("counter", [Field("name", .text)]),
+    statement(
+      "limit",
+      [
+        Field("count", .integer, required: true), Field("per", .text, required: true), Field("burst", .integer),
+        Field("bytes", .flag), Field("over", .flag),
+      ]),
+    statement("quota", [Field("count", .integer, required: true), Field("over", .flag)]),
+    statement("connectionLimit", [Field("count", .integer, required: true), Field("over", .flag)]),
+    statement("log", [Field("prefix", .text), Field("level", .integer), Field("group", .integer)]),
+    statement("reject", [Field("with", .text)]),
+    statement(
+      "setMark",
+      [Field("mark", .text, required: true), Field("value", .integer, required: true), Field("mask", .integer)]),
+    statement("copyMark", [Field("from", .text, required: true), Field("to", .text, required: true)]),
+    statement("noTrack", []),
+    statement(
+      "updateSet",
+      [
+        Field("set", .text, required: true), Field("selectors", .list(.text), required: true),
+        Field("timeoutNanoseconds", .integer),
+      ]),
+    statement("masquerade", [Field("ports", .text), Field("flags", .list(.text))]),
+    statement(
+      "sourceNAT", [Field("address", .text, required: true), Field("ports", .text), Field("flags", .list(.text))]),
+    statement(
+      "destinationNAT",
+      [
+        Field("address", .text), Field("spread", .list(.text)), Field("random", .flag), Field("selectors", .list(.text)),
+        Field("map", .text), Field("ports", .text), Field("flags", .list(.text)),
+      ]),
+    statement("redirect", [Field("ports", .text), Field("flags", .list(.text))]),
+  ]
+
+  private static func statement(_ name: String, _ fields: [Field]) -> Kind {
+    var kind = Kind(name, [])
+    kind.fields = fields
+    return kind
+  }
+}
