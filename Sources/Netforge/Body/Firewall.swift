@@ -47,8 +47,8 @@ public struct AddressSet: AddressMatch {
   public var addresses: AddressRecord { AddressRecord(list: [], set: self) }
 }
 
-/// What a rule asks of a packet besides interfaces and addresses. Several of one kind are alternatives; those of
-/// different kinds must all hold.
+/// What a rule asks of a packet besides interfaces and addresses. Several states are alternatives, and so are several
+/// services (ports, ICMP, protocols): `Accept(.new, .tcp(80), .ping)` takes new connections to port 80 and new pings.
 public struct Match: Sendable {
   let text: String
 

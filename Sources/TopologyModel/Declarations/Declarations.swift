@@ -17,7 +17,9 @@ public struct Declarations: Hashable, Sendable {
 
   /// Decodes rendered JSON.
   public init(json bytes: [UInt8]) throws(TopologyErrors) {
-    guard bytes.count <= Self.maximumSize else { throw Self.problem("the document is longer than \(Self.maximumSize >> 20) MiB") }
+    guard bytes.count <= Self.maximumSize else {
+      throw Self.problem("the document is longer than \(Self.maximumSize >> 20) MiB")
+    }
     let document: JSON
     do throws(JSONError) {
       document = try JSONParser.parse(bytes)
@@ -25,13 +27,17 @@ public struct Declarations: Hashable, Sendable {
       throw Self.problem("not JSON: line \(error.line), column \(error.column): \(error.message)")
     }
     let minor = try Self.checkVersion(document)
-    guard case .object(let members) = document else { throw Self.problem("the document is \(document.kindName)") }
+    guard case .object(let members) = document else {
+      throw Self.problem("the document is \(document.kindName)")
+    }
     var check = ShapeCheck()
     let ordered = check.check(
       .object(members.filter { $0.key != "schemaVersion" }),
       .object([Field("declarations", .list(.declaration), required: true)]), path: "")
     try Self.report(check, minor: minor)
-    guard case .array(let items)? = ordered["declarations"] else { throw Self.problem("the document has no 'declarations'") }
+    guard case .array(let items)? = ordered["declarations"] else {
+      throw Self.problem("the document has no 'declarations'")
+    }
     self.items = items
   }
 
@@ -69,15 +75,24 @@ public struct Declarations: Hashable, Sendable {
       })
   }
 
-  static func problem(_ message: String) -> TopologyErrors { TopologyErrors([TopologyError(message, at: nil)]) }
+  static func problem(_ message: String) -> TopologyErrors {
+    TopologyErrors([TopologyError(message, at: nil)])
+  }
 
   /// Reads `schemaVersion`; gives the minor version back.
   static func checkVersion(_ document: JSON) throws(TopologyErrors) -> Int {
-    guard case .object = document else { throw problem("should be an object with 'schemaVersion', not \(document.kindName)") }
-    guard let version = document["schemaVersion"] else { throw problem("there is no 'schemaVersion'; is this rendered by netforge?") }
+    guard case .object = document else {
+      throw problem("should be an object with 'schemaVersion', not \(document.kindName)")
+    }
+    guard let version = document["schemaVersion"] else {
+      throw problem("there is no 'schemaVersion'; is this rendered by netforge?")
+    }
     guard case .number(let majorText)? = version["major"], let major = Int(majorText),
       case .number(let minorText)? = version["minor"], let minor = Int(minorText), minor >= 0
-    else { throw problem("/schemaVersion: should be {\"major\":\(Self.version.major),\"minor\":\(Self.version.minor)}") }
+    else {
+      throw problem(
+        "/schemaVersion: should be {\"major\":\(Self.version.major),\"minor\":\(Self.version.minor)}")
+    }
     guard major == Self.version.major else {
       throw problem(
         "/schemaVersion: version \(major).\(minor) is not one that this netforge reads (\(Self.version.major).x); render the topology again with this netforge"
@@ -88,7 +103,9 @@ public struct Declarations: Hashable, Sendable {
 
   static func report(_ check: ShapeCheck, minor: Int) throws(TopologyErrors) {
     guard !check.problems.isEmpty else { return }
-    let newer = minor > version.minor ? " (the document is of version \(version.major).\(minor), newer than this netforge)" : ""
+    let newer =
+      minor > version.minor
+      ? " (the document is of version \(version.major).\(minor), newer than this netforge)" : ""
     throw TopologyErrors(
       check.problems.map { problem in
         TopologyError(

@@ -25,15 +25,19 @@ extension Shape {
       "internet",
       [Field("name", .text, required: true), Field("via", .text, required: true), Field("subnet", .text)]),
     Kind(
-      "link", [Field("a", interface, required: true), Field("b", interface, required: true), Field("mtu", .integer)]),
+      "link",
+      [Field("a", interface, required: true), Field("b", interface, required: true), Field("mtu", .integer)]),
     Kind(
-      "impairment", [Field("interface", interface, required: true), Field("impairment", impairment, required: true)]),
+      "impairment",
+      [Field("interface", interface, required: true), Field("impairment", impairment, required: true)]),
     Kind(
       "expectation",
       [
         Field("what", .text, required: true), Field("source", place, required: true),
         Field("target", place, required: true), Field("as", .text),
-        Field("probe", .object([Field("transport", .text, required: true), Field("port", .integer, required: true)])),
+        Field(
+          "probe",
+          .object([Field("transport", .text, required: true), Field("port", .integer, required: true)])),
         Field("withinNanoseconds", .integer),
       ]),
     Kind(
@@ -63,7 +67,8 @@ extension Shape {
   ])
 
   private static let impairment = Shape.object([
-    Field("rateBitsPerSecond", .number), Field("delayNanoseconds", .integer), Field("jitterNanoseconds", .integer),
+    Field("rateBitsPerSecond", .number), Field("delayNanoseconds", .integer),
+    Field("jitterNanoseconds", .integer),
     Field("lossPercent", .number), Field("duplicatePercent", .number), Field("reorderPercent", .number),
     Field("corruptPercent", .number), Field("limit", .integer), Field("seed", .unsigned),
   ])
@@ -74,13 +79,18 @@ extension Shape {
   ]
 
   private static let port = Shape.object([
-    Field("access", .integer), Field("trunk", .list(.integer)), Field("native", .integer), Field("isolated", .flag),
+    Field("access", .integer), Field("trunk", .list(.integer)), Field("native", .integer),
+    Field("isolated", .flag),
     Field("hairpin", .flag), Field("learning", .flag),
   ])
 
-  private static let located = [Field("file", .text, required: true), Field("line", .integer, required: true)]
+  private static let located = [
+    Field("file", .text, required: true), Field("line", .integer, required: true),
+  ]
   private static let addresses = Field("addresses", .list(.text))
-  private static let deviceFields = [addresses, Field("mac", .text), Field("mtu", .integer), Field("up", .flag)]
+  private static let deviceFields = [
+    addresses, Field("mac", .text), Field("mtu", .integer), Field("up", .flag),
+  ]
   private static let name = Field("name", .text, required: true)
 
   /// The items of a node's body.
@@ -93,14 +103,17 @@ extension Shape {
       "bridge",
       [name] + deviceFields
         + [Field("ports", .list(.object([name, Field("port", port)] + located)))] + bridgeOptions),
-    Kind("vlan", [name, Field("on", .text, required: true), Field("id", .integer, required: true)] + deviceFields),
+    Kind(
+      "vlan",
+      [name, Field("on", .text, required: true), Field("id", .integer, required: true)] + deviceFields),
     Kind("dummy", [name] + deviceFields),
     Kind("tap", [name] + deviceFields + tunTap),
     Kind("tun", [name] + deviceFields + tunTap),
     Kind(
       "vxlan",
       [
-        name, Field("id", .integer, required: true), Field("remote", .text), Field("local", .text), Field("on", .text),
+        name, Field("id", .integer, required: true), Field("remote", .text), Field("local", .text),
+        Field("on", .text),
         Field("port", .integer), Field("learning", .flag), Field("ttl", .integer),
       ] + deviceFields),
     Kind("macvlan", [name, Field("on", .text, required: true), Field("mode", .text)] + deviceFields),
@@ -116,7 +129,8 @@ extension Shape {
           ]), required: true),
       ] + deviceFields),
     Kind(
-      "address", [Field("address", .text, required: true), Field("on", .text, required: true), Field("peer", .text)]),
+      "address",
+      [Field("address", .text, required: true), Field("on", .text, required: true), Field("peer", .text)]),
     Kind(
       "route",
       [
@@ -125,7 +139,8 @@ extension Shape {
           "via",
           .list(
             .object([
-              Field("address", .text), Field("node", .text), Field("interface", .text), Field("internet", .text),
+              Field("address", .text), Field("node", .text), Field("interface", .text),
+              Field("internet", .text),
               Field("on", .text), Field("weight", .integer), Field("onLink", .flag),
             ]))),
         Field("metric", .integer), Field("table", .integer), Field("source", .text), Field("mtu", .integer),
@@ -138,7 +153,8 @@ extension Shape {
         Field("mask", .integer),
       ]),
     Kind(
-      "neighbor", [Field("address", .text, required: true), Field("mac", .text), Field("on", .text, required: true)]),
+      "neighbor",
+      [Field("address", .text, required: true), Field("mac", .text), Field("on", .text, required: true)]),
     Kind(
       "fdbEntry",
       [
@@ -150,7 +166,8 @@ extension Shape {
     Kind(
       "sourceNAT",
       [
-        Field("to", .text, required: true), Field("ports", .text), Field("out", .text), Field("source", .list(.text)),
+        Field("to", .text, required: true), Field("ports", .text), Field("out", .text),
+        Field("source", .list(.text)),
       ]),
     Kind(
       "publish",
@@ -178,7 +195,9 @@ extension Shape {
     Kind("env", [name, Field("value", .text, required: true)]),
   ]
 
-  private static let tunTap = [Field("owner", .integer), Field("group", .integer), Field("multiQueue", .flag)]
+  private static let tunTap = [
+    Field("owner", .integer), Field("group", .integer), Field("multiQueue", .flag),
+  ]
   private static let transportPorts = [
     Field("transport", .text, required: true), Field("ports", .text, required: true),
   ]
@@ -206,7 +225,8 @@ extension Shape {
       name, Field("type", .text), Field("hook", .text), Field("priority", .integer), Field("policy", .text),
       Field("device", .text),
       Field(
-        "rules", .list(.object([Field("statements", .list(.kinds(statements))), Field("comment", .text)] + located))),
+        "rules",
+        .list(.object([Field("statements", .list(.kinds(statements))), Field("comment", .text)] + located))),
     ] + located
 
   /// The statements of a rule in the general form. They have the line of their rule.
@@ -220,12 +240,16 @@ extension Shape {
     statement("verdict", [Field("verdict", .text, required: true)]),
     statement(
       "verdictMap",
-      [Field("selectors", .list(.text), required: true), Field("elements", .list(element)), Field("map", .text)]),
+      [
+        Field("selectors", .list(.text), required: true), Field("elements", .list(element)),
+        Field("map", .text),
+      ]),
     statement("counter", [Field("name", .text)]),
     statement(
       "limit",
       [
-        Field("count", .integer, required: true), Field("per", .text, required: true), Field("burst", .integer),
+        Field("count", .integer, required: true), Field("per", .text, required: true),
+        Field("burst", .integer),
         Field("bytes", .flag), Field("over", .flag),
       ]),
     statement("quota", [Field("count", .integer, required: true), Field("over", .flag)]),
@@ -234,7 +258,10 @@ extension Shape {
     statement("reject", [Field("with", .text)]),
     statement(
       "setMark",
-      [Field("mark", .text, required: true), Field("value", .integer, required: true), Field("mask", .integer)]),
+      [
+        Field("mark", .text, required: true), Field("value", .integer, required: true),
+        Field("mask", .integer),
+      ]),
     statement("copyMark", [Field("from", .text, required: true), Field("to", .text, required: true)]),
     statement("noTrack", []),
     statement(
@@ -245,11 +272,13 @@ extension Shape {
       ]),
     statement("masquerade", [Field("ports", .text), Field("flags", .list(.text))]),
     statement(
-      "sourceNAT", [Field("address", .text, required: true), Field("ports", .text), Field("flags", .list(.text))]),
+      "sourceNAT",
+      [Field("address", .text, required: true), Field("ports", .text), Field("flags", .list(.text))]),
     statement(
       "destinationNAT",
       [
-        Field("address", .text), Field("spread", .list(.text)), Field("random", .flag), Field("selectors", .list(.text)),
+        Field("address", .text), Field("spread", .list(.text)), Field("random", .flag),
+        Field("selectors", .list(.text)),
         Field("map", .text), Field("ports", .text), Field("flags", .list(.text)),
       ]),
     statement("redirect", [Field("ports", .text), Field("flags", .list(.text))]),

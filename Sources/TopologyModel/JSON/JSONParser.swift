@@ -28,7 +28,9 @@ struct JSONParser {
     parser.skipBlanks()
     let value = try parser.value(depth: 0)
     parser.skipBlanks()
-    guard parser.index == bytes.count else { throw parser.error("there is more after the end of the document") }
+    guard parser.index == bytes.count else {
+      throw parser.error("there is more after the end of the document")
+    }
     return value
   }
 
@@ -160,7 +162,9 @@ struct JSONParser {
       index += 1
       switch byte {
       case UInt8(ascii: "\""):
-        guard let result = String(validating: text, as: UTF8.self) else { throw error("the text is not UTF-8") }
+        guard let result = String(validating: text, as: UTF8.self) else {
+          throw error("the text is not UTF-8")
+        }
         return result
       case UInt8(ascii: "\\"): text += Array(String(try escape()).utf8)
       case 0..<0x20: throw error("a control character stands in a text")
@@ -185,7 +189,8 @@ struct JSONParser {
       let unit = try codeUnit()
       if let scalar = Unicode.Scalar(unit) { return Character(scalar) }
       // The first half of a surrogate pair needs the second.
-      guard unit < 0xdc00, bytes[index...].prefix(2).elementsEqual([UInt8(ascii: "\\"), UInt8(ascii: "u")]) else {
+      guard unit < 0xdc00, bytes[index...].prefix(2).elementsEqual([UInt8(ascii: "\\"), UInt8(ascii: "u")])
+      else {
         throw error("half of a surrogate pair stands alone")
       }
       index += 2
@@ -201,7 +206,9 @@ struct JSONParser {
   private mutating func codeUnit() throws(JSONError) -> UInt16 {
     let digits = bytes[index...].prefix(4)
     guard digits.count == 4,
-      digits.allSatisfy({ (0x30...0x39).contains($0) || (0x41...0x46).contains($0) || (0x61...0x66).contains($0) }),
+      digits.allSatisfy({
+        (0x30...0x39).contains($0) || (0x41...0x46).contains($0) || (0x61...0x66).contains($0)
+      }),
       let unit = UInt16(String(decoding: digits, as: UTF8.self), radix: 16)
     else { throw error("four hexadecimal digits should stand here") }
     index += 4

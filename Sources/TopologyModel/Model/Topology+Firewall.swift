@@ -57,16 +57,14 @@ extension Topology {
     }
   }
 
-  /// A named set of addresses of one family.
+  /// A named set of addresses, of either family or both.
   public struct AddressSet: Hashable, Sendable {
     public var name: String
-    public var family: IPFamily
     public var ranges: [AddressRange]
     public var location: SourceLocation
 
-    public init(name: String, family: IPFamily, ranges: [AddressRange], location: SourceLocation) {
+    public init(name: String, ranges: [AddressRange], location: SourceLocation) {
       self.name = name
-      self.family = family
       self.ranges = ranges
       self.location = location
     }
@@ -87,7 +85,7 @@ extension Topology {
 
   /// Addresses that a rule compares with.
   public enum AddressMatch: Hashable, Sendable {
-    /// Of one family.
+    /// Of either family or both.
     case ranges([AddressRange])
     /// A set of the same firewall.
     case set(String)
@@ -103,7 +101,7 @@ extension Topology {
     }
 
     public var action: Action
-    /// Matches of one kind are alternatives, those of different kinds must all hold.
+    /// States are alternatives, so are services (ports, ICMP, protocols) and marks; all of what is there must hold.
     public var matches: [FirewallMatch] = []
     /// The device of the node that the packet came in by.
     public var from: String?

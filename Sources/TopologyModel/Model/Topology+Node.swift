@@ -72,10 +72,10 @@ extension Topology {
     /// As written, unique in the node.
     public var name: String
     public var kind: DeviceKind
-    /// Those written, in order; the first of a subnet is its primary. Empty with `allocatesFrom` not empty: the resolver
-    /// takes one of each of those subnets.
+    /// Those written, in order; the first of a subnet is its primary.
     public var addresses: [InterfaceAddress] = []
-    /// The subnets out of which addresses are to be allocated, because none was written.
+    /// The subnets of each of which the resolver takes an address, before those written: the interface is on a bridge with
+    /// subnets, and its own line says no address.
     public var allocatesFrom: [IPPrefix] = []
     public var mac: MACAddress?
     /// Bytes, 68...65535. From the device, else its link, else its bridge.

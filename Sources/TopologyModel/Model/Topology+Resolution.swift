@@ -96,6 +96,8 @@ struct RouteResolution {
   /// The devices of a node, by its name.
   let devices: (NodeName) -> [Topology.Device]
   let internet: IPAddress?
+  /// Devices whose address is a stand-in for one that is still to be allocated: it is not shown.
+  var pending: Set<Topology.DeviceReference> = []
 
   private struct Failure: Error { var message: String }
 
@@ -215,7 +217,8 @@ struct RouteResolution {
         case .address, .internet: ""
         }
       guard found.isEmpty else {
-        let list = found.map { "\($0.address) (\($0.device))" }.joined(separator: ", ")
+        let list = found.map { pending.contains($0.device) ? "\($0.device)" : "\($0.address) (\($0.device))" }
+          .joined(separator: ", ")
         throw Failure(
           message:
             "\(name(of: route)): \(who) has several addresses on subnets of '\(node.name)': \(list); write the one you mean"

@@ -6,7 +6,7 @@
 public import LabCore
 
 /// The declarations of a topology program, as far as it came.
-public struct ProgramOutput: Sendable {
+public struct DeclarationStream: Sendable {
   /// Without what only the program itself knows: what it read, and which variables it asked for.
   public var declarations: Declarations
   /// Whether the end marker was there. Without it the program crashed or was stopped.
@@ -61,7 +61,9 @@ public struct ProgramOutput: Sendable {
     case "read": if case .string(let path)? = item["path"] { filesRead.append(path) }
     case "variable": if case .string(let name)? = item["name"] { variables.append(name) }
     case "failure":
-      if case .string(let message)? = item["message"] { failures.append(TopologyError(message, at: location)) }
+      if case .string(let message)? = item["message"] {
+        failures.append(TopologyError(message, at: location))
+      }
     default:
       declarations.items.append(item)
       var what = kind
@@ -90,7 +92,8 @@ public struct ProgramOutput: Sendable {
             return JSON.Member(key: "file", value: .string(path))
           }
           // Labels may be called anything.
-          return member.key == "labels" ? member : JSON.Member(key: member.key, value: rewrite(member.value, paths))
+          return member.key == "labels"
+            ? member : JSON.Member(key: member.key, value: rewrite(member.value, paths))
         })
     case .null, .bool, .number, .string: return value
     }
@@ -100,7 +103,8 @@ public struct ProgramOutput: Sendable {
 extension SourceLocation {
   /// The `file` and `line` of a declaration.
   init?(of item: JSON) {
-    guard case .string(let file)? = item["file"], case .number(let digits)? = item["line"], let line = Int(digits)
+    guard case .string(let file)? = item["file"], case .number(let digits)? = item["line"],
+      let line = Int(digits)
     else { return nil }
     self.init(file: file, line: line)
   }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The words for values of the general firewall form, and how large their numbers may be (RFC 792, RFC 4443, RFC 9293,
+// linux/netfilter/nf_conntrack_common.h, linux/if_packet.h, linux/rtnetlink.h).
+
+extension Topology.ValueType {
+  /// The words that stand for numbers.
+  var words: [String: UInt64] {
+    switch self {
+    case .ipProtocol:
+      [
+        "icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51,
+        "ipv6-icmp": 58, "sctp": 132, "udplite": 136,
+      ]
+    case .etherType: ["ip": 0x0800, "arp": 0x0806, "vlan": 0x8100, "ip6": 0x86dd]
+    case .connectionState: ["invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64]
+    case .connectionStatus:
+      ["expected": 1, "seen-reply": 2, "assured": 4, "confirmed": 8, "snat": 16, "dnat": 32, "dying": 512]
+    case .icmpType:
+      [
+        "echo-reply": 0, "destination-unreachable": 3, "redirect": 5, "echo-request": 8, "time-exceeded": 11,
+        "parameter-problem": 12,
+      ]
+    case .icmpv6Type:
+      [
+        "destination-unreachable": 1, "packet-too-big": 2, "time-exceeded": 3, "parameter-problem": 4,
+        "echo-request": 128, "echo-reply": 129, "nd-router-solicit": 133, "nd-router-advert": 134,
+        "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136,
+      ]
+    case .tcpFlags: ["fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128]
+    case .packetType: ["host": 0, "broadcast": 1, "multicast": 2, "other": 3]
+    case .addressType:
+      [
+        "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6,
+        "unreachable": 7,
+        "prohibit": 8,
+      ]
+    case .ipv4Address, .ipv6Address, .etherAddress, .port, .mark, .interfaceName, .number, .dscp: [:]
+    }
+  }
+
+  /// The largest number.
+  var limit: UInt64 {
+    switch self {
+    case .ipProtocol, .icmpType, .icmpv6Type, .tcpFlags, .packetType: 0xff
+    case .port, .etherType: 0xffff
+    case .dscp: 0x3f
+    default: 0xffff_ffff
+    }
+  }
+}
+
+extension Topology.Selector {
+  /// Whether packets of a family can have the field.
+  func exists(in family: Topology.Table.Family) -> Bool {
+    switch self {
+    case .ipSource, .ipDestination, .ipProtocol, .ipTTL, .ipLength, .ipDSCP, .originalSource,
+      .originalDestination, .icmpType:
+      family != .ip6 && family != .arp
+    case .ip6Source, .ip6Destination, .ip6NextHeader, .ip6HopLimit, .icmpv6Type:
+      family != .ip && family != .arp
+    case .arpOperation: family == .arp || family == .bridge || family == .netdev
+    case .tcpSourcePort, .tcpDestinationPort, .tcpFlags, .udpSourcePort, .udpDestinationPort,
+      .transportSourcePort,
+      .transportDestinationPort, .connectionState, .connectionStatus, .connectionMark,
+      .originalDestinationPort:
+      family != .arp
+    default: true
+    }
+  }
+}
