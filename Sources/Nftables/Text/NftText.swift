@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Tables as the text that `nft -f` takes and that `nft list` prints.
+
+/// Writes rulesets.
+public enum NftText {
+  /// Tables one after the other, each line with its end.
+  public static func text(_ tables: [NftTable]) -> String {
+    tables.map(text).joined(separator: "\n")
+  }
+
+  /// One table; each line with its end. The same table gives the same text.
+  public static func text(_ table: NftTable) -> String {
+    var lines: [String] = ["table \(table.key) {"]
+    if let comment = table.comment { lines.append("\tcomment \(quoted(comment))") }
+    if table.flags & 1 != 0 { lines.append("\tflags dormant") }
+    for object in table.objects { lines += indented(ObjectText.declaration(object)) + [""] }
+    for set in table.sets { lines += indented(SetText(set: set).declaration) + [""] }
+    for chain in table.chains { lines += indented(declaration(chain, table.family)) + [""] }
+    if lines.last?.isEmpty == true { lines.removeLast() }
+    return (lines + ["}"]).joined(separator: "\n") + "\n"
+  }
+
+  /// One rule in a line.
+  public static func text(_ rule: NftRule, family: NftFamily) -> String { RuleText.line(rule, family: family) }
+
+  private static func indented(_ lines: [String]) -> [String] { lines.map { "\t" + $0 } }
+
+  private static func declaration(_ chain: NftChain, _ family: NftFamily) -> [String] {
+    var lines = ["chain \(chain.name) {"]
+    if let comment = chain.comment { lines.append("\tcomment \(quoted(comment))") }
+    if let base = chain.base {
+      let names = base.devices.map(quoted)
+      let device =
+        switch names.count {
+        case 0: ""
+        case 1: " device \(names[0])"
+        default: " devices = { \(names.joined(separator: ", ")) }"
+        }
+      lines.append(
+        "\ttype \(base.type.rawValue) hook \(base.hook.rawValue)\(device) priority \(base.priority);"
+          + " policy \(base.policy.rawValue);")
+    }
+    lines += chain.rules.map { "\t" + RuleText.line($0, family: family) }
+    return lines + ["}"]
+  }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Sets and their elements as nft's language writes them.
+
+/// Writes a set's elements.
+struct SetText {
+  let set: NftSet
+  /// The fields that were turned into network order before the lookup; nil: those that always are.
+  var swapped: Set<Int>?
+
+  /// `{ a, b : accept }`.
+  var elements: String {
+    self.set.elements.isEmpty ? "{ }" : "{ " + set.elements.map(text).joined(separator: ", ") + " }"
+  }
+
+  func text(_ element: NftSetElement) -> String {
+    var text = element.isCatchAll ? "*" : key(element)
+    if let timeout = element.timeout { text += " timeout \(TimeText.text(timeout))" }
+    for expression in element.expressions {
+      if let statement = RuleText.stateful(expression) { text += " \(statement)" }
+    }
+    if let comment = element.comment { text += " comment \(quoted(comment))" }
+    switch element.value {
+    case .verdict(let verdict): text += " : \(verdict)"
+    case .data(let data): text += " : \(value(data))"
+    case .object(let name): text += " : \(quoted(name))"
+    case nil: break
+    }
+    return text
+  }
+
+  private func key(_ element: NftSetElement) -> String {
+    fields(element.key, element.keyEnd ?? element.key, set.keyTypes) { index in
+      let type = set.keyTypes[index]
+      if let swapped { return swapped.contains(index) }
+      return RuleCompiler.swapped(set.keyTypes, intervals: set.isInterval, spans: Set(set.keyTypes.indices))
+        .contains(index) && type.isHostOrder
+    }
+  }
+
+  private func value(_ data: NftData) -> String {
+    guard case .value(let types)? = set.data else { return "\(data)" }
+    return fields(data, data, types) { _ in false }
+  }
+
+  private func fields(
+    _ first: NftData, _ last: NftData, _ types: [NftDataType], isSwapped: (Int) -> Bool
+  ) -> String {
+    guard types.count > 1 else {
+      return types.first.map { ValueText(type: $0, isSwapped: isSwapped(0)).text(first, last) } ?? "\(first)"
+    }
+    var offset = 0
+    var parts: [String] = []
+    for (index, type) in types.enumerated() {
+      let end = min(offset + type.size, first.count, last.count)
+      let range = min(offset, end)..<end
+      parts.append(
+        ValueText(type: type, isSwapped: isSwapped(index)).text(
+          NftData(Array(first.bytes[range])), NftData(Array(last.bytes[range]))))
+      offset += type.paddedSize
+    }
+    return parts.joined(separator: " . ")
+  }
+
+  /// The declaration of a named set, its lines without indentation.
+  var declaration: [String] {
+    var lines: [String] = ["\(set.isMap ? "map" : "set") \(set.name) {"]
+    var type = set.keyTypes.map(\.name).joined(separator: " . ")
+    switch set.data {
+    case .verdict?: type += " : verdict"
+    case .value(let types)?: type += " : " + types.map(\.name).joined(separator: " . ")
+    case .object(let number)?: type += " : " + (ObjectText.names[number] ?? "object \(number)")
+    case nil: break
+    }
+    lines.append("\ttype \(type)")
+    let names: [(NftSetFlags, String)] = [
+      (.constant, "constant"), (.interval, "interval"), (.timeout, "timeout"), (.dynamic, "dynamic"),
+    ]
+    let flags = names.filter { set.flags.contains($0.0) }.map(\.1)
+    if !flags.isEmpty { lines.append("\tflags \(flags.joined(separator: ","))") }
+    if let size = set.size { lines.append("\tsize \(size)") }
+    if set.prefersMemory { lines.append("\tpolicy memory") }
+    if let timeout = set.timeout { lines.append("\ttimeout \(TimeText.text(timeout))") }
+    if let interval = set.gcInterval { lines.append("\tgc-interval \(TimeText.text(UInt64(interval)))") }
+    if set.autoMerge { lines.append("\tauto-merge") }
+    if let comment = set.comment { lines.append("\tcomment \(quoted(comment))") }
+    if !set.elements.isEmpty { lines.append("\telements = \(elements)") }
+    return lines + ["}"]
+  }
+}
+
+/// Lengths of time as nft writes them.
+enum TimeText {
+  static func text(_ milliseconds: UInt64) -> String {
+    var rest = milliseconds
+    var text = ""
+    for (unit, size) in [("d", UInt64(86_400_000)), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+      let count = rest / size
+      if count > 0 { text += "\(count)\(unit)" }
+      rest %= size
+    }
+    return text.isEmpty ? "0s" : text
+  }
+}
+
+/// Named objects as nft's language writes them.
+enum ObjectText {
+  static let names: [UInt32: String] = [1: "counter", 2: "quota", 4: "limit", 5: "ct count"]
+
+  static func declaration(_ object: NftObject) -> [String] {
+    let comment = object.comment.map { ["\tcomment \(quoted($0))"] } ?? []
+    switch object.state {
+    case .counter(let counter):
+      return ["counter \(object.name) {"] + comment + ["\tpackets \(counter.packets) bytes \(counter.bytes)", "}"]
+    case .quota(let quota):
+      let used = quota.consumed == 0 ? "" : " used \(quota.consumed) bytes"
+      return ["quota \(object.name) {"] + comment
+        + ["\t\(quota.isInverted ? "over " : "")\(quota.bytes) bytes\(used)", "}"]
+    case .limit(let limit):
+      return ["limit \(object.name) {"] + comment + ["\t\(RuleText.limit(limit).dropFirst("limit ".count))", "}"]
+    case .connlimit, .unknown:
+      return ["# object \(object.name) is of a kind that cannot be written here (type \(object.type))"]
+    }
+  }
+}
+
+/// Text between quotes; nft's language has no way to write a quote or a line's end within.
+func quoted(_ text: String) -> String {
+  "\"" + String(text.map { $0 == "\"" ? "'" : $0.isNewline ? " " : $0 }) + "\""
+}
