@@ -28,6 +28,9 @@ static const unsigned char file_routing[] = {
 static const unsigned char file_translation[] = {
 #embed "../Netforge/Body/Translation.swift"
 };
+static const unsigned char file_filerequest[] = {
+#embed "../Netforge/FileRequest.swift"
+};
 static const unsigned char file_handles[] = {
 #embed "../Netforge/Handles.swift"
 };
@@ -76,6 +79,7 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("Programs.swift", file_programs),
   NF_FILE("Routing.swift", file_routing),
   NF_FILE("Translation.swift", file_translation),
+  NF_FILE("FileRequest.swift", file_filerequest),
   NF_FILE("Handles.swift", file_handles),
   NF_FILE("Output.swift", file_output),
   NF_FILE("Record.swift", file_record),

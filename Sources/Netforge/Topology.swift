@@ -225,7 +225,10 @@ public struct Topology: Sendable {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// Asks for the file: who runs a topology gives it no file system, and notes what its result depends on. By itself,
+  /// outside netforge, the program opens the file as any other does.
   private static func contents(of path: String) -> [UInt8]? {
+    guard fcntl(FileRequest.descriptor, F_GETFD) == -1 else { return FileRequest.contents(of: path) }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }

@@ -14,4 +14,7 @@ struct nf_dsl_file {
 extern const struct nf_dsl_file nf_dsl_files[];
 extern const size_t nf_dsl_file_count;
 
+/* The file at an index below the count; an array without a length is nothing that Swift can see. */
+static inline struct nf_dsl_file nf_dsl_file_at(size_t index) { return nf_dsl_files[index]; }
+
 #endif
