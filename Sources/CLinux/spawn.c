@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
-#include <linux/mount.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -360,9 +360,17 @@ static _Noreturn void child(const struct nf_spawn_request *request, int status, 
     if (setpgid(0, 0) < 0) fail(status, NF_SPAWN_SESSION, errno, 0);
   }
   make_mounts(request, status);
+  map_descriptors(request, &status, &program);
+  if (request->flags & (NF_SPAWN_NO_NEW_PRIVILEGES | NF_SPAWN_LANDLOCK_PATHS | NF_SPAWN_COMPUTE_ONLY)) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(status, NF_SPAWN_NO_NEW_PRIVS, errno, 0);
+  }
+  if (request->flags & NF_SPAWN_LANDLOCK_PATHS) restrict_paths(request, status);
+  if (request->terminal >= 0 && ioctl(request->terminal, TIOCSCTTY, 0) < 0)
+    fail(status, NF_SPAWN_TERMINAL, errno, request->terminal);
+  /* After the steps that open files, which the limit on descriptors would hit; before the identity is given up. */
   for (size_t i = 0; i < request->limit_count; i++) {
     struct rlimit limit = {(rlim_t)request->limits[i].soft, (rlim_t)request->limits[i].hard};
-    if (setrlimit(request->limits[i].resource, &limit) < 0) fail(status, NF_SPAWN_LIMIT, errno, (int)i);
+    if (setrlimit((int)request->limits[i].resource, &limit) < 0) fail(status, NF_SPAWN_LIMIT, errno, (int)i);
   }
   take_identity(request, status);
   if (request->flags & NF_SPAWN_DIE_WITH_PARENT) {
@@ -371,13 +379,6 @@ static _Noreturn void child(const struct nf_spawn_request *request, int status, 
     if (!new_pid && getppid() != parent) _exit(127);
   }
   if (request->cwd != NULL && chdir(request->cwd) < 0) fail(status, NF_SPAWN_DIRECTORY, errno, 0);
-  map_descriptors(request, &status, &program);
-  if (request->flags & (NF_SPAWN_NO_NEW_PRIVILEGES | NF_SPAWN_LANDLOCK_PATHS | NF_SPAWN_COMPUTE_ONLY)) {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(status, NF_SPAWN_NO_NEW_PRIVS, errno, 0);
-  }
-  if (request->terminal >= 0 && ioctl(request->terminal, TIOCSCTTY, 0) < 0)
-    fail(status, NF_SPAWN_TERMINAL, errno, request->terminal);
-  if (request->flags & NF_SPAWN_LANDLOCK_PATHS) restrict_paths(request, status);
 
   uint64_t none = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, (size_t)KERNEL_SIGSET_SIZE);
@@ -500,4 +501,14 @@ int nf_output_pipe(int ends[2]) {
   fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK);
   fcntl(ends[0], F_SETPIPE_SZ, 1 << 20);
   return 0;
+}
+
+int nf_open_beneath(const char *folder, const char *path) {
+  int directory = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return -errno;
+  struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+  int file = (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+  int error = errno;
+  close(directory);
+  return file < 0 ? -error : file;
 }

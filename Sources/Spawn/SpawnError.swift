@@ -9,8 +9,8 @@ public import SystemPackage
 public struct SpawnError: Error, Sendable, Equatable, CustomStringConvertible {
   /// What was being done, in the order in which it is done.
   public enum Stage: Int32, Sendable {
-    case request = 1, fork, session, join, unshare, mapIDs, forkInPIDNamespace, mount, readOnlyRoot, limit, identity
-    case directory, descriptors, noNewPrivileges, landlock, terminal, seccomp, exec
+    case request = 1, fork, session, join, unshare, mapIDs, forkInPIDNamespace, mount, readOnlyRoot
+    case descriptors, noNewPrivileges, landlock, terminal, limit, identity, directory, seccomp, exec
     /// Waiting for the process or reading from it, after it had begun.
     case watch
 

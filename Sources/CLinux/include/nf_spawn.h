@@ -29,13 +29,13 @@ enum nf_spawn_stage {
   NF_SPAWN_FORK_IN_PIDNS,
   NF_SPAWN_MOUNT,        /* detail: index in mounts, -1 for making the tree private */
   NF_SPAWN_READ_ONLY_ROOT,
-  NF_SPAWN_LIMIT,        /* detail: index in limits */
-  NF_SPAWN_IDENTITY,     /* groups, gid, uid */
-  NF_SPAWN_DIRECTORY,    /* chdir */
   NF_SPAWN_DESCRIPTORS,  /* detail: index in descriptors, or -1 */
   NF_SPAWN_NO_NEW_PRIVS,
   NF_SPAWN_LANDLOCK,     /* detail: index in paths, or -1 */
   NF_SPAWN_TERMINAL,     /* the controlling terminal */
+  NF_SPAWN_LIMIT,        /* detail: index in limits */
+  NF_SPAWN_IDENTITY,     /* groups, gid, uid */
+  NF_SPAWN_DIRECTORY,    /* chdir */
   NF_SPAWN_SECCOMP,
   NF_SPAWN_EXEC,
 };
@@ -167,6 +167,12 @@ int nf_pidfd_wait(int pidfd, int block, int *code, int *status);
 
 /* A close-on-exec pipe for bulk output: reading end non-blocking, a mebibyte deep if the host allows. 0 or an errno. */
 int nf_output_pipe(int ends[2]);
+
+/*
+ * Opens a file for reading that lies beneath a folder: neither an absolute path nor `..` nor a symbolic link leads out of
+ * it (openat2 with RESOLVE_BENEATH). The descriptor, or an errno with a minus before it.
+ */
+int nf_open_beneath(const char *folder, const char *path);
 
 #ifdef __cplusplus
 }
