@@ -445,7 +445,9 @@ static int make_up(const char *path, bool is_folder) {
     prefix[i] = '/';
   }
   if (is_folder) return mkdir(path, 0755) < 0 && errno != EEXIST ? errno : 0;
-  int file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+  /* A link that leads nowhere, such as resolv.conf has on some hosts: the copy of it gives way. */
+  if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && is_shadow(info.st_dev) && unlink(path) < 0) return errno;
+  int file = open(path, O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (file < 0) return errno;
   close(file);
   return 0;

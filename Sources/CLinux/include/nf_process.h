@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the lab process needs of the C library and Swift cannot say: packets with descriptors, listening beside a folder
+ * whose path may be longer than a socket's address, datagrams answered from the address that they were sent to.
+ *
+ * Functions return 0 or more, or a negative errno.
+ */
+#ifndef NF_PROCESS_H
+#define NF_PROCESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define NF_PACKET_DESCRIPTORS 16
+
+/* Sends one packet with at most NF_PACKET_DESCRIPTORS descriptors; -EAGAIN when the socket is full. */
+int nf_packet_send(int socket, const void *bytes, size_t size, const int *descriptors, size_t count);
+
+/*
+ * Receives one packet without waiting; its size, 0 at the end of the connection. `descriptors` takes
+ * NF_PACKET_DESCRIPTORS, close-on-exec. -EMSGSIZE, and no descriptor, when the packet or what came with it is larger
+ * than there is room for.
+ */
+long nf_packet_receive(int socket, void *bytes, size_t size, int *descriptors, size_t *count);
+
+/* A listening SOCK_SEQPACKET socket `name` in the folder, which only the owner can connect to; an old one is replaced. */
+int nf_control_listen(int folder, const char *name);
+
+/* A connected, non-blocking socket. */
+int nf_control_connect(int folder, const char *name);
+
+/* Who is at the other end of a connected AF_UNIX socket. */
+int nf_peer(int socket, pid_t *pid, uid_t *uid);
+
+/* Binds a socket of AF_INET or AF_INET6 to every address and `port` (host byte order); IPv6 alone for the latter. */
+int nf_bind_any(int socket, int domain, uint16_t port);
+
+/* Reads datagrams until there is none, at most 64, and with `answer` sends each back from the address it was sent to.
+   How many were read. */
+int nf_echo_datagrams(int socket, int answer);
+
+/* A descriptor that becomes readable when SIGTERM, SIGINT or SIGHUP comes; SIGPIPE is ignored from now on. */
+int nf_signal_descriptor(void);
+
+/* Lets this process have as many descriptors as it may. */
+void nf_raise_descriptor_limit(void);
+
+#endif
