@@ -119,6 +119,8 @@ int nf_control_connect(int folder, const char *name) {
   return file;
 }
 
+int nf_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0; }
+
 int nf_peer(int socket, pid_t *pid, uid_t *uid) {
   struct ucred credentials;
   socklen_t size = sizeof credentials;

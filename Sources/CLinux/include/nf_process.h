@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/types.h>
 
 #define NF_PACKET_DESCRIPTORS 16
@@ -29,6 +31,9 @@ int nf_control_listen(int folder, const char *name);
 
 /* A connected, non-blocking socket. */
 int nf_control_connect(int folder, const char *name);
+
+/* A close-on-exec pipe: reading end, writing end. */
+int nf_pipe(int ends[2]);
 
 /* Who is at the other end of a connected AF_UNIX socket. */
 int nf_peer(int socket, pid_t *pid, uid_t *uid);
