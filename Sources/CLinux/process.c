@@ -153,6 +153,11 @@ int nf_bind_any(int socket, int domain, uint16_t port) {
   return 0;
 }
 
+int nf_accept(int socket) {
+  int file = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  return file < 0 ? -errno : file;
+}
+
 int nf_echo_datagrams(int socket, int answer) {
   char bytes[65536];
   union {

@@ -7,7 +7,7 @@ import CLinux
 import Glibc
 public import LabCore
 public import Spawn
-public import SystemPackage
+import SystemPackage
 
 /// What it takes to be a program in a node.
 public struct NodeEntry: Sendable {
@@ -108,6 +108,7 @@ public struct NodeEntry: Sendable {
       throw DatapathError(.notStarted, operation: operation, errno: error.errno.rawValue, cause: "\(error)")
     }
     writer.close()
+    OwnChildren.add(child.pid)
     let (bytes, ended) = EntryFile.readAll(reader.descriptor, timeout: .seconds(20))
     if ended, bytes.isEmpty { return child }
     child.kill(SIGKILL)

@@ -41,6 +41,9 @@ int nf_peer(int socket, pid_t *pid, uid_t *uid);
 /* Binds a socket of AF_INET or AF_INET6 to every address and `port` (host byte order); IPv6 alone for the latter. */
 int nf_bind_any(int socket, int domain, uint16_t port);
 
+/* The next connection of a listening socket: close-on-exec and non-blocking, as `socket` should be. */
+int nf_accept(int socket);
+
 /* Reads datagrams until there is none, at most 64, and with `answer` sends each back from the address it was sent to.
    How many were read. */
 int nf_echo_datagrams(int socket, int answer);

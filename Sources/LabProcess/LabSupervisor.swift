@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Keeps a lab's nodes as their runtimes say: files laid out, commands run once, programs and services up. A new runtime
+// is compared with the present one, and only what differs is touched. Line numbers are no difference.
+
+import CLinux
+import Glibc
+public import LabCore
+import SystemPackage
+
+/// What runs in the nodes of one lab. Also used without a lab process, for runtimes that leave nothing running.
+public actor LabSupervisor {
+  /// What of a node is up.
+  private struct Node {
+    var runtime: NodeRuntime
+    var programs: [SupervisedProgram] = []
+    var services: [NodeServiceListener] = []
+  }
+
+  private let lab: LabName
+  private let folder: String
+  private let reactor: Reactor
+  private var nodes: [NodeName: Node] = [:]
+  private var hosts: [HostsEntry] = []
+  /// One change at a time: an actor alone would let a second one in wherever the first waits.
+  private var isBusy = false
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  /// `folder` is the lab's own.
+  public init(lab: LabName, folder: String) throws(DatapathError) {
+    self.init(lab: lab, folder: folder, reactor: try Reactor())
+  }
+
+  init(lab: LabName, folder: String, reactor: Reactor) {
+    self.lab = lab
+    self.folder = folder
+    self.reactor = reactor
+  }
+
+  /// Makes the lab as `runtime` says. The namespaces of its nodes must be there. Stops at the first node that fails;
+  /// what is up stays up, and the next call goes on from there.
+  public func configure(_ runtime: LabRuntime) async throws(DatapathError) {
+    await begin()
+    defer { end() }
+    let wanted = Set(runtime.nodes.map(\.node))
+    for name in nodes.keys.sorted() where !wanted.contains(name) {
+      await stop(name)
+      nodes[name] = nil
+    }
+    let hostsChanged = hosts != runtime.hosts
+    hosts = runtime.hosts
+    for node in runtime.nodes { try await configure(node, hostsChanged: hostsChanged) }
+  }
+
+  /// Ends the programs and services of a node and starts them again, its commands too. Links stay as they are.
+  public func restart(_ name: NodeName) async throws(DatapathError) {
+    await begin()
+    defer { end() }
+    guard let runtime = nodes[name]?.runtime else {
+      throw DatapathError(
+        .notFound, operation: "restart node '\(name)' of lab '\(lab)'", cause: "nothing runs in it",
+        remedy: "nodes with programs or services: \(nodes.keys.sorted().map(\.text).joined(separator: ", "))")
+    }
+    await stop(name)
+    nodes[name] = nil
+    var view = try NodeView.read(of: name, folder: folder)
+    view.finishedCommands = []
+    try view.write(of: name, folder: folder)
+    try await configure(runtime, hostsChanged: true)
+  }
+
+  /// Ends everything that runs.
+  public func stop() async {
+    await begin()
+    defer { end() }
+    await withTaskGroup { group in
+      for name in nodes.keys { group.addTask { await self.stop(name) } }
+    }
+    nodes = [:]
+  }
+
+  /// The nodes that have programs or services.
+  var status: [LabProcessStatus.Node] {
+    nodes.sorted { $0.key < $1.key }.compactMap { name, node in
+      guard !node.programs.isEmpty || !node.services.isEmpty else { return nil }
+      return LabProcessStatus.Node(
+        name: name, programs: node.programs.map(\.status),
+        services: node.services.map { .init(kind: "\($0.service.kind)", port: $0.service.port) })
+    }
+  }
+
+  // MARK: One node
+
+  private func configure(_ runtime: NodeRuntime, hostsChanged: Bool) async throws(DatapathError) {
+    let wanted = runtime.withoutLocations
+    let present = nodes[runtime.node]?.runtime.withoutLocations
+    if present == wanted && !hostsChanged { return }
+    var view = try NodeView.layOut(runtime, hosts: hosts, folder: folder)
+    let netns = try openNamespace(of: runtime.node)
+    let identity = try Self.identity(of: netns)
+    if view.namespace != identity {
+      view.namespace = identity
+      view.finishedCommands = []
+    }
+    let entry = NodeEntry(
+      node: runtime.node, namespaces: .path(NodeEntry.path(of: runtime.node, in: lab)), view: view)
+    // A program sees its variables and its set of files from its beginning on; a file's text it sees change.
+    let seesTheSame = present.map { $0.environment == wanted.environment && $0.paths == wanted.paths } ?? false
+    var node = nodes[runtime.node] ?? Node(runtime: runtime)
+    node.runtime = runtime
+    node.services = try changeServices(node.services, to: runtime, netns: netns.descriptor)
+    nodes[runtime.node] = node
+    try await runCommands(of: runtime, view: &view, entry: entry)
+    try await changePrograms(of: runtime, entry: entry, keeping: seesTheSame)
+  }
+
+  private func changeServices(
+    _ present: [NodeServiceListener], to runtime: NodeRuntime, netns: FileDescriptor
+  ) throws(DatapathError) -> [NodeServiceListener] {
+    var kept: [NodeServiceListener] = []
+    var rest = present
+    var missing: [NodeService] = []
+    for service in runtime.services {
+      if let index = rest.firstIndex(where: { $0.service.kind == service.kind && $0.service.port == service.port }) {
+        kept.append(rest.remove(at: index))
+      } else {
+        missing.append(service)
+      }
+    }
+    for listener in rest { listener.close() }
+    do {
+      for service in missing {
+        kept.append(
+          try NodeServiceListener(service, node: runtime.node, lab: lab, netns: netns, reactor: reactor))
+      }
+    } catch {
+      nodes[runtime.node, default: Node(runtime: runtime.empty)].services = kept
+      nodes[runtime.node]?.runtime = runtime.empty
+      throw error
+    }
+    return kept
+  }
+
+  private func runCommands(
+    of runtime: NodeRuntime, view: inout NodeView, entry: NodeEntry
+  ) async throws(DatapathError) {
+    var finished = view.finishedCommands
+    var now: [[String]] = []
+    for (index, command) in runtime.commands.enumerated() {
+      if let done = finished.firstIndex(of: command.arguments) {
+        finished.remove(at: done)
+      } else {
+        do {
+          let log = try logFile(runtime.node, "exec-\(index + 1)")
+          try await NodePrograms.run(command, entry: entry, log: log, reactor: reactor)
+        } catch {
+          // The next call tries again from here.
+          nodes[runtime.node]?.runtime = runtime.empty
+          view.finishedCommands = now
+          try view.write(of: runtime.node, folder: folder)
+          throw error
+        }
+      }
+      now.append(command.arguments)
+    }
+    view.finishedCommands = now
+    try view.write(of: runtime.node, folder: folder)
+  }
+
+  private func changePrograms(
+    of runtime: NodeRuntime, entry: NodeEntry, keeping: Bool
+  ) async throws(DatapathError) {
+    var rest = nodes[runtime.node]?.programs ?? []
+    var slots: [SupervisedProgram?] = []
+    for program in runtime.programs {
+      let index = rest.firstIndex { keeping && $0.program.withoutLocation == program.withoutLocation }
+      slots.append(index.map { rest.remove(at: $0) })
+    }
+    for program in rest { await program.stop() }
+    var programs: [SupervisedProgram] = []
+    for (index, program) in runtime.programs.enumerated() {
+      if let kept = slots[index] {
+        programs.append(kept)
+        continue
+      }
+      do {
+        let log = try logFile(runtime.node, "run-\(index + 1)")
+        let supervised = SupervisedProgram(program, entry: entry, log: log, reactor: reactor)
+        try await supervised.start()
+        programs.append(supervised)
+      } catch {
+        nodes[runtime.node]?.programs = programs + slots[(index + 1)...].compactMap { $0 }
+        nodes[runtime.node]?.runtime = runtime.empty
+        throw error
+      }
+    }
+    nodes[runtime.node]?.programs = programs
+  }
+
+  private func stop(_ name: NodeName) async {
+    guard let node = nodes[name] else { return }
+    for service in node.services { service.close() }
+    await withTaskGroup { group in
+      for program in node.programs { group.addTask { await program.stop() } }
+    }
+  }
+
+  private func logFile(_ node: NodeName, _ name: String) throws(DatapathError) -> String {
+    let logs = "\(folder)/logs"
+    try LabFile.makeFolder(logs)
+    return "\(logs)/\(node)-\(name).log"
+  }
+
+  private func openNamespace(of node: NodeName) throws(DatapathError) -> OwnedDescriptor {
+    try Self.openNamespace(NodeEntry.path(of: node, in: lab), node: node, lab: lab)
+  }
+
+  static func openNamespace(
+    _ path: String, node: NodeName, lab: LabName
+  ) throws(DatapathError) -> OwnedDescriptor {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else {
+      throw DatapathError(
+        errno == ENOENT ? .notFound : .unavailable, operation: "open \(path)", path: StatePath(.node(node)),
+        errno: errno, cause: "\(Errno(rawValue: errno))", remedy: "see netforge status --name \(lab)")
+    }
+    return OwnedDescriptor(FileDescriptor(rawValue: file))
+  }
+
+  private static func identity(of netns: OwnedDescriptor) throws(DatapathError) -> String {
+    var information = stat()
+    guard fstat(netns.descriptor.rawValue, &information) == 0 else {
+      throw DatapathError(
+        .unavailable, operation: "look at a namespace", errno: errno, cause: "\(Errno(rawValue: errno))")
+    }
+    return "\(information.st_dev):\(information.st_ino)"
+  }
+
+  // MARK: One change at a time
+
+  private func begin() async {
+    if isBusy { await withCheckedContinuation { waiting.append($0) } }
+    isBusy = true
+  }
+
+  private func end() {
+    isBusy = false
+    if !waiting.isEmpty { waiting.removeFirst().resume() }
+  }
+}
+
+extension NodeRuntime {
+  fileprivate static let nowhere = SourceLocation(file: "", line: 0)
+
+  /// What is compared: a line that moved is no change.
+  fileprivate var withoutLocations: NodeRuntime {
+    NodeRuntime(
+      node: node, environment: environment,
+      files: files.map { NodeFile(path: $0.path, text: $0.text, location: Self.nowhere) },
+      commands: commands.map(\.withoutLocation), programs: programs.map(\.withoutLocation),
+      services: services.map { NodeService(kind: $0.kind, port: $0.port, location: Self.nowhere) })
+  }
+
+  fileprivate var paths: [String] { files.map(\.path) }
+
+  /// A node of which nothing is known to be up.
+  fileprivate var empty: NodeRuntime { NodeRuntime(node: node) }
+}
+
+extension NodeProgram {
+  fileprivate var withoutLocation: NodeProgram {
+    NodeProgram(arguments: arguments, restart: restart, location: NodeRuntime.nowhere)
+  }
+}
