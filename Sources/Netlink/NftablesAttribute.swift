@@ -98,7 +98,9 @@ struct NftablesObject: ~Copyable {
   func set(_ attribute: NftablesAttribute, _ bytes: [UInt8]) throws(NftablesValueError) {
     guard attribute.kind == kind, attribute.admits(bytes) else {
       throw NftablesValueError(
-        text: "\(bytes.count) bytes for attribute \(attribute.number) of a \(kind), which takes \(attribute.length)")
+        text:
+          "\(bytes.count) bytes for attribute \(attribute.number) of a \(kind), which takes \(attribute.length)"
+      )
     }
     let result = bytes.withUnsafeBytes { buffer -> Int32 in
       let count = UInt32(truncatingIfNeeded: buffer.count)
@@ -114,10 +116,14 @@ struct NftablesObject: ~Copyable {
         return 0
       }
     }
-    guard result >= 0 else { throw NftablesValueError(text: "libnftnl refuses attribute \(attribute.number) of a \(kind)") }
+    guard result >= 0 else {
+      throw NftablesValueError(text: "libnftnl refuses attribute \(attribute.number) of a \(kind)")
+    }
   }
 
-  func set(_ attribute: NftablesAttribute, _ value: UInt8) throws(NftablesValueError) { try set(attribute, [value]) }
+  func set(_ attribute: NftablesAttribute, _ value: UInt8) throws(NftablesValueError) {
+    try set(attribute, [value])
+  }
   func set(_ attribute: NftablesAttribute, _ value: UInt16) throws(NftablesValueError) {
     try set(attribute, withUnsafeBytes(of: value) { [UInt8]($0) })
   }

@@ -67,7 +67,9 @@ private struct NftablesBatch: ~Copyable {
   deinit { scratch.deallocate() }
 
   private var base: UnsafeMutablePointer<CChar>? { scratch.baseAddress?.assumingMemoryBound(to: CChar.self) }
-  private var sequence: UInt32 { NftablesTransaction.firstSequence + UInt32(truncatingIfNeeded: messages.count) }
+  private var sequence: UInt32 {
+    NftablesTransaction.firstSequence + UInt32(truncatingIfNeeded: messages.count)
+  }
 
   private mutating func append(_ header: UnsafeMutablePointer<nlmsghdr>?) {
     guard let header else { return }
@@ -99,7 +101,8 @@ private struct NftablesBatch: ~Copyable {
 
   private mutating func finish(_ header: UnsafeMutablePointer<nlmsghdr>) throws(NftablesValueError) {
     guard header.pointee.nlmsg_len <= Self.maximumMessage else {
-      throw NftablesValueError(text: "it takes \(header.pointee.nlmsg_len) bytes; a message has at most \(Self.maximumMessage)")
+      throw NftablesValueError(
+        text: "it takes \(header.pointee.nlmsg_len) bytes; a message has at most \(Self.maximumMessage)")
     }
     append(header)
   }
@@ -177,7 +180,8 @@ private struct NftablesBatch: ~Copyable {
     let object = try self.chain(chain.name, key)
     if let base = chain.base {
       guard let hook = base.hook.number(in: key.family) else {
-        throw NftablesValueError(text: "the \(key.family.rawValue) family has no hook '\(base.hook.rawValue)'")
+        throw NftablesValueError(
+          text: "the \(key.family.rawValue) family has no hook '\(base.hook.rawValue)'")
       }
       try object.set(.chainType, text: base.type.rawValue)
       try object.set(.chainHook, hook)
@@ -197,7 +201,8 @@ private struct NftablesBatch: ~Copyable {
     try finish(header)
   }
 
-  private func setDevices(_ devices: [String], of object: borrowing NftablesObject) throws(NftablesValueError) {
+  private func setDevices(_ devices: [String], of object: borrowing NftablesObject) throws(NftablesValueError)
+  {
     for device in devices where device.utf8.isEmpty || device.utf8.count > 15 || device.utf8.contains(0) {
       throw NftablesValueError(text: "'\(device)' is not the name of a device")
     }
@@ -205,7 +210,8 @@ private struct NftablesBatch: ~Copyable {
     var names = devices.map { UnsafePointer<CChar>(strdup($0)) }
     names.append(nil)
     let result = names.withUnsafeMutableBufferPointer { buffer in
-      nftnl_chain_set_array(object.pointer, UInt16(truncatingIfNeeded: NFTNL_CHAIN_DEVICES.rawValue), buffer.baseAddress)
+      nftnl_chain_set_array(
+        object.pointer, UInt16(truncatingIfNeeded: NFTNL_CHAIN_DEVICES.rawValue), buffer.baseAddress)
     }
     for name in names { free(UnsafeMutablePointer(mutating: name)) }
     guard result >= 0 else { throw NftablesValueError(text: "libnftnl refuses the devices") }
@@ -225,7 +231,8 @@ private struct NftablesBatch: ~Copyable {
     if let rule {
       guard rule.expressions.count <= Self.maximumExpressions else {
         throw NftablesValueError(
-          text: "a rule of \(rule.expressions.count) expressions; the kernel takes \(Self.maximumExpressions)")
+          text: "a rule of \(rule.expressions.count) expressions; the kernel takes \(Self.maximumExpressions)"
+        )
       }
       var userdata = NftablesUserdata()
       try userdata.add(NftablesUserdata.comment, text: rule.comment)
@@ -298,7 +305,9 @@ private struct NftablesBatch: ~Copyable {
       guard set.keyTypes.count <= 15 else { throw NftablesValueError(text: "a key of more than 15 fields") }
       try object.set(.setFields, set.keyTypes.map { UInt8(truncatingIfNeeded: $0.size) })
     }
-    if let size = set.isAnonymous ? UInt32(set.kernelElements.count) : set.size { try object.set(.setSize, size) }
+    if let size = set.isAnonymous ? UInt32(set.kernelElements.count) : set.size {
+      try object.set(.setSize, size)
+    }
     if let timeout = set.timeout { try object.set(.setTimeout, timeout) }
     if let interval = set.gcInterval { try object.set(.setGCInterval, interval) }
     if set.prefersMemory { try object.set(.setPolicy, UInt32(1)) }
@@ -442,6 +451,7 @@ extension NftKernelElement {
       case .object(let name): 8 + name.utf8.count
       case nil: 0
       }
-    return 48 + key.count + (end.map { $0.count + 16 } ?? 0) + value + (comment?.utf8.count ?? 0) + expressions.count * 256
+    return 48 + key.count + (end.map { $0.count + 16 } ?? 0) + value + (comment?.utf8.count ?? 0)
+      + expressions.count * 256
   }
 }

@@ -156,11 +156,13 @@ struct NftablesConnection: ~Copyable, @unchecked Sendable {
   /// What a request answers. `isWhole` is false when the kernel says that a dump was interrupted. `attributes` are
   /// text attributes of the request. ENOENT gives nothing.
   mutating func request(
-    _ type: UInt32, family: UInt8, isDump: Bool, _ attributes: [(type: UInt32, text: String)], _ operation: String
+    _ type: UInt32, family: UInt8, isDump: Bool, _ attributes: [(type: UInt32, text: String)],
+    _ operation: String
   ) throws(NftablesError) -> (messages: [NetlinkMessage], isWhole: Bool) {
     sequence &+= 1
     let message = NetlinkMessage(
-      type: MessageType(rawValue: NftablesMessage.type(type)), flags: isDump ? [.request, .dump] : [.request, .acknowledge]
+      type: MessageType(rawValue: NftablesMessage.type(type)),
+      flags: isDump ? [.request, .dump] : [.request, .acknowledge]
     ) { writer in
       writer.fixed(NftablesMessage.Header(family: family, version: 0, resource: 0))
       for attribute in attributes { writer.string(Int(attribute.type), attribute.text) }

@@ -77,7 +77,9 @@ enum NftablesDecoder {
 
   // MARK: Sets
 
-  static func set(_ reader: inout AttributeReader) throws(NetlinkDecodingError) -> (table: String, set: NftSet) {
+  static func set(_ reader: inout AttributeReader) throws(NetlinkDecodingError) -> (
+    table: String, set: NftSet
+  ) {
     var table = ""
     var set = NftSet(keyTypes: [])
     var keyType: UInt32 = 0
@@ -145,7 +147,8 @@ enum NftablesDecoder {
   }
 
   /// The types behind nft's number: one, or six bits for each field of a concatenation.
-  private static func types(_ number: UInt32, length: Int, fields: [Int], isHostOrder: Bool) -> [NftDataType] {
+  private static func types(_ number: UInt32, length: Int, fields: [Int], isHostOrder: Bool) -> [NftDataType]
+  {
     guard number >= 64 else { return [NftDataType(rawValue: number, size: length, hostOrder: isHostOrder)] }
     var numbers: [UInt32] = []
     var rest = number
@@ -173,7 +176,8 @@ enum NftablesDecoder {
     return result
   }
 
-  private static func element(_ attribute: NetlinkAttribute) throws(NetlinkDecodingError) -> NftKernelElement? {
+  private static func element(_ attribute: NetlinkAttribute) throws(NetlinkDecodingError) -> NftKernelElement?
+  {
     var element = NftKernelElement(key: [])
     var flags: UInt32 = 0
     var reader = attribute.content

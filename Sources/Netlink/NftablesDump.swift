@@ -63,7 +63,9 @@ struct NftablesDump {
     for key in sets.keys.sorted() {
       for index in (sets[key] ?? []).indices { try readElements(&connection, key, index) }
     }
-    try read(&connection, "objects", NFT_MSG_GETOBJ.rawValue, NFT_MSG_NEWOBJ.rawValue, table: NFTA_OBJ_TABLE.rawValue) {
+    try read(
+      &connection, "objects", NFT_MSG_GETOBJ.rawValue, NFT_MSG_NEWOBJ.rawValue, table: NFTA_OBJ_TABLE.rawValue
+    ) {
       (dump, key, reader) throws(NetlinkDecodingError) in
       let (table, object) = try NftablesDecoder.object(&reader)
       let owner = NftTableKey(family: key.family, name: table)
@@ -71,7 +73,8 @@ struct NftablesDump {
       dump.objects[owner, default: []].append(object)
     }
     try read(
-      &connection, "rules", NFT_MSG_GETRULE.rawValue, NFT_MSG_NEWRULE.rawValue, table: NFTA_RULE_TABLE.rawValue
+      &connection, "rules", NFT_MSG_GETRULE.rawValue, NFT_MSG_NEWRULE.rawValue,
+      table: NFTA_RULE_TABLE.rawValue
     ) { (dump, key, reader) throws(NetlinkDecodingError) in
       try dump.rule(key.family, &reader)
     }
@@ -93,7 +96,8 @@ struct NftablesDump {
         try check(try reader.fixed(NftablesMessage.Header.self))
         entries += try NftablesDecoder.elements(&reader)
       } catch {
-        throw NftablesError(.malformedAnswer, "reading nftables set \(key) \(set.name)", text: error.description)
+        throw NftablesError(
+          .malformedAnswer, "reading nftables set \(key) \(set.name)", text: error.description)
       }
     }
     sets[key]?[index].elements = set.elements(fromKernel: entries)
@@ -127,13 +131,17 @@ struct NftablesDump {
     if UInt16(bigEndian: header.resource) != resource { isStable = false }
   }
 
-  private mutating func table(_ family: NftFamily, _ reader: inout AttributeReader) throws(NetlinkDecodingError) {
+  private mutating func table(_ family: NftFamily, _ reader: inout AttributeReader)
+    throws(NetlinkDecodingError)
+  {
     let table = try NftablesDecoder.table(&reader, family)
     guard only == nil || only == table.key else { return }
     tables[table.key] = table
   }
 
-  private mutating func rule(_ family: NftFamily, _ reader: inout AttributeReader) throws(NetlinkDecodingError) {
+  private mutating func rule(_ family: NftFamily, _ reader: inout AttributeReader)
+    throws(NetlinkDecodingError)
+  {
     var decoded = try NftablesDecoder.rule(&reader)
     let key = NftTableKey(family: family, name: decoded.table)
     guard let index = chains[key]?.firstIndex(where: { $0.name == decoded.chain }) else { return }

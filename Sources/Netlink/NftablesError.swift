@@ -63,7 +63,8 @@ extension NftablesError: CustomStringConvertible {
     }
     let more = failures.count > 1 ? "; \(failures.count - 1) more steps were refused" : ""
     let expression = first.expression.map { ", at '\($0)'" } ?? ""
-    return "\(operation) failed: cannot \(first.step)\(expression): \(first.reason) (\(first.errno.symbol))\(more)"
+    return
+      "\(operation) failed: cannot \(first.step)\(expression): \(first.reason) (\(first.errno.symbol))\(more)"
   }
 }
 
@@ -90,7 +91,8 @@ extension NftablesError.Failure {
     case ENOENT:
       switch step {
       case .appendRule, .prependRule, .insertRule, .replaceRule:
-        return "the chain, or a chain, set or object that it names, does not exist, or the kernel lacks an expression"
+        return
+          "the chain, or a chain, set or object that it names, does not exist, or the kernel lacks an expression"
       case .deleteRule: return "there is no such rule any more"
       case .addChain: return "the table does not exist, or the kernel lacks that kind of chain"
       default: return "it does not exist"

@@ -51,7 +51,9 @@ struct NftablesExpressionDecoder {
 
   private func optionalRegister(_ type: UInt32) throws(NetlinkDecodingError) -> NftRegister? {
     guard let value = try u32(type) else { return nil }
-    guard let register = NftRegister(rawValue: value) else { throw .invalid("register", value: UInt64(value)) }
+    guard let register = NftRegister(rawValue: value) else {
+      throw .invalid("register", value: UInt64(value))
+    }
     return register
   }
 
@@ -75,8 +77,10 @@ struct NftablesExpressionDecoder {
     case "byteorder":
       .byteorder(
         NftByteorder(
-          source: try register(NFTA_BYTEORDER_SREG.rawValue), destination: try register(NFTA_BYTEORDER_DREG.rawValue),
-          toNetwork: try number(NFTA_BYTEORDER_OP.rawValue) == 1, length: try number(NFTA_BYTEORDER_LEN.rawValue),
+          source: try register(NFTA_BYTEORDER_SREG.rawValue),
+          destination: try register(NFTA_BYTEORDER_DREG.rawValue),
+          toNetwork: try number(NFTA_BYTEORDER_OP.rawValue) == 1,
+          length: try number(NFTA_BYTEORDER_LEN.rawValue),
           size: try number(NFTA_BYTEORDER_SIZE.rawValue)))
     case "lookup": try lookup()
     case "immediate": try immediate()
@@ -126,7 +130,8 @@ struct NftablesExpressionDecoder {
 
   private func ct() throws(NetlinkDecodingError) -> NftExpression? {
     guard let key = NftCtKey(rawValue: try number(NFTA_CT_KEY.rawValue)) else { return nil }
-    let direction = try attributes[Int(NFTA_CT_DIRECTION.rawValue)].flatMap { attribute throws(NetlinkDecodingError) in
+    let direction = try attributes[Int(NFTA_CT_DIRECTION.rawValue)].flatMap {
+      attribute throws(NetlinkDecodingError) in
       NftCtDirection(rawValue: try attribute.u8())
     }
     if let source = try optionalRegister(NFTA_CT_SREG.rawValue) {
@@ -136,10 +141,13 @@ struct NftablesExpressionDecoder {
   }
 
   private func cmp() throws(NetlinkDecodingError) -> NftExpression? {
-    guard let operation = NftComparisonOperator(rawValue: try number(NFTA_CMP_OP.rawValue)) else { return nil }
+    guard let operation = NftComparisonOperator(rawValue: try number(NFTA_CMP_OP.rawValue)) else {
+      return nil
+    }
     return .cmp(
       NftCmp(
-        operation: operation, source: try register(NFTA_CMP_SREG.rawValue), data: try data(NFTA_CMP_DATA.rawValue)))
+        operation: operation, source: try register(NFTA_CMP_SREG.rawValue),
+        data: try data(NFTA_CMP_DATA.rawValue)))
   }
 
   private func range() throws(NetlinkDecodingError) -> NftExpression? {
@@ -164,7 +172,8 @@ struct NftablesExpressionDecoder {
     }
     return .bitwise(
       NftBitwise(
-        source: try register(NFTA_BITWISE_SREG.rawValue), destination: try register(NFTA_BITWISE_DREG.rawValue),
+        source: try register(NFTA_BITWISE_SREG.rawValue),
+        destination: try register(NFTA_BITWISE_DREG.rawValue),
         length: try number(NFTA_BITWISE_LEN.rawValue), operation: operation))
   }
 
@@ -217,17 +226,20 @@ struct NftablesExpressionDecoder {
     case "counter":
       return .counter(
         NftCounter(
-          packets: try u64(NFTA_COUNTER_PACKETS.rawValue) ?? 0, bytes: try u64(NFTA_COUNTER_BYTES.rawValue) ?? 0))
+          packets: try u64(NFTA_COUNTER_PACKETS.rawValue) ?? 0,
+          bytes: try u64(NFTA_COUNTER_BYTES.rawValue) ?? 0))
     case "limit":
       return .limit(
         NftLimit(
           rate: try u64(NFTA_LIMIT_RATE.rawValue) ?? 0, unitSeconds: try u64(NFTA_LIMIT_UNIT.rawValue) ?? 1,
-          burst: try u32(NFTA_LIMIT_BURST.rawValue) ?? 0, countsBytes: try u32(NFTA_LIMIT_TYPE.rawValue) ?? 0 == 1,
+          burst: try u32(NFTA_LIMIT_BURST.rawValue) ?? 0,
+          countsBytes: try u32(NFTA_LIMIT_TYPE.rawValue) ?? 0 == 1,
           isInverted: (try u32(NFTA_LIMIT_FLAGS.rawValue) ?? 0) & 1 != 0))
     case "quota":
       return .quota(
         NftQuota(
-          bytes: try u64(NFTA_QUOTA_BYTES.rawValue) ?? 0, consumed: try u64(NFTA_QUOTA_CONSUMED.rawValue) ?? 0,
+          bytes: try u64(NFTA_QUOTA_BYTES.rawValue) ?? 0,
+          consumed: try u64(NFTA_QUOTA_CONSUMED.rawValue) ?? 0,
           isInverted: (try u32(NFTA_QUOTA_FLAGS.rawValue) ?? 0) & 1 != 0))
     case "connlimit":
       return .connlimit(
@@ -237,7 +249,8 @@ struct NftablesExpressionDecoder {
     case "log": return try log()
     case "reject":
       guard let kind = NftReject.Kind(rawValue: try number(NFTA_REJECT_TYPE.rawValue)) else { return nil }
-      return .reject(NftReject(kind: kind, code: try attributes[Int(NFTA_REJECT_ICMP_CODE.rawValue)]?.u8() ?? 0))
+      return .reject(
+        NftReject(kind: kind, code: try attributes[Int(NFTA_REJECT_ICMP_CODE.rawValue)]?.u8() ?? 0))
     case "dynset": return try dynset()
     default: return try objectReference()
     }
@@ -247,7 +260,8 @@ struct NftablesExpressionDecoder {
     .log(
       NftLog(
         prefix: attributes[Int(NFTA_LOG_PREFIX.rawValue)]?.string(), level: try u32(NFTA_LOG_LEVEL.rawValue),
-        flags: try u32(NFTA_LOG_FLAGS.rawValue) ?? 0, group: try attributes[Int(NFTA_LOG_GROUP.rawValue)]?.be16(),
+        flags: try u32(NFTA_LOG_FLAGS.rawValue) ?? 0,
+        group: try attributes[Int(NFTA_LOG_GROUP.rawValue)]?.be16(),
         snaplen: try u32(NFTA_LOG_SNAPLEN.rawValue),
         queueThreshold: try attributes[Int(NFTA_LOG_QTHRESHOLD.rawValue)]?.be16()))
   }
@@ -265,7 +279,8 @@ struct NftablesExpressionDecoder {
     return .dynset(
       NftDynset(
         setName: set.string(), operation: operation, key: try register(NFTA_DYNSET_SREG_KEY.rawValue),
-        data: try optionalRegister(NFTA_DYNSET_SREG_DATA.rawValue), timeout: try u64(NFTA_DYNSET_TIMEOUT.rawValue) ?? 0,
+        data: try optionalRegister(NFTA_DYNSET_SREG_DATA.rawValue),
+        timeout: try u64(NFTA_DYNSET_TIMEOUT.rawValue) ?? 0,
         expressions: expressions, isInverted: (try u32(NFTA_DYNSET_FLAGS.rawValue) ?? 0) & 1 != 0))
   }
 
@@ -277,7 +292,8 @@ struct NftablesExpressionDecoder {
     }
     guard let set = attributes[Int(NFTA_OBJREF_SET_NAME.rawValue)] else { return nil }
     return .objectReference(
-      NftObjectReference(target: .map(.named(set.string()), source: try register(NFTA_OBJREF_SET_SREG.rawValue))))
+      NftObjectReference(
+        target: .map(.named(set.string()), source: try register(NFTA_OBJREF_SET_SREG.rawValue))))
   }
 
   // MARK: Sources
@@ -296,7 +312,8 @@ struct NftablesExpressionDecoder {
         NftHash(
           source: try optionalRegister(NFTA_HASH_SREG.rawValue), length: try u32(NFTA_HASH_LEN.rawValue) ?? 0,
           modulus: try number(NFTA_HASH_MODULUS.rawValue), seed: try u32(NFTA_HASH_SEED.rawValue),
-          offset: try u32(NFTA_HASH_OFFSET.rawValue) ?? 0, destination: try register(NFTA_HASH_DREG.rawValue)))
+          offset: try u32(NFTA_HASH_OFFSET.rawValue) ?? 0, destination: try register(NFTA_HASH_DREG.rawValue))
+      )
     case "fib":
       let flags = try number(NFTA_FIB_FLAGS.rawValue)
       guard let result = NftFib.Result(rawValue: try number(NFTA_FIB_RESULT.rawValue)) else { return nil }
@@ -311,7 +328,8 @@ struct NftablesExpressionDecoder {
       guard let key = NftSocketKey(rawValue: try number(NFTA_SOCKET_KEY.rawValue)) else { return nil }
       return .socket(
         NftSocket(
-          key: key, level: try u32(NFTA_SOCKET_LEVEL.rawValue), destination: try register(NFTA_SOCKET_DREG.rawValue)))
+          key: key, level: try u32(NFTA_SOCKET_LEVEL.rawValue),
+          destination: try register(NFTA_SOCKET_DREG.rawValue)))
     case "exthdr": return try exthdr()
     case "tproxy": return try tproxy()
     case "dup":
@@ -322,14 +340,17 @@ struct NftablesExpressionDecoder {
     case "fwd":
       return .fwd(
         NftFwd(
-          device: try register(NFTA_FWD_SREG_DEV.rawValue), address: try optionalRegister(NFTA_FWD_SREG_ADDR.rawValue),
+          device: try register(NFTA_FWD_SREG_DEV.rawValue),
+          address: try optionalRegister(NFTA_FWD_SREG_ADDR.rawValue),
           family: try u32(NFTA_FWD_NFPROTO.rawValue)))
     default: return nil
     }
   }
 
   private func exthdr() throws(NetlinkDecodingError) -> NftExpression? {
-    guard let operation = NftExthdrOperation(rawValue: try u32(NFTA_EXTHDR_OP.rawValue) ?? 0) else { return nil }
+    guard let operation = NftExthdrOperation(rawValue: try u32(NFTA_EXTHDR_OP.rawValue) ?? 0) else {
+      return nil
+    }
     let type = try attributes[Int(NFTA_EXTHDR_TYPE.rawValue)]?.u8() ?? 0
     let offset = try u32(NFTA_EXTHDR_OFFSET.rawValue) ?? 0
     let length = try u32(NFTA_EXTHDR_LEN.rawValue) ?? 0

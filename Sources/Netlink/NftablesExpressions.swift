@@ -15,7 +15,9 @@ struct NftablesAnonymousSet {
 extension NftExpression {
   /// The expression as libnftnl's object. `anonymous` says how the transaction calls the set of this expression.
   func object(_ anonymous: NftablesAnonymousSet? = nil) throws(NftablesValueError) -> NftablesObject {
-    guard let name = kernelName else { throw NftablesValueError(text: "this library does not know how to make '\(self)'") }
+    guard let name = kernelName else {
+      throw NftablesValueError(text: "this library does not know how to make '\(self)'")
+    }
     let object = try NftablesObject(.expression(name))
     try fill(object, anonymous)
     return object
@@ -58,7 +60,9 @@ extension NftExpression {
     }
   }
 
-  private func fill(_ o: borrowing NftablesObject, _ anonymous: NftablesAnonymousSet?) throws(NftablesValueError) {
+  private func fill(_ o: borrowing NftablesObject, _ anonymous: NftablesAnonymousSet?)
+    throws(NftablesValueError)
+  {
     switch self {
     case .payload(let e):
       try o.set(.payloadBase, e.base.rawValue)
@@ -290,7 +294,8 @@ extension NftDynset {
 
 extension NftSetReference {
   fileprivate func fill(
-    _ o: borrowing NftablesObject, name: NftablesAttribute, id: NftablesAttribute, _ anonymous: NftablesAnonymousSet?
+    _ o: borrowing NftablesObject, name: NftablesAttribute, id: NftablesAttribute,
+    _ anonymous: NftablesAnonymousSet?
   ) throws(NftablesValueError) {
     switch self {
     case .named(let text): try o.set(name, text: text)

@@ -50,7 +50,8 @@ public final class NftablesSocket: Sendable {
         if let observation = try dump.run(&connection) { return observation }
       }
       throw NftablesError(
-        .interrupted, "reading nftables in namespace '\(label)'", text: "the ruleset kept changing while it was read")
+        .interrupted, "reading nftables in namespace '\(label)'",
+        text: "the ruleset kept changing while it was read")
     }
   }
 
@@ -87,20 +88,24 @@ public final class NftablesSocket: Sendable {
           continue
         }
         guard answer.errno != 0 else { continue }
-        guard let message = batch.message(answer.sequence), let step = message.step, changes.indices.contains(step)
+        guard let message = batch.message(answer.sequence), let step = message.step,
+          changes.indices.contains(step)
         else {
           // Not a step but the transaction as a whole: no right to make one, or a failure at its end.
           throw NftablesError(.refused, operation, errno: Errno(rawValue: answer.errno), text: answer.text)
         }
         failures.append(
-          .init(step, changes[step], answer.errno, answer.attributeOffset.flatMap { batch.expression(at: $0, in: message.start, changes[step]) }))
+          .init(
+            step, changes[step], answer.errno,
+            answer.attributeOffset.flatMap { batch.expression(at: $0, in: message.start, changes[step]) }))
       }
       guard restart else {
         guard failures.isEmpty else { throw NftablesError(.refused, operation, failures: failures) }
         return
       }
       if generation != nil {
-        throw NftablesError(.changed, operation, text: "the ruleset has been changed by someone else meanwhile")
+        throw NftablesError(
+          .changed, operation, text: "the ruleset has been changed by someone else meanwhile")
       }
     }
     throw NftablesError(.interrupted, operation, text: "the ruleset keeps being changed by others")
@@ -110,7 +115,8 @@ public final class NftablesSocket: Sendable {
 extension NftablesError.Failure {
   init(_ index: Int, _ change: NftChange, _ number: Int32, _ expression: String?) {
     self.init(
-      index: index, step: "\(change)", errno: Errno(rawValue: number), reason: Self.reason(number, for: change),
+      index: index, step: "\(change)", errno: Errno(rawValue: number),
+      reason: Self.reason(number, for: change),
       expression: expression)
   }
 }
@@ -125,7 +131,9 @@ extension NftablesTransaction {
   func expression(at offset: Int, in start: Int, _ change: NftChange) -> String? {
     guard let rule = change.rule else { return nil }
     // Header of netlink, header of nfnetlink, then attributes.
-    guard let list = attribute(at: offset, from: start, offset: 20, limit: nil, type: NFTA_RULE_EXPRESSIONS.rawValue)
+    guard
+      let list = attribute(
+        at: offset, from: start, offset: 20, limit: nil, type: NFTA_RULE_EXPRESSIONS.rawValue)
     else { return nil }
     var position = list.lowerBound + 4
     var index = 0
@@ -140,7 +148,9 @@ extension NftablesTransaction {
   }
 
   /// The attribute of that type among those that begin at `offset`, if it spans `target`.
-  private func attribute(at target: Int, from start: Int, offset: Int, limit: Int?, type: UInt32) -> Range<Int>? {
+  private func attribute(at target: Int, from start: Int, offset: Int, limit: Int?, type: UInt32) -> Range<
+    Int
+  >? {
     let total = bytes.count - start
     guard total >= 4, offset < total else { return nil }
     let length = (0..<4).reduce(0) { $0 | Int(bytes[start + $1]) << (8 * $1) }

@@ -19,7 +19,9 @@ struct NftablesGuardTests {
       if attribute.kind == .object { try object.set(.objectType, attribute.owningType) }
       var bytes = [UInt8](repeating: 0x61, count: length)
       if case .text = attribute.length, length > 0 { bytes[length - 1] = 0 }
-      if attribute.number == NftablesAttribute.objectType.number, attribute.kind == .object { bytes = [1, 0, 0, 0] }
+      if attribute.number == NftablesAttribute.objectType.number, attribute.kind == .object {
+        bytes = [1, 0, 0, 0]
+      }
       if attribute.admits(bytes) {
         try object.set(attribute, bytes)
       } else {
@@ -37,39 +39,50 @@ struct NftablesGuardTests {
     #expect(throws: NftablesValueError.self) { _ = try NftablesObject(.expression("no-such-expression")) }
   }
 
-  @Test("what is out of bounds is an error that names the step", arguments: [
-    NftChange.addTable(NftTable(family: .ip, name: "")),
-    .addTable(NftTable(family: .ip, name: String(repeating: "x", count: 256))),
-    .addTable(NftTable(family: .ip, name: "a\0b")),
-    .addChain(NftTableKey(family: .arp, name: "t"), NftChain(name: "c", base: NftBaseChain(hook: .forward))),
-    .addChain(
-      NftTableKey(family: .netdev, name: "t"),
-      NftChain(name: "c", base: NftBaseChain(hook: .ingress, devices: ["an-interface-name-too-long", "lo"]))),
-    .addSet(NftTableKey(family: .ip, name: "t"), NftSet(name: "s", keyTypes: [])),
-    .addSet(
-      NftTableKey(family: .ip, name: "t"),
-      NftSet(name: "s", keyTypes: [NftDataType](repeating: .ipv6Address, count: 5))),
-    .addSet(
-      NftTableKey(family: .ip, name: "t"),
-      NftSet(name: "s", keyTypes: [.port], elements: [NftSetElement(key: NftData([UInt8](repeating: 1, count: 65)))])),
-    .addSet(NftTableKey(family: .ip, name: "t"), NftSet(name: "s", keyTypes: [.port], comment: String(repeating: "c", count: 128))),
-    .appendRule(NftTableKey(family: .ip, name: "t"), chain: "c", NftRule(expressions: [.unknown("osf")])),
-    .appendRule(
-      NftTableKey(family: .ip, name: "t"), chain: "c",
-      NftRule(expressions: [NftExpression](repeating: .notrack, count: 129))),
-    .appendRule(
-      NftTableKey(family: .ip, name: "t"), chain: "c",
-      NftRule(expressions: [.cmp(NftCmp(operation: .equal, source: .r1, data: NftData([UInt8](repeating: 0, count: 65))))])),
-    .appendRule(
-      NftTableKey(family: .ip, name: "t"), chain: "c",
-      NftRule(expressions: [.log(NftLog(prefix: String(repeating: "p", count: 128)))])),
-    .appendRule(
-      NftTableKey(family: .ip, name: "t"), chain: "c",
-      NftRule(expressions: [.immediate(.data([], in: .r1))])),
-    .appendRule(
-      NftTableKey(family: .ip, name: "t"), chain: "c", NftRule(expressions: [], comment: String(repeating: "c", count: 200))),
-    .addObject(NftTableKey(family: .ip, name: "t"), NftObject(name: "o", state: .unknown(9))),
-  ])
+  @Test(
+    "what is out of bounds is an error that names the step",
+    arguments: [
+      NftChange.addTable(NftTable(family: .ip, name: "")),
+      .addTable(NftTable(family: .ip, name: String(repeating: "x", count: 256))),
+      .addTable(NftTable(family: .ip, name: "a\0b")),
+      .addChain(
+        NftTableKey(family: .arp, name: "t"), NftChain(name: "c", base: NftBaseChain(hook: .forward))),
+      .addChain(
+        NftTableKey(family: .netdev, name: "t"),
+        NftChain(
+          name: "c", base: NftBaseChain(hook: .ingress, devices: ["an-interface-name-too-long", "lo"]))),
+      .addSet(NftTableKey(family: .ip, name: "t"), NftSet(name: "s", keyTypes: [])),
+      .addSet(
+        NftTableKey(family: .ip, name: "t"),
+        NftSet(name: "s", keyTypes: [NftDataType](repeating: .ipv6Address, count: 5))),
+      .addSet(
+        NftTableKey(family: .ip, name: "t"),
+        NftSet(
+          name: "s", keyTypes: [.port],
+          elements: [NftSetElement(key: NftData([UInt8](repeating: 1, count: 65)))])),
+      .addSet(
+        NftTableKey(family: .ip, name: "t"),
+        NftSet(name: "s", keyTypes: [.port], comment: String(repeating: "c", count: 128))),
+      .appendRule(NftTableKey(family: .ip, name: "t"), chain: "c", NftRule(expressions: [.unknown("osf")])),
+      .appendRule(
+        NftTableKey(family: .ip, name: "t"), chain: "c",
+        NftRule(expressions: [NftExpression](repeating: .notrack, count: 129))),
+      .appendRule(
+        NftTableKey(family: .ip, name: "t"), chain: "c",
+        NftRule(expressions: [
+          .cmp(NftCmp(operation: .equal, source: .r1, data: NftData([UInt8](repeating: 0, count: 65))))
+        ])),
+      .appendRule(
+        NftTableKey(family: .ip, name: "t"), chain: "c",
+        NftRule(expressions: [.log(NftLog(prefix: String(repeating: "p", count: 128)))])),
+      .appendRule(
+        NftTableKey(family: .ip, name: "t"), chain: "c",
+        NftRule(expressions: [.immediate(.data([], in: .r1))])),
+      .appendRule(
+        NftTableKey(family: .ip, name: "t"), chain: "c",
+        NftRule(expressions: [], comment: String(repeating: "c", count: 200))),
+      .addObject(NftTableKey(family: .ip, name: "t"), NftObject(name: "o", state: .unknown(9))),
+    ])
   func bounds(_ change: NftChange) {
     #expect(throws: NftablesStepError.self) { _ = try NftablesTransaction([change]) }
   }
@@ -88,7 +101,9 @@ struct NftablesGuardTests {
       ], key: "0.0", comment: "c")
     let table = NftTable(
       family: .ip, name: "t", comment: "x",
-      chains: [NftChain(name: "c", base: NftBaseChain(hook: .input), rules: [rule]), NftChain(name: "other")],
+      chains: [
+        NftChain(name: "c", base: NftBaseChain(hook: .input), rules: [rule]), NftChain(name: "other"),
+      ],
       sets: [NftSet(name: "s", keyTypes: [.ipv4Address, .port], flags: [.interval, .concatenation])],
       objects: [NftObject(name: "o", state: .counter(NftCounter()))])
     let messages = try NetlinkMessage.parse(try NftablesTransaction(table.creation).bytes)

@@ -39,14 +39,17 @@ struct NftablesSample: Sendable {
         "socket transparent 1 accept", "fib daddr type local accept", "fib saddr . iif oif 0 drop",
         "meta length 100-200 accept", "tcp flags syn accept", "tcp flags & (syn|ack) == syn accept",
         "ip dscp 10 accept", "ip dscp { 1, 2 } accept", "ip ttl < 5 drop", "ct count over 10 drop",
-        "ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp sport 1 tcp dport 2 accept", "numgen random mod 100 < 50 accept",
+        "ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp sport 1 tcp dport 2 accept",
+        "numgen random mod 100 < 50 accept",
         "add @dyn { ip saddr timeout 10s limit rate 5/second } accept", "meta pkttype broadcast drop",
-        "udp dport { 53, 67-68 } counter packets 5 bytes 300 accept comment \"names and leases\"", "return", "notrack",
+        "udp dport { 53, 67-68 } counter packets 5 bytes 300 accept comment \"names and leases\"", "return",
+        "notrack",
       ]),
     NftablesSample(
       family: "ip", chain: "type nat hook prerouting priority -100",
       rules: [
-        "tcp dport 80 dnat to 10.0.0.2:8080", "tcp dport 80 redirect to :3128", "dnat to tcp dport map @fwdmap",
+        "tcp dport 80 dnat to 10.0.0.2:8080", "tcp dport 80 redirect to :3128",
+        "dnat to tcp dport map @fwdmap",
         "dnat ip to tcp dport map { 80 : 10.0.0.2 . 8080, 443 : 10.0.0.3 . 8443 }",
         "dnat to numgen inc mod 2 map { 0 : 10.0.0.2, 1 : 10.0.0.3 }",
         "dnat to jhash ip saddr . tcp sport mod 2 seed 0xdeadbeef map { 0 : 10.0.0.2, 1 : 10.0.0.3 }",
@@ -55,7 +58,8 @@ struct NftablesSample: Sendable {
     NftablesSample(
       family: "ip", chain: "type nat hook postrouting priority 100",
       rules: [
-        "oifname eth0 masquerade", "oifname eth0 meta l4proto tcp masquerade to :1024-65535 random,persistent",
+        "oifname eth0 masquerade",
+        "oifname eth0 meta l4proto tcp masquerade to :1024-65535 random,persistent",
         "ip saddr 10.0.0.0/8 meta l4proto tcp snat to 192.0.2.1-192.0.2.9:1000-2000 fully-random",
         "snat to 192.0.2.1",
       ]),
@@ -68,12 +72,15 @@ struct NftablesSample: Sendable {
         "meta l4proto { tcp, udp } th dport 53 accept", "ip protocol tcp tcp dport 80 accept",
         "tcp dport { 80, 443 } ip saddr 10.0.0.0/8 accept", "ip saddr . meta mark { 10.0.0.1 . 5-10 } accept",
         "ip6 saddr 2001:db8::/32 accept", "ip6 saddr { 2001:db8::1, 2001:db8:1::/48 } accept",
-        "ip6 saddr . tcp dport { 2001:db8::1 . 22 } accept", "meta skuid 1000 accept", "exthdr frag exists drop",
+        "ip6 saddr . tcp dport { 2001:db8::1 . 22 } accept", "meta skuid 1000 accept",
+        "exthdr frag exists drop",
         "meta nfproto ipv6 accept", "meta l4proto sctp drop", "sctp dport 9 accept", "ct mark 1-9 accept",
       ]),
     NftablesSample(
       family: "inet", chain: "type filter hook forward priority 0; policy drop",
-      rules: ["tcp flags syn tcp option maxseg size set rt mtu", "tcp flags syn tcp option maxseg size set 1400"]),
+      rules: [
+        "tcp flags syn tcp option maxseg size set rt mtu", "tcp flags syn tcp option maxseg size set 1400",
+      ]),
     NftablesSample(
       family: "inet", chain: "type nat hook prerouting priority -100",
       rules: [
@@ -82,15 +89,20 @@ struct NftablesSample: Sendable {
       ]),
     NftablesSample(
       family: "inet", chain: "type filter hook prerouting priority -150",
-      rules: ["tcp dport 80 tproxy ip to 127.0.0.1:3129 meta mark set 1 accept", "tcp dport 81 tproxy to :3129"]),
+      rules: [
+        "tcp dport 80 tproxy ip to 127.0.0.1:3129 meta mark set 1 accept", "tcp dport 81 tproxy to :3129",
+      ]),
     NftablesSample(
       family: "bridge", chain: "type filter hook input priority -200",
       rules: [
-        "ether saddr 00:11:22:33:44:55 accept", "vlan id 100 ip saddr 10.0.0.1 accept", "ip saddr 10.0.0.1 accept",
+        "ether saddr 00:11:22:33:44:55 accept", "vlan id 100 ip saddr 10.0.0.1 accept",
+        "ip saddr 10.0.0.1 accept",
       ]),
     NftablesSample(
       family: "arp", chain: "type filter hook input priority 0",
-      rules: ["arp saddr ip 10.0.0.1 drop", "arp operation request accept", "arp htype 1 arp ptype ip accept"]),
+      rules: [
+        "arp saddr ip 10.0.0.1 drop", "arp operation request accept", "arp htype 1 arp ptype ip accept",
+      ]),
     NftablesSample(
       family: "netdev", chain: "type filter hook ingress device lo priority 0",
       rules: ["ip saddr 10.0.0.1 drop", "tcp dport 22 accept"]),

@@ -116,7 +116,8 @@ struct NftablesTests {
       family: .ip, name: "t", chains: [NftChain(name: "c", base: NftBaseChain(hook: .input))])
     let lookup = NftExpression.lookup(NftLookup(set: .named("absent"), source: .r1))
     let rule = NftRule(expressions: [
-      .counter(NftCounter()), .payload(NftPayload(base: .network, offset: 12, length: 4, destination: .r1)), lookup,
+      .counter(NftCounter()), .payload(NftPayload(base: .network, offset: 12, length: 4, destination: .r1)),
+      lookup,
     ])
     let error = #expect(throws: NftablesError.self) {
       try bench.socket.apply(
@@ -138,7 +139,9 @@ struct NftablesTests {
   @Test("a set of 100,000 elements is filled and read back")
   func manyElements() throws {
     let bench = try NftablesBench("many")
-    let elements = (0..<100_000).map { NftSetElement(key: NftData(bigEndian: 0x0a00_0000 + UInt64($0), width: 4)) }
+    let elements = (0..<100_000).map {
+      NftSetElement(key: NftData(bigEndian: 0x0a00_0000 + UInt64($0), width: 4))
+    }
     let set = NftSet(name: "s", keyTypes: [.ipv4Address], size: 100_000, elements: elements)
     let table = NftTable(family: .ip, name: "t", sets: [set])
     try bench.socket.apply(table.creation)
@@ -160,7 +163,8 @@ struct NftablesTests {
       let set: [NftExpression] = [
         .immediate(.data([mark, 0, 0, 0], in: .r1)), .metaSet(NftMetaSet(key: .mark, source: .r1)),
       ]
-      return NftRule(expressions: counts ? set + [.counter(NftCounter(packets: 7, bytes: 70))] : set, comment: "m\(mark)")
+      return NftRule(
+        expressions: counts ? set + [.counter(NftCounter(packets: 7, bytes: 70))] : set, comment: "m\(mark)")
     }
     let rules = [rule(1, counts: true), rule(2), rule(3)].keyed
     let table = NftTable(family: .ip, name: "t", chains: [NftChain(name: "c", rules: rules)])
@@ -178,7 +182,8 @@ struct NftablesTests {
     observed = try bench.socket.observe()
     #expect(observed.tables.first?.chains.first?.rules.map(\.comment) == ["m7", "m1", "m9", "m8"])
     #expect(
-      observed.tables.first?.chains.first?.rules[1].expressions.last == .counter(NftCounter(packets: 7, bytes: 70)))
+      observed.tables.first?.chains.first?.rules[1].expressions.last
+        == .counter(NftCounter(packets: 7, bytes: 70)))
   }
 
   @Test("a transaction planned for another generation is not made")
@@ -204,10 +209,12 @@ struct NftablesTests {
 
   @Test("any step can be made to fail by a test")
   func interposer() throws {
-    let bench = try NftablesBench("interposer", interposer: { change, _ in
-      if case .addChain = change { return .noMemory }
-      return nil
-    })
+    let bench = try NftablesBench(
+      "interposer",
+      interposer: { change, _ in
+        if case .addChain = change { return .noMemory }
+        return nil
+      })
     let error = #expect(throws: NftablesError.self) {
       try bench.socket.apply(NftTable(family: .ip, name: "t", chains: [NftChain(name: "c")]).creation)
     }

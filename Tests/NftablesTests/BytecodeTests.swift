@@ -14,7 +14,10 @@ struct Sample: CustomTestStringConvertible, Sendable {
   var nft: String
   var statements: [Statement]
 
-  init(_ family: NftFamily, _ nft: String, _ statements: [Statement], _ base: NftBaseChain = NftBaseChain(hook: .input)) {
+  init(
+    _ family: NftFamily, _ nft: String, _ statements: [Statement],
+    _ base: NftBaseChain = NftBaseChain(hook: .input)
+  ) {
     self.family = family
     self.nft = nft
     self.statements = statements
@@ -38,14 +41,17 @@ private func ip(_ text: String) -> FieldValue { IPPrefix(text).map { FieldValue(
 private func prefix(_ text: String) -> IPPrefix { IPPrefix(text) ?? .everything(.ipv4) }
 private func address(_ text: String) -> IPAddress { IPAddress(text) ?? .any(.ipv4) }
 private func v4(_ text: String) -> IPv4Address { IPv4Address(text) ?? .any }
-private func interface(_ text: String) -> InterfacePattern { InterfacePattern(text) ?? InterfacePattern(.loopback) }
+private func interface(_ text: String) -> InterfacePattern {
+  InterfacePattern(text) ?? InterfacePattern(.loopback)
+}
 private func selector(_ name: String) -> Selector { Selector(named: name) ?? .symhash(modulus: 1) }
 private let dstnat = NftBaseChain(type: .nat, hook: .prerouting, priority: -100)
 private let srcnat = NftBaseChain(type: .nat, hook: .postrouting, priority: 100)
 private let bridgeInput = NftBaseChain(hook: .input, priority: -200)
 
 let samples: [Sample] = [
-  Sample(.ip, "oifname eth0 masquerade", [.match(.is(.outputInterface, interface("eth0"))), .masquerade()], srcnat),
+  Sample(
+    .ip, "oifname eth0 masquerade", [.match(.is(.outputInterface, interface("eth0"))), .masquerade()], srcnat),
   Sample(
     .ip, "oifname eth0 meta l4proto tcp masquerade to :1024-65535 random,persistent",
     [
@@ -129,8 +135,11 @@ let samples: [Sample] = [
   Sample(
     .ip, "iifname { eth0, eth1 } accept",
     [.match(.isOne(of: [interface("eth0"), interface("eth1")], .inputInterface)), .verdict(.accept)]),
-  Sample(.ip, "iifname \"eth*\" accept", [.match(.is(.inputInterface, interface("eth*"))), .verdict(.accept)]),
-  Sample(.ip, "iifname != \"eth*\" accept", [.match(.isNot(.inputInterface, interface("eth*"))), .verdict(.accept)]),
+  Sample(
+    .ip, "iifname \"eth*\" accept", [.match(.is(.inputInterface, interface("eth*"))), .verdict(.accept)]),
+  Sample(
+    .ip, "iifname != \"eth*\" accept",
+    [.match(.isNot(.inputInterface, interface("eth*"))), .verdict(.accept)]),
   Sample(
     .ip, "iifname { \"eth*\", \"lo\" } accept",
     [.match(.isOne(of: [interface("eth*"), interface("lo")], .inputInterface)), .verdict(.accept)]),
@@ -140,7 +149,8 @@ let samples: [Sample] = [
       .match(
         Match(
           selectors: [selector("ip saddr"), selector("tcp dport")],
-          operand: .elements([[ip("10.0.0.1"), port(22)[0]], [ip("10.0.0.2"), port(80)[0]]]))), .verdict(.accept),
+          operand: .elements([[ip("10.0.0.1"), port(22)[0]], [ip("10.0.0.2"), port(80)[0]]]))),
+      .verdict(.accept),
     ]),
   Sample(
     .ip, "ip saddr . tcp dport { 10.0.0.0/24 . 22, 10.0.1.0-10.0.1.9 . 80-90 } accept",
@@ -178,7 +188,8 @@ let samples: [Sample] = [
         Match(selector("tcp dport"), .equal, port(22, 80) + [.range(Port(1000).nftData, Port(2000).nftData)])),
       .verdict(.accept),
     ]),
-  Sample(.ip, "tcp dport 1000-2000 accept", [.match(.isIn(.tcpDestination, 1000...2000)), .verdict(.accept)]),
+  Sample(
+    .ip, "tcp dport 1000-2000 accept", [.match(.isIn(.tcpDestination, 1000...2000)), .verdict(.accept)]),
   Sample(
     .ip, "ip saddr != 10.0.0.1-10.0.0.9 accept",
     [.match(Match.isIn(.ipSource, v4("10.0.0.1")...v4("10.0.0.9")).negated), .verdict(.accept)]),
@@ -207,15 +218,24 @@ let samples: [Sample] = [
     .ip, "log prefix \"drop: \" level warn flags all drop",
     [.log(NftLog(prefix: "drop: ", level: 4, flags: 0x2f)), .verdict(.drop)]),
   Sample(.ip, "counter accept", [.counter, .verdict(.accept)]),
-  Sample(.ip, "quota over 25 mbytes drop", [.quota(NftQuota(bytes: 26_214_400, isInverted: true)), .verdict(.drop)]),
+  Sample(
+    .ip, "quota over 25 mbytes drop",
+    [.quota(NftQuota(bytes: 26_214_400, isInverted: true)), .verdict(.drop)]),
   Sample(
     .ip, "ip saddr { 10.0.0.0/8, 192.168.0.0/16 } accept",
     [.match(.source(in: [prefix("10.0.0.0/8"), prefix("192.168.0.0/16")])), .verdict(.accept)]),
-  Sample(.ip, "ip saddr 10.0.0.0/8 accept", [.match(.source(in: [prefix("10.0.0.0/8")])), .verdict(.accept)]),
-  Sample(.ip, "ip saddr 10.1.0.0/20 accept", [.match(.source(in: [prefix("10.1.0.0/20")])), .verdict(.accept)]),
-  Sample(.ip, "ip daddr 0.0.0.0/0 accept", [.match(.destination(in: [prefix("0.0.0.0/0")])), .verdict(.accept)]),
-  Sample(.ip6, "ip6 saddr 2001:db8::/32 accept", [.match(.source(in: [prefix("2001:db8::/32")])), .verdict(.accept)]),
-  Sample(.ip6, "ip6 saddr 2001:db8::/33 accept", [.match(.source(in: [prefix("2001:db8::/33")])), .verdict(.accept)]),
+  Sample(
+    .ip, "ip saddr 10.0.0.0/8 accept", [.match(.source(in: [prefix("10.0.0.0/8")])), .verdict(.accept)]),
+  Sample(
+    .ip, "ip saddr 10.1.0.0/20 accept", [.match(.source(in: [prefix("10.1.0.0/20")])), .verdict(.accept)]),
+  Sample(
+    .ip, "ip daddr 0.0.0.0/0 accept", [.match(.destination(in: [prefix("0.0.0.0/0")])), .verdict(.accept)]),
+  Sample(
+    .ip6, "ip6 saddr 2001:db8::/32 accept",
+    [.match(.source(in: [prefix("2001:db8::/32")])), .verdict(.accept)]),
+  Sample(
+    .ip6, "ip6 saddr 2001:db8::/33 accept",
+    [.match(.source(in: [prefix("2001:db8::/33")])), .verdict(.accept)]),
   Sample(
     .ip, "ip saddr 10.0.0.1-10.0.0.9 accept",
     [.match(.isIn(.ipSource, v4("10.0.0.1")...v4("10.0.0.9"))), .verdict(.accept)]),
@@ -227,7 +247,8 @@ let samples: [Sample] = [
   Sample(
     .ip, "ct original ip daddr 10.0.0.1 accept",
     [.match(.is(.originalDestination, v4("10.0.0.1"))), .verdict(.accept)]),
-  Sample(.ip, "ct direction original accept", [.match(.is(.conntrackDirection, .original)), .verdict(.accept)]),
+  Sample(
+    .ip, "ct direction original accept", [.match(.is(.conntrackDirection, .original)), .verdict(.accept)]),
   Sample(.ip, "notrack", [.notrack], NftBaseChain(hook: .prerouting, priority: -300)),
   Sample(
     .inet, "tcp dport 80 tproxy ip to 127.0.0.1:3129 meta mark set 1 accept",
@@ -238,7 +259,8 @@ let samples: [Sample] = [
   Sample(
     .ip, "socket transparent 1 accept",
     [.match(Match(selector("socket transparent"), .equal, [.value([1])])), .verdict(.accept)]),
-  Sample(.ip, "fib daddr type local accept", [.match(.is(.destinationRouteType, .local)), .verdict(.accept)]),
+  Sample(
+    .ip, "fib daddr type local accept", [.match(.is(.destinationRouteType, .local)), .verdict(.accept)]),
   Sample(
     .ip, "fib saddr . iif oif 0 drop",
     [.match(Match(selector("fib saddr . iif oif"), .equal, [.value([0, 0, 0, 0])])), .verdict(.drop)]),
@@ -269,12 +291,14 @@ let samples: [Sample] = [
   Sample(
     .ip, "tcp flags syn tcp option maxseg size set rt mtu",
     [.match(.is(.tcpFlags, .syn)), .clampMSS(nil)], NftBaseChain(hook: .forward)),
-  Sample(.ip, "ip dscp 10 accept", [.match(Match(selector("ip dscp"), .equal, [.value([10])])), .verdict(.accept)]),
+  Sample(
+    .ip, "ip dscp 10 accept", [.match(Match(selector("ip dscp"), .equal, [.value([10])])), .verdict(.accept)]),
   Sample(
     .ip, "ip dscp { 1, 2 } accept",
     [.match(Match(selector("ip dscp"), .equal, [.value([1]), .value([2])])), .verdict(.accept)]),
   Sample(.ip, "ip ttl < 5 drop", [.match(Match(selector("ip ttl"), .less, [.value([5])])), .verdict(.drop)]),
-  Sample(.ip, "ct count over 10 drop", [.connections(NftConnlimit(count: 10, isInverted: true)), .verdict(.drop)]),
+  Sample(
+    .ip, "ct count over 10 drop", [.connections(NftConnlimit(count: 10, isInverted: true)), .verdict(.drop)]),
   Sample(
     .ip, "ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp sport 1 tcp dport 2 accept",
     [
@@ -297,7 +321,8 @@ let samples: [Sample] = [
       .verdict(.accept),
     ], bridgeInput),
   Sample(
-    .bridge, "ip saddr 10.0.0.1 accept", [.match(.is(.ipSource, v4("10.0.0.1"))), .verdict(.accept)], bridgeInput),
+    .bridge, "ip saddr 10.0.0.1 accept", [.match(.is(.ipSource, v4("10.0.0.1"))), .verdict(.accept)],
+    bridgeInput),
   Sample(
     .netdev, "ip saddr 10.0.0.1 drop", [.match(.is(.ipSource, v4("10.0.0.1"))), .verdict(.drop)],
     NftBaseChain(hook: .ingress, devices: ["lo"])),
@@ -306,7 +331,8 @@ let samples: [Sample] = [
     NftBaseChain(hook: .input)),
   Sample(
     .arp, "arp operation request drop",
-    [.match(Match(selector("arp operation"), .equal, [.value([0, 1])])), .verdict(.drop)], NftBaseChain(hook: .input)),
+    [.match(Match(selector("arp operation"), .equal, [.value([0, 1])])), .verdict(.drop)],
+    NftBaseChain(hook: .input)),
   Sample(
     .inet, "meta l4proto { tcp, udp } th dport 53 accept",
     [
@@ -335,14 +361,18 @@ let samples: [Sample] = [
             [ip("10.0.0.1"), .range(PacketMark(rawValue: 5).nftData, PacketMark(rawValue: 10).nftData)]
           ]))), .verdict(.accept),
     ]),
-  Sample(.inet, "meta skuid 1000 accept",
-    [.match(.is(.socketUser, UserIdentifier(rawValue: 1000))), .verdict(.accept)], NftBaseChain(hook: .output)),
+  Sample(
+    .inet, "meta skuid 1000 accept",
+    [.match(.is(.socketUser, UserIdentifier(rawValue: 1000))), .verdict(.accept)], NftBaseChain(hook: .output)
+  ),
   Sample(.inet, "meta pkttype broadcast drop", [.match(.is(.packetType, .broadcast)), .verdict(.drop)]),
 ]
 
 @Suite("Bytecode")
 struct BytecodeTests {
-  @Test("is what nft emits for the same rule", .enabled(if: nftIsUsable, "nft -c is not usable here"), arguments: samples)
+  @Test(
+    "is what nft emits for the same rule", .enabled(if: nftIsUsable, "nft -c is not usable here"),
+    arguments: samples)
   func matchesNft(_ sample: Sample) throws {
     let table = try Compiler.compile(sample.table)
     let rule = try #require(table.chain("c")?.rules.first)
@@ -417,7 +447,8 @@ struct BytecodeTests {
     let flags = rest.popLast() ?? "0"
     if let first = rest.first {
       let isVerdict = ["accept", "drop", "continue", "return", "jump", "goto"].contains(first)
-      result += " : " + (isVerdict ? rest.joined(separator: " ") : rest.map { "0x" + $0 }.joined(separator: " "))
+      result +=
+        " : " + (isVerdict ? rest.joined(separator: " ") : rest.map { "0x" + $0 }.joined(separator: " "))
     }
     return result + (flags == "1" ? " END" : "")
   }

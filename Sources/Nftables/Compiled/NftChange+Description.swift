@@ -19,8 +19,10 @@ extension NftChange: CustomStringConvertible {
     case .deleteObject(let key, let object): "delete object \(key) \(object.name)"
     case .appendRule(let key, let chain, _): "add a rule to \(key) \(chain)"
     case .prependRule(let key, let chain, _): "insert a rule into \(key) \(chain)"
-    case .insertRule(let key, let chain, _, let handle): "add a rule to \(key) \(chain) after handle \(handle)"
-    case .replaceRule(let key, let chain, _, let handle): "replace the rule in \(key) \(chain), handle \(handle)"
+    case .insertRule(let key, let chain, _, let handle):
+      "add a rule to \(key) \(chain) after handle \(handle)"
+    case .replaceRule(let key, let chain, _, let handle):
+      "replace the rule in \(key) \(chain), handle \(handle)"
     case .deleteRule(let key, let chain, let handle): "delete the rule in \(key) \(chain), handle \(handle)"
     }
   }

@@ -36,8 +36,10 @@ public enum NftChange: Hashable, Codable, Sendable {
     switch self {
     case .addTable(let table): table.key
     case .deleteTable(let key), .addChain(let key, _), .deleteChain(let key, _), .flushChain(let key, _),
-      .addSet(let key, _), .deleteSet(let key, _), .addElements(let key, _, _), .deleteElements(let key, _, _),
-      .addObject(let key, _), .deleteObject(let key, _), .appendRule(let key, _, _), .prependRule(let key, _, _),
+      .addSet(let key, _), .deleteSet(let key, _), .addElements(let key, _, _),
+      .deleteElements(let key, _, _),
+      .addObject(let key, _), .deleteObject(let key, _), .appendRule(let key, _, _),
+      .prependRule(let key, _, _),
       .insertRule(let key, _, _, _), .replaceRule(let key, _, _, _), .deleteRule(let key, _, _):
       key
     }

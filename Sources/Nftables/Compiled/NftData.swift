@@ -90,12 +90,15 @@ extension NftData: Codable {
     let digits = Array(try container.decode(String.self).utf8)
     var bytes: [UInt8] = []
     var index = 0
-    while index + 1 < digits.count, let high = Self.nibble(digits[index]), let low = Self.nibble(digits[index + 1]) {
+    while index + 1 < digits.count, let high = Self.nibble(digits[index]),
+      let low = Self.nibble(digits[index + 1])
+    {
       bytes.append(high << 4 | low)
       index += 2
     }
     guard index == digits.count, bytes.count <= 4096 else {
-      throw DecodingError.dataCorruptedError(in: container, debugDescription: "not pairs of hexadecimal digits")
+      throw DecodingError.dataCorruptedError(
+        in: container, debugDescription: "not pairs of hexadecimal digits")
     }
     self.init(bytes)
   }

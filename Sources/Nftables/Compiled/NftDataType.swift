@@ -83,7 +83,8 @@ public struct NftDataType: Hashable, Codable, Sendable {
   /// True when a register holds the value in the host's byte order.
   public var isHostOrder: Bool {
     switch self {
-    case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup, .routeType,
+    case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup,
+      .routeType,
       .interfaceName, .time, .string, .deviceType:
       true
     default: isHostInteger

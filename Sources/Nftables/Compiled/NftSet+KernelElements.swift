@@ -18,7 +18,8 @@ public struct NftKernelElement: Hashable, Sendable {
   public var expressions: [NftExpression]
 
   public init(
-    key: NftData, end: NftData? = nil, isEnd: Bool = false, value: NftElementValue? = nil, timeout: UInt64? = nil,
+    key: NftData, end: NftData? = nil, isEnd: Bool = false, value: NftElementValue? = nil,
+    timeout: UInt64? = nil,
     expiration: UInt64? = nil, comment: String? = nil, expressions: [NftExpression] = []
   ) {
     self.key = key
@@ -33,7 +34,8 @@ public struct NftKernelElement: Hashable, Sendable {
 
   init(_ element: NftSetElement, end: NftData? = nil) {
     self.init(
-      key: element.key, end: end, value: element.value, timeout: element.timeout, expiration: element.expiration,
+      key: element.key, end: end, value: element.value, timeout: element.timeout,
+      expiration: element.expiration,
       comment: element.comment, expressions: element.expressions)
   }
 
@@ -52,11 +54,16 @@ extension NftSet {
   public func kernelElements(of elements: [NftSetElement], leading: Bool) -> [NftKernelElement] {
     guard isInterval else { return elements.map { NftKernelElement($0) } }
     guard keepsBoundaries else {
-      return elements.map { $0.isCatchAll ? NftKernelElement($0) : NftKernelElement($0, end: $0.keyEnd ?? $0.key) }
+      return elements.map {
+        $0.isCatchAll ? NftKernelElement($0) : NftKernelElement($0, end: $0.keyEnd ?? $0.key)
+      }
     }
     var result: [NftKernelElement] = []
-    if leading, let first = elements.first(where: { !$0.isCatchAll }), first.key.bytes.contains(where: { $0 != 0 }) {
-      result.append(NftKernelElement(key: NftData([UInt8](repeating: 0, count: first.key.count)), isEnd: true))
+    if leading, let first = elements.first(where: { !$0.isCatchAll }),
+      first.key.bytes.contains(where: { $0 != 0 })
+    {
+      result.append(
+        NftKernelElement(key: NftData([UInt8](repeating: 0, count: first.key.count)), isEnd: true))
     }
     for element in elements {
       result.append(NftKernelElement(element))

@@ -71,6 +71,7 @@ public struct NftSet: Hashable, Codable, Sendable {
       set.size = nil
       set.name = ""
       set.userdata = NftSetUserdata()
+      set.autoMerge = false
     }
     if flags.contains(.dynamic) { set.elements = set.elements.filter { !$0.isDynamic } }
     return set

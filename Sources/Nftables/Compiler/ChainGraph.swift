@@ -28,7 +28,8 @@ struct ChainGraph {
         errors.append(
           error(
             deepest.key, nil,
-            "\(deepest.value) jumps deep below base chain '\(chain.name)'; the kernel allows \(Self.maximumDepth)"))
+            "\(deepest.value) jumps deep below base chain '\(chain.name)'; the kernel allows \(Self.maximumDepth)"
+          ))
       }
       for name in depths.keys.sorted() {
         guard let reached = chains.first(where: { $0.name == name }) else { continue }
@@ -69,7 +70,8 @@ struct ChainGraph {
     }
     let needsDevice = base.hook == .ingress || base.hook == .egress
     guard needsDevice == !base.devices.isEmpty else {
-      return needsDevice ? "an \(base.hook.rawValue) chain needs a device" : "only an ingress or egress chain has a device"
+      return needsDevice
+        ? "an \(base.hook.rawValue) chain needs a device" : "only an ingress or egress chain has a device"
     }
     for device in base.devices where device.isEmpty || device.utf8.count > 15 {
       return "'\(device)' is not the name of a device"

@@ -65,11 +65,25 @@ struct TableCompilation {
     errors.append(NftCompileError(position: position, subject: "\(self.subject)\(subject)", message: message))
   }
 
+  private mutating func check(comment: String?, of subject: String, _ position: NftSourcePosition?) {
+    guard let comment else { return }
+    do throws(Fault) {
+      try admit(text: comment, as: "a comment")
+    } catch {
+      fail(subject, position, error.message)
+    }
+  }
+
   private mutating func checkNames() {
+    check(comment: source.comment, of: "", nil)
+    for chain in source.chains { check(comment: chain.comment, of: ", chain \(chain.name)", chain.position) }
+    for object in source.objects { check(comment: object.comment, of: ", object \(object.name)", nil) }
     var chains: Set<String> = []
     for chain in source.chains {
       check(name: chain.name, of: "\(subject), chain '\(chain.name)'", chain.position)
-      if !chains.insert(chain.name).inserted { fail(", chain \(chain.name)", chain.position, "declared twice") }
+      if !chains.insert(chain.name).inserted {
+        fail(", chain \(chain.name)", chain.position, "declared twice")
+      }
     }
     var sets: Set<String> = []
     for set in source.sets {
@@ -90,7 +104,8 @@ struct TableCompilation {
     errors.append(
       NftCompileError(
         position: position, subject: subject,
-        message: "a name begins with a letter or _, goes on with letters, digits, / - _ and ., and has at most "
+        message:
+          "a name begins with a letter or _, goes on with letters, digits, / - _ and ., and has at most "
           + "\(NftName.maximumLength) bytes"))
   }
 
@@ -109,21 +124,22 @@ struct TableCompilation {
 
   private mutating func compile(_ declaration: SetDeclaration) -> NftSet {
     var set = NftSet(
-      name: declaration.name, keyTypes: declaration.keyTypes, flags: declaration.flags, data: declaration.data,
+      name: declaration.name, keyTypes: declaration.keyTypes, flags: declaration.flags,
+      data: declaration.data,
       size: declaration.size, timeout: declaration.timeout, comment: declaration.comment)
     let subject = ", set \(declaration.name)"
     guard !declaration.keyTypes.isEmpty, set.keyLength <= NftData.maximumLength else {
       fail(subject, declaration.position, "a key of \(set.keyLength) bytes; the kernel takes 1 to 64")
       return set
     }
-    if let comment = declaration.comment, comment.utf8.count > NftRule.maximumCommentLength {
-      fail(subject, declaration.position, "a comment has at most \(NftRule.maximumCommentLength) bytes")
-    }
     var builder = SetBuilder(types: declaration.keyTypes)
-    do {
+    do throws(Fault) {
+      if let comment = declaration.comment { try admit(text: comment, as: "a comment") }
       for element in declaration.elements {
+        if let comment = element.comment { try admit(text: comment, as: "a comment") }
         guard (element.value != nil) == (declaration.data != nil) else {
-          throw Fault(declaration.data == nil ? "an element with a value in a set" : "an element without its value")
+          throw Fault(
+            declaration.data == nil ? "an element with a value in a set" : "an element without its value")
         }
         try check(element.value, declaration.data)
         try builder.add(
@@ -145,10 +161,8 @@ struct TableCompilation {
       if let size = declaration.size, set.elements.count > Int(size) {
         throw Fault("\(set.elements.count) elements in a set of size \(size)")
       }
-    } catch let fault as Fault {
-      fail(subject, declaration.position, fault.message)
     } catch {
-      fail(subject, declaration.position, "\(error)")
+      fail(subject, declaration.position, error.message)
     }
     return set
   }
@@ -173,10 +187,13 @@ enum NftName {
 
   static func isValid(_ name: String) -> Bool {
     let bytes = Array(name.utf8)
-    guard (1...maximumLength).contains(bytes.count), let first = bytes.first, isLetter(first) || first == 0x5f else {
+    guard (1...maximumLength).contains(bytes.count), let first = bytes.first, isLetter(first) || first == 0x5f
+    else {
       return false
     }
-    return bytes.allSatisfy { isLetter($0) || (0x30...0x39).contains($0) || [0x5f, 0x2d, 0x2e, 0x2f].contains($0) }
+    return bytes.allSatisfy {
+      isLetter($0) || (0x30...0x39).contains($0) || [0x5f, 0x2d, 0x2e, 0x2f].contains($0)
+    }
   }
 
   private static func isLetter(_ byte: UInt8) -> Bool {

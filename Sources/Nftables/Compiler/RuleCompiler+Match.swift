@@ -41,15 +41,19 @@ extension RuleCompiler {
     switch (selector.load, family) {
     case (.ct, .netdev), (.ct, .arp):
       throw Fault("\(selector.name): there is no connection tracking in the \(family.rawValue) family")
-    case (.fib, .bridge), (.fib, .arp), (.fibPresence, .bridge), (.fibPresence, .arp), (.rt, .bridge), (.rt, .arp),
+    case (.fib, .bridge), (.fib, .arp), (.fibPresence, .bridge), (.fibPresence, .arp), (.rt, .bridge),
+      (.rt, .arp),
       (.rt, .netdev), (.socket, .bridge), (.socket, .arp), (.socket, .netdev):
       throw Fault("\(selector.name) is not to be had in the \(family.rawValue) family")
-    case (.meta(.bridgeInputName), _) where family != .bridge, (.meta(.bridgeOutputName), _) where family != .bridge:
+    case (.meta(.bridgeInputName), _) where family != .bridge,
+      (.meta(.bridgeOutputName), _) where family != .bridge:
       throw Fault("\(selector.name) is to be had in the bridge family only")
     case (.numgen(_, let modulus, _), _), (.symhash(let modulus, _), _):
       guard modulus > 0 else { throw Fault("\(selector.name): the modulus must be at least 1") }
     case (.jhash(let fields, let modulus, _, _), _):
-      guard modulus > 0, !fields.isEmpty else { throw Fault("\(selector.name): nothing to hash, or modulus 0") }
+      guard modulus > 0, !fields.isEmpty else {
+        throw Fault("\(selector.name): nothing to hash, or modulus 0")
+      }
       for field in fields { try admit(field) }
     default: break
     }
@@ -86,7 +90,9 @@ extension RuleCompiler {
       // The result takes a whole wide register, the fields come after it.
       let start = word + 4
       let total = try loadAll(fields, word: start)
-      guard let source = NftRegister(word: start) else { throw Fault("\(selector.name): no register is left") }
+      guard let source = NftRegister(word: start) else {
+        throw Fault("\(selector.name): no register is left")
+      }
       emit(
         .hash(
           NftHash(
@@ -140,11 +146,13 @@ extension RuleCompiler {
     emit(
       .byteorder(
         NftByteorder(
-          source: loaded.register, destination: loaded.register, toNetwork: true, length: UInt32(loaded.bytes),
+          source: loaded.register, destination: loaded.register, toNetwork: true,
+          length: UInt32(loaded.bytes),
           size: UInt32(loaded.bytes))))
   }
 
-  private mutating func emitCmp(_ operation: NftComparisonOperator, _ register: NftRegister, _ data: NftData) {
+  private mutating func emitCmp(_ operation: NftComparisonOperator, _ register: NftRegister, _ data: NftData)
+  {
     emit(.cmp(NftCmp(operation: operation, source: register, data: data)))
   }
 
@@ -237,7 +245,8 @@ extension RuleCompiler {
     _ selector: Selector, _ relation: NftComparisonOperator, prefix data: NftData, _ length: Int
   ) throws(Fault) {
     let size = selector.type.size
-    guard data.count == size, (0...size * 8).contains(length), !selector.type.isHostOrder, selector.window == nil
+    guard data.count == size, (0...size * 8).contains(length), !selector.type.isHostOrder,
+      selector.window == nil
     else { throw Fault("\(selector.name): a prefix of \(length) bits does not fit") }
     let mask = prefixMask(length, bytes: size)
     let masked = NftData(zip(data.bytes, mask.bytes).map { $0 & $1 })
@@ -287,7 +296,9 @@ extension RuleCompiler {
     if intervals, selectors.count > 1 { flags.insert(.concatenation) }
     if data != nil { flags.insert(.map) }
     let set = NftSet(
-      keyTypes: selectors.map { NftDataType(rawValue: $0.type.rawValue, size: $0.loadedBytes, hostOrder: $0.type.isHostOrder) },
+      keyTypes: selectors.map {
+        NftDataType(rawValue: $0.type.rawValue, size: $0.loadedBytes, hostOrder: $0.type.isHostOrder)
+      },
       flags: flags, data: data, elements: elements)
     emit(
       .lookup(
@@ -305,7 +316,9 @@ extension RuleCompiler {
     canMerge = false
     let types = selectors.map(\.type)
     guard set.keyTypes.count == types.count,
-      zip(set.keyTypes, types).allSatisfy({ $0.size == $1.size && ($0.rawValue == $1.rawValue || $0.rawValue == 4 || $1.rawValue == 4) })
+      zip(set.keyTypes, types).allSatisfy({
+        $0.size == $1.size && ($0.rawValue == $1.rawValue || $0.rawValue == 4 || $1.rawValue == 4)
+      })
     else {
       let expected = set.keyTypes.map(\.name).joined(separator: " . ")
       throw Fault("set '\(name)' holds \(expected), not \(types.map(\.name).joined(separator: " . "))")
@@ -313,7 +326,8 @@ extension RuleCompiler {
     switch (data, set.data) {
     case (nil, nil): break
     case (nil, _?): throw Fault("'\(name)' is a map, which older kernels do not take as a set")
-    case (let wanted?, let given): guard wanted == given else { throw Fault("'\(name)' does not give what is wanted") }
+    case (let wanted?, let given):
+      guard wanted == given else { throw Fault("'\(name)' does not give what is wanted") }
     }
     let swapped = Self.swapped(types, intervals: set.isInterval, spans: Set(types.indices))
     try loadAll(selectors, swapped: swapped)

@@ -36,11 +36,13 @@ extension RuleCompiler {
       emit(.redirect(NftRedirect(portMin: first, portMax: last, flags: marked(flags, ports))))
     case .verdictMap(let selectors, let map): try compile(selectors, map)
     case .setMark(let source):
-      try loadMark(source, own: .meta(NftMeta(key: .mark, destination: .r1)),
+      try loadMark(
+        source, own: .meta(NftMeta(key: .mark, destination: .r1)),
         other: .ct(NftCt(key: .mark, destination: .r1)))
       emit(.metaSet(NftMetaSet(key: .mark, source: .r1)))
     case .setConntrackMark(let source):
-      try loadMark(source, own: .ct(NftCt(key: .mark, destination: .r1)),
+      try loadMark(
+        source, own: .ct(NftCt(key: .mark, destination: .r1)),
         other: .meta(NftMeta(key: .mark, destination: .r1)))
       emit(.ctSet(NftCtSet(key: .mark, source: .r1)))
     case .clampMSS(let size): try clamp(size)
@@ -60,9 +62,7 @@ extension RuleCompiler {
   }
 
   private mutating func compile(_ log: NftLog) throws(Fault) {
-    if let prefix = log.prefix, prefix.utf8.count > 127 || prefix.utf8.contains(0) {
-      throw Fault("a log prefix has at most 127 bytes and no zero")
-    }
+    if let prefix = log.prefix { try Nftables.admit(text: prefix, as: "a log prefix") }
     guard (log.level ?? 4) <= 8 else { throw Fault("a log level is 0 to 8") }
     guard log.group == nil || log.level == nil && log.flags == 0 else {
       throw Fault("a log group takes no level and no flags")
@@ -105,7 +105,9 @@ extension RuleCompiler {
   }
 
   /// Puts ports into the registers from a wide one on.
-  private mutating func load(_ ports: PortRange?, from word: Int = 0) throws(Fault) -> (NftRegister?, NftRegister?) {
+  private mutating func load(_ ports: PortRange?, from word: Int = 0) throws(Fault) -> (
+    NftRegister?, NftRegister?
+  ) {
     guard let ports else { return (nil, nil) }
     try requirePorts()
     guard ports.first <= ports.last else { throw Fault("a port range whose end is before its begin") }
@@ -123,7 +125,8 @@ extension RuleCompiler {
   /// The family of a translation must be the rule's, where that is settled.
   private func admit(_ target: IPFamily) throws(Fault) {
     guard let known = addressFamily, known != target else { return }
-    throw Fault("an \(target == .ipv4 ? "IPv4" : "IPv6") target in a rule of \(known == .ipv4 ? "IPv4" : "IPv6")")
+    throw Fault(
+      "an \(target == .ipv4 ? "IPv4" : "IPv6") target in a rule of \(known == .ipv4 ? "IPv4" : "IPv6")")
   }
 
   private mutating func compile(_ translation: Translation) throws(Fault) {
@@ -236,7 +239,8 @@ extension RuleCompiler {
           expressions: update.expressions.map(\.normalized))))
   }
 
-  private mutating func loadMark(_ source: MarkSource, own: NftExpression, other: NftExpression) throws(Fault) {
+  private mutating func loadMark(_ source: MarkSource, own: NftExpression, other: NftExpression) throws(Fault)
+  {
     switch source {
     case .value(let value): emit(.immediate(.data(NftData(host: UInt64(value), width: 4), in: .r1)))
     case .bits(let mask, let flip):
@@ -245,7 +249,8 @@ extension RuleCompiler {
         .bitwise(
           NftBitwise(
             source: .r1, destination: .r1, length: 4,
-            operation: .mask(NftData(host: UInt64(mask), width: 4), flip: NftData(host: UInt64(flip), width: 4)))))
+            operation: .mask(
+              NftData(host: UInt64(mask), width: 4), flip: NftData(host: UInt64(flip), width: 4)))))
     case .other: emit(other)
     }
   }

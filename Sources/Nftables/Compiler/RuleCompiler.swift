@@ -47,9 +47,7 @@ struct RuleCompiler {
         isDecided = statement.isTerminal
       }
     }
-    if let comment = rule.comment, comment.utf8.count > NftRule.maximumCommentLength || comment.utf8.contains(0) {
-      throw Fault("a comment has at most \(NftRule.maximumCommentLength) bytes and no zero")
-    }
+    if let comment = rule.comment { try admit(text: comment, as: "a comment") }
     return NftRule(expressions: expressions, comment: rule.comment)
   }
 
@@ -70,7 +68,8 @@ struct RuleCompiler {
     case .ethernet: requireEthernet()
     case .vlan:
       guard family == .bridge || family == .netdev else {
-        throw Fault("a VLAN tag can be matched in the bridge and netdev families only, not in \(family.rawValue)")
+        throw Fault(
+          "a VLAN tag can be matched in the bridge and netdev families only, not in \(family.rawValue)")
       }
       requireEthernet()
       guard !isTagged else { return }
@@ -131,7 +130,8 @@ struct RuleCompiler {
 
   /// Keeps in mind what an equality match says about the packet's protocols.
   mutating func learn(from match: Match) {
-    guard match.relation == .equal, match.selectors.count == 1, case .elements(let elements) = match.operand else {
+    guard match.relation == .equal, match.selectors.count == 1, case .elements(let elements) = match.operand
+    else {
       return
     }
     let values = elements.compactMap { element -> NftData? in
@@ -193,6 +193,16 @@ extension Statement {
     case .reject, .translate, .masquerade, .redirect, .verdictMap: true
     default: false
     }
+  }
+}
+
+/// Refuses text that the kernel, or nft's files, have no place for.
+func admit(text: String, as what: String) throws(Fault) {
+  let bytes = text.utf8
+  guard bytes.count <= NftRule.maximumCommentLength,
+    bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x22 && $0 != 0x7f })
+  else {
+    throw Fault("\(what) has at most \(NftRule.maximumCommentLength) bytes, in one line and without quotes")
   }
 }
 

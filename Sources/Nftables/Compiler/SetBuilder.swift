@@ -74,16 +74,19 @@ struct SetBuilder {
       let first = try placed(low, index)
       let last = try placed(high, index)
       guard first.count == width, last.count == width else { throw Fault("a range of the wrong width") }
-      let ordered = type.isHostOrder && type != .interfaceName ? first.reversed <= last.reversed : first <= last
+      let ordered =
+        type.isHostOrder && type != .interfaceName ? first.reversed <= last.reversed : first <= last
       guard ordered else { throw Fault("a range whose end is before its begin") }
       return (first, last)
     case .prefix(let data, let length):
-      guard data.count == width, (0...width * 8).contains(length), !type.isHostOrder, windows[index] == nil else {
+      guard data.count == width, (0...width * 8).contains(length), !type.isHostOrder, windows[index] == nil
+      else {
         throw Fault("a prefix of \(length) bits for a \(type.name)")
       }
       let mask = prefixMask(length, bytes: width)
       return (
-        NftData(zip(data.bytes, mask.bytes).map { $0 & $1 }), NftData(zip(data.bytes, mask.bytes).map { $0 | ~$1 })
+        NftData(zip(data.bytes, mask.bytes).map { $0 & $1 }),
+        NftData(zip(data.bytes, mask.bytes).map { $0 | ~$1 })
       )
     case .masked:
       throw Fault("a mask cannot stand in a set")
@@ -101,7 +104,8 @@ struct SetBuilder {
     var result: [NftSetElement] = []
     for entry in entries {
       guard !entry.bounds.isEmpty else {
-        result.append(NftSetElement(key: [], value: entry.value, timeout: entry.timeout, comment: entry.comment))
+        result.append(
+          NftSetElement(key: [], value: entry.value, timeout: entry.timeout, comment: entry.comment))
         continue
       }
       var first: [UInt8] = []
@@ -114,7 +118,8 @@ struct SetBuilder {
       }
       result.append(
         NftSetElement(
-          key: NftData(first), keyEnd: intervals ? NftData(last) : nil, value: entry.value, timeout: entry.timeout,
+          key: NftData(first), keyEnd: intervals ? NftData(last) : nil, value: entry.value,
+          timeout: entry.timeout,
           comment: entry.comment))
     }
     result.sort()
@@ -129,7 +134,9 @@ struct SetBuilder {
     var result: [NftSetElement] = []
     for element in elements {
       guard var previous = result.last, !element.isCatchAll, !previous.isCatchAll else {
-        if result.last?.isCatchAll == true, element.isCatchAll { throw Fault("two entries for all other keys") }
+        if result.last?.isCatchAll == true, element.isCatchAll {
+          throw Fault("two entries for all other keys")
+        }
         result.append(element)
         continue
       }
@@ -157,7 +164,9 @@ struct SetBuilder {
     var boxes: [[(NftData, NftData)]] = []
     for element in elements {
       if let previous = result.last, previous.key == element.key, previous.keyEnd == element.keyEnd {
-        guard merging, previous.value == element.value else { throw Fault("the same key twice: \(element.key)") }
+        guard merging, previous.value == element.value else {
+          throw Fault("the same key twice: \(element.key)")
+        }
         continue
       }
       if intervals, !element.isCatchAll {

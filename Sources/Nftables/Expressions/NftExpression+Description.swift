@@ -65,7 +65,8 @@ extension NftExpression: CustomStringConvertible {
       }
     case .socket(let e): "socket load \(e.key)\(e.level.map { " level \($0)" } ?? "") => reg \(e.destination)"
     case .tproxy(let e):
-      "tproxy" + (e.family == .inet ? "" : " \(e.family.rawValue)") + (e.address.map { " addr reg \($0)" } ?? "")
+      "tproxy" + (e.family == .inet ? "" : " \(e.family.rawValue)")
+        + (e.address.map { " addr reg \($0)" } ?? "")
         + (e.port.map { " port reg \($0)" } ?? "")
     case .dup(let e):
       "dup" + (e.address.map { " sreg_addr \($0)" } ?? "") + (e.device.map { " sreg_dev \($0)" } ?? "")
@@ -81,7 +82,9 @@ extension NftExpression: CustomStringConvertible {
 /// Bytes as libnftnl prints them: little-endian words without leading zeros.
 func words(_ data: NftData) -> String {
   stride(from: 0, to: data.count, by: 4).map { start in
-    let word = data.bytes[start..<min(start + 4, data.count)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    let word = data.bytes[start..<min(start + 4, data.count)].reversed().reduce(UInt32(0)) {
+      $0 << 8 | UInt32($1)
+    }
     let digits = String(word, radix: 16)
     return "0x" + String(repeating: "0", count: 8 - digits.count) + digits
   }.joined(separator: " ")
@@ -224,7 +227,8 @@ extension NftFib {
       case .outputName: "oifname"
       case .addressType: "type"
       }
-    return "fib \(parts.joined(separator: " . ")) \(name)\(isPresence ? " present" : "") => reg \(destination)"
+    return
+      "fib \(parts.joined(separator: " . ")) \(name)\(isPresence ? " present" : "") => reg \(destination)"
   }
 }
 

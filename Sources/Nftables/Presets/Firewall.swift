@@ -190,7 +190,8 @@ extension FirewallRule.Service {
     guard !ports.isEmpty else { return .is(.transportProtocol, number) }
     return Match(
       field.selector, .equal,
-      ports.map { $0.first == $0.last ? .value($0.first.nftData) : .range($0.first.nftData, $0.last.nftData) })
+      ports.map { $0.first == $0.last ? .value($0.first.nftData) : .range($0.first.nftData, $0.last.nftData) }
+    )
   }
 }
 

@@ -63,7 +63,8 @@ public struct LabTable: Hashable, Sendable {
   ///   - chooser: How one of several targets is chosen; nil means by turns. Its values must be 0 ..< count.
   ///   - hairpin: Networks of the targets: clients there reach the port too, seen as coming from this host.
   public mutating func publish(
-    _ transport: IPProtocol, ports: PortRange, on interface: InterfacePattern? = nil, address: IPAddress? = nil,
+    _ transport: IPProtocol, ports: PortRange, on interface: InterfacePattern? = nil,
+    address: IPAddress? = nil,
     to targets: [(address: IPAddress, port: Port?)], by chooser: Selector? = nil, hairpin: [IPPrefix] = [],
     position: NftSourcePosition? = nil
   ) {
@@ -148,7 +149,8 @@ public struct LabTable: Hashable, Sendable {
       let base = NftBaseChain(hook: firewall.hook, policy: firewall.policy)
       table.chains.append(
         Ruleset.Chain(
-          name: name, base: base, rules: firewall.hook == .input && firewall.keepsHostAlive ? Self.hostRules : [],
+          name: name, base: base,
+          rules: firewall.hook == .input && firewall.keepsHostAlive ? Self.hostRules : [],
           position: firewall.position))
     }
     guard let index = table.chains.firstIndex(where: { $0.name == name }) else { return }
@@ -167,7 +169,8 @@ public struct LabTable: Hashable, Sendable {
 
   private static func ports(_ transport: IPProtocol, _ ports: PortRange) -> Match {
     let value: FieldValue =
-      ports.first == ports.last ? .value(ports.first.nftData) : .range(ports.first.nftData, ports.last.nftData)
+      ports.first == ports.last
+      ? .value(ports.first.nftData) : .range(ports.first.nftData, ports.last.nftData)
     let field: Field<Port> =
       switch transport {
       case .udp: .udpDestination

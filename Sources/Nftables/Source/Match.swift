@@ -69,7 +69,9 @@ public struct Match: Hashable, Codable, Sendable {
     address("daddr", prefixes, relation)
   }
 
-  private static func address(_ field: String, _ prefixes: [IPPrefix], _ relation: NftComparisonOperator) -> Match {
+  private static func address(_ field: String, _ prefixes: [IPPrefix], _ relation: NftComparisonOperator)
+    -> Match
+  {
     let isIPv6 = prefixes.first?.family == .ipv6
     let selector: Field<IPv4Address>? = isIPv6 ? nil : (field == "saddr" ? .ipSource : .ipDestination)
     let selector6: Field<IPv6Address> = field == "saddr" ? .ip6Source : .ip6Destination
@@ -97,6 +99,8 @@ public enum FieldValue: Hashable, Codable, Sendable {
 
   public init(_ prefix: IPPrefix) {
     let network = prefix.network
-    self = prefix.isHost ? .value(NftData(prefix.address.bytes)) : .prefix(NftData(network.address.bytes), prefix.length)
+    self =
+      prefix.isHost
+      ? .value(NftData(prefix.address.bytes)) : .prefix(NftData(network.address.bytes), prefix.length)
   }
 }

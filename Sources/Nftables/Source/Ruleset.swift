@@ -28,7 +28,8 @@ public struct Ruleset: Hashable, Codable, Sendable {
     public var objects: [NftObject]
 
     public init(
-      family: NftFamily, name: String, comment: String? = nil, chains: [Chain] = [], sets: [SetDeclaration] = [],
+      family: NftFamily, name: String, comment: String? = nil, chains: [Chain] = [],
+      sets: [SetDeclaration] = [],
       objects: [NftObject] = []
     ) {
       self.family = family
@@ -112,7 +113,9 @@ public struct SetDeclaration: Hashable, Codable, Sendable {
     public var timeout: UInt64?
     public var comment: String?
 
-    public init(key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil) {
+    public init(
+      key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil
+    ) {
       self.key = key
       self.value = value
       self.timeout = timeout
@@ -121,8 +124,10 @@ public struct SetDeclaration: Hashable, Codable, Sendable {
   }
 
   public init(
-    name: String, keyTypes: [NftDataType], data: NftSetData? = nil, flags: NftSetFlags = [], size: UInt32? = nil,
-    timeout: UInt64? = nil, comment: String? = nil, elements: [Element] = [], position: NftSourcePosition? = nil
+    name: String, keyTypes: [NftDataType], data: NftSetData? = nil, flags: NftSetFlags = [],
+    size: UInt32? = nil,
+    timeout: UInt64? = nil, comment: String? = nil, elements: [Element] = [],
+    position: NftSourcePosition? = nil
   ) {
     self.name = name
     self.keyTypes = keyTypes

@@ -14,7 +14,8 @@ public struct Selector: Hashable, Codable, Sendable {
   /// What the packet must be for the load to mean anything.
   public var requirement: Requirement
 
-  public init(_ name: String, _ type: NftDataType, _ load: Load, requires requirement: Requirement = .nothing) {
+  public init(_ name: String, _ type: NftDataType, _ load: Load, requires requirement: Requirement = .nothing)
+  {
     self.name = name
     self.type = type
     self.load = load
@@ -108,7 +109,8 @@ extension Selector {
     meta("meta pkttype", .packetType, .packetType), meta("meta skuid", .userID, .socketUser),
     meta("meta skgid", .groupID, .socketGroup), meta("meta length", .hostInteger, .length),
     meta("meta priority", .classID, .priority), meta("meta cpu", .hostInteger, .cpu),
-    meta("meta ibrname", .interfaceName, .bridgeInputName), meta("meta obrname", .interfaceName, .bridgeOutputName),
+    meta("meta ibrname", .interfaceName, .bridgeInputName),
+    meta("meta obrname", .interfaceName, .bridgeOutputName),
     meta("meta random", .hostInteger, .random),
   ]
 
@@ -204,25 +206,32 @@ extension Selector {
     Selector("socket transparent", .boolean, .socket(.transparent)),
     Selector("socket wildcard", .boolean, .socket(.wildcard)),
     Selector("socket mark", .mark, .socket(.mark)),
-    Selector("exthdr frag", .boolean, .exthdr(.ipv6, type: 44, offset: 0, length: 1, presence: true),
+    Selector(
+      "exthdr frag", .boolean, .exthdr(.ipv6, type: 44, offset: 0, length: 1, presence: true),
       requires: .network(.ipv6)),
-    Selector("exthdr hbh", .boolean, .exthdr(.ipv6, type: 0, offset: 0, length: 1, presence: true),
+    Selector(
+      "exthdr hbh", .boolean, .exthdr(.ipv6, type: 0, offset: 0, length: 1, presence: true),
       requires: .network(.ipv6)),
-    Selector("exthdr rt", .boolean, .exthdr(.ipv6, type: 43, offset: 0, length: 1, presence: true),
+    Selector(
+      "exthdr rt", .boolean, .exthdr(.ipv6, type: 43, offset: 0, length: 1, presence: true),
       requires: .network(.ipv6)),
-    Selector("tcp option maxseg size", .integer(2),
+    Selector(
+      "tcp option maxseg size", .integer(2),
       .exthdr(.tcpOption, type: 2, offset: 2, length: 2, presence: false), requires: .transport(.tcp)),
   ]
 
   /// The next number of a counter, or a random one, in `offset ..< offset + modulus`.
   public static func numgen(random: Bool = false, modulus: UInt32, offset: UInt32 = 0) -> Selector {
     Selector(
-      "numgen \(random ? "random" : "inc") mod \(modulus)\(offset == 0 ? "" : " offset \(offset)")", .hostInteger,
+      "numgen \(random ? "random" : "inc") mod \(modulus)\(offset == 0 ? "" : " offset \(offset)")",
+      .hostInteger,
       .numgen(isRandom: random, modulus: modulus, offset: offset))
   }
 
   /// A hash of what the selectors load, scaled into `offset ..< offset + modulus`.
-  public static func jhash(_ fields: [Selector], modulus: UInt32, seed: UInt32? = nil, offset: UInt32 = 0) -> Selector {
+  public static func jhash(_ fields: [Selector], modulus: UInt32, seed: UInt32? = nil, offset: UInt32 = 0)
+    -> Selector
+  {
     let text = fields.map(\.name).joined(separator: " . ")
     return Selector(
       "jhash \(text) mod \(modulus)\(seed.map { " seed \(hex($0))" } ?? "")\(offset == 0 ? "" : " offset \(offset)")",

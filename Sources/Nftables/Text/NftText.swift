@@ -22,7 +22,9 @@ public enum NftText {
   }
 
   /// One rule in a line.
-  public static func text(_ rule: NftRule, family: NftFamily) -> String { RuleText.line(rule, family: family) }
+  public static func text(_ rule: NftRule, family: NftFamily) -> String {
+    RuleText.line(rule, family: family)
+  }
 
   private static func indented(_ lines: [String]) -> [String] { lines.map { "\t" + $0 } }
 

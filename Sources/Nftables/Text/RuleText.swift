@@ -88,8 +88,10 @@ struct RuleText {
   private mutating func run(_ expressions: [NftExpression]) throws(Unwritable) {
     var index = 0
     while index < expressions.count {
-      if case .cmp(let low) = expressions[index], low.operation == .greaterOrEqual, index + 1 < expressions.count,
-        case .cmp(let high) = expressions[index + 1], high.operation == .lessOrEqual, high.source == low.source
+      if case .cmp(let low) = expressions[index], low.operation == .greaterOrEqual,
+        index + 1 < expressions.count,
+        case .cmp(let high) = expressions[index + 1], high.operation == .lessOrEqual,
+        high.source == low.source
       {
         try range(low.source, low.data, high.data, negated: false)
         index += 2
@@ -124,7 +126,9 @@ struct RuleText {
     case .meta(let e):
       let selector = Selector.all.first { $0.load == .meta(e.key) }
       guard let selector else { throw Unwritable() }
-      try put(Operand(text: selector.name, type: selector.type, bytes: selector.type.size, selector: selector), e.destination)
+      try put(
+        Operand(text: selector.name, type: selector.type, bytes: selector.type.size, selector: selector),
+        e.destination)
     case .ct(let e): try load(.ct(e.key, e.direction), e.destination)
     case .fib(let e): try load(e.isPresence ? .fibPresence(e.flags) : .fib(e.flags, e.result), e.destination)
     case .rt(let e):
@@ -133,7 +137,8 @@ struct RuleText {
     case .socket(let e): try load(.socket(e.key), e.destination)
     case .exthdr(let e):
       try load(
-        .exthdr(e.operation, type: e.type, offset: e.offset, length: e.length, presence: e.isPresence), e.destination)
+        .exthdr(e.operation, type: e.type, offset: e.offset, length: e.length, presence: e.isPresence),
+        e.destination)
     case .numgen(let e):
       let selector = Selector.numgen(random: e.isRandom, modulus: e.modulus, offset: e.offset)
       try put(Operand(text: selector.name, type: selector.type, bytes: 4), e.destination)
@@ -155,7 +160,9 @@ struct RuleText {
     case .immediate(let e):
       switch e.value {
       case .verdict(let verdict): say("\(verdict)")
-      case .data(let data): try put(Operand(text: "", type: .integer(data.count), bytes: data.count, constant: data), e.destination)
+      case .data(let data):
+        try put(
+          Operand(text: "", type: .integer(data.count), bytes: data.count, constant: data), e.destination)
       }
     default: try writeStatement(expression)
     }
@@ -171,7 +178,9 @@ struct RuleText {
     case .notrack: say("notrack")
     case .reject(let e): say(reject(e))
     case .objectReference(let e):
-      guard case .named(let type, let name) = e.target, let kind = ObjectText.names[type] else { throw Unwritable() }
+      guard case .named(let type, let name) = e.target, let kind = ObjectText.names[type] else {
+        throw Unwritable()
+      }
       say("\(kind) name \(quoted(name))")
     case .metaSet(let e):
       guard e.key == .mark || e.key == .nftrace || e.key == .priority else { throw Unwritable() }
@@ -215,11 +224,14 @@ struct RuleText {
   private func load(_ payload: NftPayload) -> Operand {
     let selector = Selector.all.first { selector in
       guard case .payload(let base, let bit, let width) = selector.load else { return false }
-      return base == payload.base && bit == payload.offset * 8 && width == payload.length * 8 && fits(selector)
+      return base == payload.base && bit == payload.offset * 8 && width == payload.length * 8
+        && fits(selector)
     }
-    let raw = "@\(["ll", "nh", "th", "ih"][Int(payload.base.rawValue)]),\(payload.offset * 8),\(payload.length * 8)"
+    let raw =
+      "@\(["ll", "nh", "th", "ih"][Int(payload.base.rawValue)]),\(payload.offset * 8),\(payload.length * 8)"
     return Operand(
-      text: selector?.name ?? raw, type: selector?.type ?? .integer(Int(payload.length)), bytes: Int(payload.length),
+      text: selector?.name ?? raw, type: selector?.type ?? .integer(Int(payload.length)),
+      bytes: Int(payload.length),
       payload: payload, selector: selector, needs: selector.map { guards(of: $0.requirement) } ?? [])
   }
 
@@ -255,7 +267,8 @@ struct RuleText {
     let (text, needs) = try concatenation(source, bytes: Int(e.length))
     let seed = e.seed.map { " seed 0x\(String($0, radix: 16))" } ?? ""
     try put(
-      Operand(text: "jhash \(text) mod \(e.modulus)\(seed)\(offset)", type: .hostInteger, bytes: 4, needs: needs),
+      Operand(
+        text: "jhash \(text) mod \(e.modulus)\(seed)\(offset)", type: .hostInteger, bytes: 4, needs: needs),
       e.destination)
   }
 
@@ -308,9 +321,12 @@ struct RuleText {
       say("meta nfproto \(text)", guards: .network(value == 10 ? 0x86dd : 0x0800))
     case "meta protocol", "vlan type":
       network = EtherType(rawValue: UInt16(truncatingIfNeeded: value))
-      say("\(operand.text) \(text)", needs: operand.needs, guards: .network(UInt16(truncatingIfNeeded: value)))
+      say(
+        "\(operand.text) \(text)", needs: operand.needs, guards: .network(UInt16(truncatingIfNeeded: value)))
     case "iiftype":
-      say("iiftype \(data.hostValue == 1 ? "ether" : "\(data.hostValue)")", guards: data.hostValue == 1 ? .ethernet : nil)
+      say(
+        "iiftype \(data.hostValue == 1 ? "ether" : "\(data.hostValue)")",
+        guards: data.hostValue == 1 ? .ethernet : nil)
     case "ether type":
       if value == 0x8100 {
         say("ether type vlan", needs: operand.needs, guards: .vlan)
@@ -324,13 +340,17 @@ struct RuleText {
   }
 
   private mutating func compareMasked(_ operand: Operand, _ mask: NftData, _ e: NftCmp) throws(Unwritable) {
-    guard operand.flip?.bytes.allSatisfy({ $0 == 0 }) ?? true, mask.count == e.data.count else { throw Unwritable() }
+    guard operand.flip?.bytes.allSatisfy({ $0 == 0 }) ?? true, mask.count == e.data.count else {
+      throw Unwritable()
+    }
     let isZero = e.data.bytes.allSatisfy { $0 == 0 }
     let values = ValueText(type: operand.type)
     let op = e.operation.symbol.isEmpty ? "" : e.operation.symbol + " "
     if let (selector, shift) = field(operand, mask) {
       let value = NftData(bigEndian: e.data.bigEndianValue >> UInt64(shift), width: selector.type.size)
-      say("\(selector.name) \(op)\(ValueText(type: selector.type).text(value))", needs: guards(of: selector.requirement))
+      say(
+        "\(selector.name) \(op)\(ValueText(type: selector.type).text(value))",
+        needs: guards(of: selector.requirement))
       return
     }
     if operand.type.isBitmask, isZero, !e.operation.symbol.isEmpty || e.operation == .equal,
@@ -346,10 +366,14 @@ struct RuleText {
     let symbol = e.operation == .equal ? "==" : e.operation.symbol
     if operand.type.isBitmask {
       let bits = values.text(mask).replacingCommas
-      say("\(operand.text) & (\(bits)) \(symbol) \(isZero ? "0x0" : values.text(e.data).replacingCommas)", needs: operand.needs)
+      say(
+        "\(operand.text) & (\(bits)) \(symbol) \(isZero ? "0x0" : values.text(e.data).replacingCommas)",
+        needs: operand.needs)
       return
     }
-    say("\(operand.text) & \(Self.number(mask, operand.type)) \(symbol) \(Self.number(e.data, operand.type))", needs: operand.needs)
+    say(
+      "\(operand.text) & \(Self.number(mask, operand.type)) \(symbol) \(Self.number(e.data, operand.type))",
+      needs: operand.needs)
   }
 
   /// The field narrower than its bytes that a mask leaves of a load.
@@ -383,7 +407,11 @@ struct RuleText {
         guard selector.type == .ipv4Address || selector.type == .ipv6Address, parts.isEmpty else { break }
         let missing = selector.type.size - e.data.count
         let address = NftData(e.data.bytes + [UInt8](repeating: 0, count: max(0, missing)))
-        parts.append(("\(selector.name) \(op)\(values.text(address))/\(e.data.count * 8)", guards(of: selector.requirement)))
+        parts.append(
+          (
+            "\(selector.name) \(op)\(values.text(address))/\(e.data.count * 8)",
+            guards(of: selector.requirement)
+          ))
       } else {
         guard start + Int(width / 8) <= e.data.count else { break }
         let data = NftData(Array(e.data.bytes[start..<start + Int(width / 8)]))
@@ -392,7 +420,8 @@ struct RuleText {
       offset += width
     }
     guard offset >= end, parts.count == 1 || e.operation == .equal else {
-      let raw = "@\(["ll", "nh", "th", "ih"][Int(payload.base.rawValue)]),\(payload.offset * 8),\(payload.length * 8)"
+      let raw =
+        "@\(["ll", "nh", "th", "ih"][Int(payload.base.rawValue)]),\(payload.offset * 8),\(payload.length * 8)"
       let op = e.operation == .equal ? "" : e.operation.symbol + " "
       say("\(raw) \(op)0x\(e.data)")
       return
@@ -505,7 +534,9 @@ struct RuleText {
 
   private func address(_ register: NftRegister) throws(Unwritable) -> String {
     let operand = try operand(register)
-    guard let constant = operand.constant, let address = IPAddress(bytes: constant.bytes) else { throw Unwritable() }
+    guard let constant = operand.constant, let address = IPAddress(bytes: constant.bytes) else {
+      throw Unwritable()
+    }
     return address.family == .ipv6 ? "[\(address)]" : "\(address)"
   }
 
@@ -534,7 +565,9 @@ struct RuleText {
     var text = try address(minimum)
     if let maximum = e.addressMax, maximum != minimum { text += "-\(try address(maximum))" }
     if ports == nil { text = String(text.filter { $0 != "[" && $0 != "]" }) }
-    say("\(word) \(family == .inet ? name + " " : "")to \(text)\(ports.map { ":\($0)" } ?? "")\(Self.flags(e.flags))")
+    say(
+      "\(word) \(family == .inet ? name + " " : "")to \(text)\(ports.map { ":\($0)" } ?? "")\(Self.flags(e.flags))"
+    )
   }
 
   static func flags(_ flags: NftNATFlags) -> String {
@@ -571,7 +604,8 @@ struct RuleText {
     case .counter(let e): "counter packets \(e.packets) bytes \(e.bytes)"
     case .limit(let e): limit(e)
     case .quota(let e):
-      "quota \(e.isInverted ? "over " : "")\(e.bytes) bytes" + (e.consumed == 0 ? "" : " used \(e.consumed) bytes")
+      "quota \(e.isInverted ? "over " : "")\(e.bytes) bytes"
+        + (e.consumed == 0 ? "" : " used \(e.consumed) bytes")
     case .connlimit(let e): "ct count \(e.isInverted ? "over " : "")\(e.count)"
     default: nil
     }
@@ -619,7 +653,8 @@ struct RuleText {
       let names: [Int: String] =
         isIPv6
         ? [
-          0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable", 5: "policy-fail",
+          0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable",
+          5: "policy-fail",
           6: "reject-route",
         ]
         : [

@@ -62,16 +62,20 @@ struct SetText {
     return parts.joined(separator: " . ")
   }
 
+  /// What a declaration says after `type`.
+  var type: String {
+    let key = set.keyTypes.map(\.name).joined(separator: " . ")
+    switch set.data {
+    case .verdict?: return key + " : verdict"
+    case .value(let types)?: return key + " : " + types.map(\.name).joined(separator: " . ")
+    case .object(let number)?: return key + " : " + (ObjectText.names[number] ?? "object \(number)")
+    case nil: return key
+    }
+  }
+
   /// The declaration of a named set, its lines without indentation.
   var declaration: [String] {
     var lines: [String] = ["\(set.isMap ? "map" : "set") \(set.name) {"]
-    var type = set.keyTypes.map(\.name).joined(separator: " . ")
-    switch set.data {
-    case .verdict?: type += " : verdict"
-    case .value(let types)?: type += " : " + types.map(\.name).joined(separator: " . ")
-    case .object(let number)?: type += " : " + (ObjectText.names[number] ?? "object \(number)")
-    case nil: break
-    }
     lines.append("\ttype \(type)")
     let names: [(NftSetFlags, String)] = [
       (.constant, "constant"), (.interval, "interval"), (.timeout, "timeout"), (.dynamic, "dynamic"),
@@ -111,13 +115,17 @@ enum ObjectText {
     let comment = object.comment.map { ["\tcomment \(quoted($0))"] } ?? []
     switch object.state {
     case .counter(let counter):
-      return ["counter \(object.name) {"] + comment + ["\tpackets \(counter.packets) bytes \(counter.bytes)", "}"]
+      return ["counter \(object.name) {"] + comment + [
+        "\tpackets \(counter.packets) bytes \(counter.bytes)", "}",
+      ]
     case .quota(let quota):
       let used = quota.consumed == 0 ? "" : " used \(quota.consumed) bytes"
       return ["quota \(object.name) {"] + comment
         + ["\t\(quota.isInverted ? "over " : "")\(quota.bytes) bytes\(used)", "}"]
     case .limit(let limit):
-      return ["limit \(object.name) {"] + comment + ["\t\(RuleText.limit(limit).dropFirst("limit ".count))", "}"]
+      return ["limit \(object.name) {"] + comment + [
+        "\t\(RuleText.limit(limit).dropFirst("limit ".count))", "}",
+      ]
     case .connlimit, .unknown:
       return ["# object \(object.name) is of a kind that cannot be written here (type \(object.type))"]
     }

@@ -74,13 +74,16 @@ struct ValueText {
 
   private static func stem(_ first: NftData, _ last: NftData) -> String? {
     let stem = Array(first.bytes.prefix { $0 != 0 })
-    guard first.count == 16, last.bytes == stem + [UInt8](repeating: 0xff, count: 16 - stem.count) else { return nil }
+    guard first.count == 16, last.bytes == stem + [UInt8](repeating: 0xff, count: 16 - stem.count) else {
+      return nil
+    }
     return String(decoding: stem, as: UTF8.self)
   }
 
   static let flagNames: [UInt32: [(name: String, bit: UInt64)]] = [
     15: [
-      ("fin", 1), ("syn", 2), ("rst", 4), ("psh", 8), ("ack", 0x10), ("urg", 0x20), ("ecn", 0x40), ("cwr", 0x80),
+      ("fin", 1), ("syn", 2), ("rst", 4), ("psh", 8), ("ack", 0x10), ("urg", 0x20), ("ecn", 0x40),
+      ("cwr", 0x80),
     ],
     26: [("invalid", 1), ("established", 2), ("related", 4), ("new", 8), ("untracked", 0x40)],
     28: [
