@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The only place that gives values to libnftnl's objects. The library ends the process when a value has not the
-// length that an attribute wants, and copies register values without asking whether they fit; so every attribute
-// stands here with its length, and nothing goes past that is not right.
+// The only place that gives values to libnftnl's objects. The library ends the process when a value has not
+// the length that an attribute wants, and copies register values without asking whether they fit; so every
+// attribute stands here with its length, and nothing goes past that is not right.
 
 import CNftnl
 

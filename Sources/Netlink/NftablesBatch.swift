@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A transaction as the bytes that the kernel takes: begin, the steps, end. All steps take effect together or none;
-// without its end the kernel only checks it.
+// A transaction as the bytes that the kernel takes: begin, the steps, end. All steps take effect together or
+// none; without its end the kernel only checks it.
 
 import CMnl
 import CNftnl

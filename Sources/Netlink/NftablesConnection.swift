@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The netlink socket under `NftablesSocket`: sends a transaction and collects what the kernel says of it, or reads a
-// table. The kernel works while the send runs and has queued every answer when it returns.
+// The netlink socket under `NftablesSocket`: sends a transaction and collects what the kernel says of it, or
+// reads a table. The kernel works while the send runs and has queued every answer when it returns.
 
 import CMnl
 import CNftnl
@@ -153,8 +153,8 @@ struct NftablesConnection: ~Copyable, @unchecked Sendable {
     throw NftablesError(.malformedAnswer, operation, text: "no generation in the answer")
   }
 
-  /// What a request answers. `isWhole` is false when the kernel says that a dump was interrupted. `attributes` are
-  /// text attributes of the request. ENOENT gives nothing.
+  /// What a request answers. `isWhole` is false when the kernel says that a dump was interrupted.
+  /// `attributes` are text attributes of the request. ENOENT gives nothing.
   mutating func request(
     _ type: UInt32, family: UInt8, isDump: Bool, _ attributes: [(type: UInt32, text: String)],
     _ operation: String

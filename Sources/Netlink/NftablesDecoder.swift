@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// nf_tables' messages into compiled tables, chains, sets, elements, objects and rules. Every number of nf_tables is
-// in network byte order.
+// nf_tables' messages into compiled tables, chains, sets, elements, objects and rules. Every number of
+// nf_tables is in network byte order.
 
 import CNftnl
 import Nftables

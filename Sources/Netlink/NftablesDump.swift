@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Reads a namespace's ruleset back: tables, chains, sets with elements, objects, rules with handles and counts. What
-// comes from the kernel is read by our own checked reader, since libnftnl ends the process at an attribute whose
-// length it does not expect, and gives up on a rule with an expression that it does not know.
+// Reads a namespace's ruleset back: tables, chains, sets with elements, objects, rules with handles and
+// counts. What comes from the kernel is read by our own checked reader, since libnftnl ends the process at an
+// attribute whose length it does not expect, and gives up on a rule with an expression that it does not know.
 
 import CNftnl
 import Nftables

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// One expression from its attributes. A kind, key or operation that this library does not know gives `.unknown`; an
-// attribute of the wrong length is an error.
+// One expression from its attributes. A kind, key or operation that this library does not know gives
+// `.unknown`; an attribute of the wrong length is an error.
 
 import CNftnl
 import NetTypes

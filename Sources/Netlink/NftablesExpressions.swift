@@ -13,7 +13,8 @@ struct NftablesAnonymousSet {
 }
 
 extension NftExpression {
-  /// The expression as libnftnl's object. `anonymous` says how the transaction calls the set of this expression.
+  /// The expression as libnftnl's object. `anonymous` says how the transaction calls the set of this
+  /// expression.
   func object(_ anonymous: NftablesAnonymousSet? = nil) throws(NftablesValueError) -> NftablesObject {
     guard let name = kernelName else {
       throw NftablesValueError(text: "this library does not know how to make '\(self)'")

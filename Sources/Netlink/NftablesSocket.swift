@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A socket to nf_tables in one namespace: transactions, dry runs, dumps. It belongs to the namespace in which it was
-// opened, whoever uses it.
+// A socket to nf_tables in one namespace: transactions, dry runs, dumps. It belongs to the namespace in which
+// it was opened, whoever uses it.
 
 import CMnl
 import CNftnl
@@ -11,8 +11,8 @@ import Rtnetlink
 import Synchronization
 public import SystemPackage
 
-/// Sees each step before a transaction is sent, with the label of the socket's namespace, and may refuse it in the
-/// kernel's place. For tests that make any step of an operation fail.
+/// Sees each step before a transaction is sent, with the label of the socket's namespace, and may refuse it
+/// in the kernel's place. For tests that make any step of an operation fail.
 public typealias NftablesInterposer = @Sendable (NftChange, String) -> Errno?
 
 /// nf_tables of one network namespace.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The userdata that nf_tables keeps with its objects and never reads: records of one byte type, one byte length and
-// value. nft gives the low types; the rule's key has one of its own, which nft passes over.
+// The userdata that nf_tables keeps with its objects and never reads: records of one byte type, one byte
+// length and value. nft gives the low types; the rule's key has one of its own, which nft passes over.
 
 import Nftables
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// libnftnl ends the process when an attribute gets a value of the wrong length: that these tests end at all is what
-// they prove.
+// libnftnl ends the process when an attribute gets a value of the wrong length: that these tests end at all
+// is what they prove.
 
 import Nftables
 import Rtnetlink

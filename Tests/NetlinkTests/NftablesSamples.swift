@@ -71,6 +71,8 @@ struct NftablesSample: Sendable {
         "ether saddr 00:11:22:33:44:55 accept", "icmp type echo-request icmp code 0 accept",
         "meta l4proto { tcp, udp } th dport 53 accept", "ip protocol tcp tcp dport 80 accept",
         "tcp dport { 80, 443 } ip saddr 10.0.0.0/8 accept", "ip saddr . meta mark { 10.0.0.1 . 5-10 } accept",
+        "ip saddr . meta mark { 10.0.0.0/8 . 5 } accept",
+        "ip saddr . iifname { 10.0.0.0/8 . \"eth0\" } accept",
         "ip6 saddr 2001:db8::/32 accept", "ip6 saddr { 2001:db8::1, 2001:db8:1::/48 } accept",
         "ip6 saddr . tcp dport { 2001:db8::1 . 22 } accept", "meta skuid 1000 accept",
         "exthdr frag exists drop",

@@ -156,6 +156,27 @@ struct NftablesTests {
     #expect(try bench.socket.observe().tables.first?.sets.first?.elements.count == 99_990)
   }
 
+  @Test("intervals are added and deleted one by one, neighbours too")
+  func intervals() throws {
+    let bench = try NftablesBench("intervals")
+    func interval(_ first: UInt64, _ last: UInt64) -> NftSetElement {
+      NftSetElement(key: NftData(bigEndian: first, width: 2), keyEnd: NftData(bigEndian: last, width: 2))
+    }
+    var set = NftSet(
+      name: "s", keyTypes: [.port], flags: .interval, elements: [interval(1, 2), interval(3, 4)])
+    let table = NftTable(family: .ip, name: "t", sets: [set])
+    try bench.socket.apply(table.creation)
+    let last = interval(60_000, 65_535)
+    try bench.socket.apply([
+      .deleteElements(table.key, set, [interval(1, 2)]),
+      .addElements(table.key, set, [interval(5, 9), last]),
+    ])
+    set.elements = [interval(3, 4), interval(5, 9), last]
+    #expect(try bench.socket.observe().tables.first?.sets == [set])
+    try bench.socket.apply([.deleteElements(table.key, set, set.elements)])
+    #expect(try bench.socket.observe().tables.first?.sets.first?.elements == [])
+  }
+
   @Test("rules are put after, replaced and deleted by handle, and keep their keys and counters")
   func rulesByHandle() throws {
     let bench = try NftablesBench("handles")

@@ -352,6 +352,15 @@ let samples: [Sample] = [
       .verdict(.accept),
     ]),
   Sample(
+    .inet, "ip saddr . meta mark { 10.0.0.0/8 . 5 } accept",
+    [
+      .match(
+        Match(
+          selectors: [selector("ip saddr"), selector("meta mark")],
+          operand: .elements([[ip("10.0.0.0/8"), .value(PacketMark(rawValue: 5).nftData)]]))),
+      .verdict(.accept),
+    ]),
+  Sample(
     .inet, "ip saddr . meta mark { 10.0.0.1 . 5-10 } accept",
     [
       .match(

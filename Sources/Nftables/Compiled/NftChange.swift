@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a transaction is made of, and how an observation names kernel objects: the words between the planner, which
-// decides, and the encoder, which sends.
+// What a transaction is made of, and how an observation names kernel objects: the words between the planner,
+// which decides, and the encoder, which sends.
 
 /// One step of an nftables transaction. Steps take effect together and in order.
 public enum NftChange: Hashable, Codable, Sendable {
@@ -59,8 +59,8 @@ extension NftTable {
     return changes
   }
 
-  /// The steps that put this table in the place of whatever is there, at once; counters and dynamic elements begin
-  /// anew.
+  /// The steps that put this table in the place of whatever is there, at once; counters and dynamic elements
+  /// begin anew.
   public var replacement: [NftChange] { [.addTable(self), .deleteTable(key)] + creation }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// nft's data types: what a key or value is, how wide, and in which byte order it lies in a register. The numbers
-// are those that nft keeps in a set's key type.
+// nft's data types: what a key or value is, how wide, and in which byte order it lies in a register. The
+// numbers are those that nft keeps in a set's key type.
 
 /// A type of values: nft's number for it, and how many bytes a value has.
 public struct NftDataType: Hashable, Codable, Sendable {
@@ -69,7 +69,8 @@ public struct NftDataType: Hashable, Codable, Sendable {
     }
   }
 
-  /// A number's byte order is not part of what it is: a dump does not tell it for the fields of a concatenation.
+  /// A number's byte order is not part of what it is: a dump does not tell it for the fields of a
+  /// concatenation.
   public static func == (a: Self, b: Self) -> Bool { a.rawValue == b.rawValue && a.size == b.size }
 
   public func hash(into hasher: inout Hasher) {

@@ -7,12 +7,13 @@
 //   wide    1            2            3            4
 //   narrow  8  9 10 11  12 13 14 15  16 17 18 19  20 21 22 23
 
-/// A register, by the number that the kernel gives it in a dump: 0 the verdict, 1 to 4 where sixteen bytes begin,
-/// 9 to 23 for the words between.
+/// A register, by the number that the kernel gives it in a dump: 0 the verdict, 1 to 4 where sixteen bytes
+/// begin, 9 to 23 for the words between.
 public struct NftRegister: RawRepresentable, Hashable, Comparable, Codable, Sendable {
   public let rawValue: UInt32
 
-  /// Narrow names of aligned words become the wide ones, as the kernel does; nil for numbers that no register has.
+  /// Narrow names of aligned words become the wide ones, as the kernel does; nil for numbers that no register
+  /// has.
   public init?(rawValue: UInt32) {
     switch rawValue {
     case 0...4: self.rawValue = rawValue

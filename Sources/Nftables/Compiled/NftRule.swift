@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A rule in its compiled form: the expressions that the kernel runs, and the key by which the planner knows it.
+// A rule in its compiled form: the expressions that the kernel runs, and the key by which the planner knows
+// it.
 
 /// One rule.
 public struct NftRule: Hashable, Codable, Sendable {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// How the kernel keeps elements. In an interval set of one field, an interval is two entries, its begin and the first
-// key after it; nft puts an end at zero before the first, so that what lies below is outside. With concatenations an
-// entry has both ends, and every entry of such a set has them.
+// How the kernel keeps elements. In an interval set of one field, an interval is two entries, its begin and
+// the first key after it; nft puts an end at zero before the first, so that what lies below is outside. With
+// concatenations an entry has both ends, and every entry of such a set has them.
 
 /// One entry as netlink carries it.
 public struct NftKernelElement: Hashable, Sendable {

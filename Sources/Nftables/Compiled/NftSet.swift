@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Sets and maps in their compiled form. Intervals are held as first and last key, whichever way the kernel stores
-// them (boundaries in the red-black tree, key and key end with concatenations).
+// Sets and maps in their compiled form. Intervals are held as first and last key, whichever way the kernel
+// stores them (boundaries in the red-black tree, key and key end with concatenations).
 
 /// A set, map or verdict map.
 public struct NftSet: Hashable, Codable, Sendable {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What depends on how chains call each other: unknown targets, loops, depth, and expressions that may stand only
-// where certain base chains lead. The kernel checks from base chains alone, so a loop that none reaches would pass
-// there; here it does not.
+// What depends on how chains call each other: unknown targets, loops, depth, and expressions that may stand
+// only where certain base chains lead. The kernel checks from base chains alone, so a loop that none reaches
+// would pass there; here it does not.
 
 /// The chains of a table and the jumps between them.
 struct ChainGraph {

@@ -156,7 +156,7 @@ struct TableCompilation {
         throw Fault("a set that rules fill cannot keep intervals")
       }
       let types = declaration.keyTypes
-      let swapped = RuleCompiler.swapped(types, intervals: set.isInterval, spans: Set(types.indices))
+      let swapped = RuleCompiler.swapped(types, intervals: set.isInterval)
       set.elements = try builder.elements(intervals: set.isInterval, swapped: swapped, merging: false)
       if let size = declaration.size, set.elements.count > Int(size) {
         throw Fault("\(set.elements.count) elements in a set of size \(size)")

@@ -109,8 +109,8 @@ extension RuleCompiler {
     return Loaded(register: register, bytes: length, window: nil)
   }
 
-  /// Loads several selectors side by side and gives the bytes that they take. Those in `swapped` are turned into
-  /// network order.
+  /// Loads several selectors side by side and gives the bytes that they take. Those in `swapped` are turned
+  /// into network order.
   @discardableResult
   mutating func loadAll(_ selectors: [Selector], word: Int = 0, swapped: Set<Int> = []) throws(Fault) -> Int {
     var next = word
@@ -260,8 +260,8 @@ extension RuleCompiler {
     }
   }
 
-  /// Joins the last load and comparison with the one before when their bytes are neighbours and one load is no
-  /// slower than two.
+  /// Joins the last load and comparison with the one before when their bytes are neighbours and one load is
+  /// no slower than two.
   private mutating func merge() {
     guard expressions.count >= 4 else { return }
     let tail = Array(expressions.suffix(4))
@@ -288,7 +288,7 @@ extension RuleCompiler {
     try requireAll(selectors)
     canMerge = false
     let intervals = builder.needsIntervals
-    let swapped = Self.swapped(selectors.map(\.type), intervals: intervals, spans: builder.spans)
+    let swapped = Self.swapped(selectors.map(\.type), intervals: intervals)
     try loadAll(selectors, swapped: swapped)
     let elements = try builder.elements(intervals: intervals, swapped: swapped, merging: data == nil)
     var flags: NftSetFlags = [.anonymous, .constant]
@@ -329,7 +329,7 @@ extension RuleCompiler {
     case (let wanted?, let given):
       guard wanted == given else { throw Fault("'\(name)' does not give what is wanted") }
     }
-    let swapped = Self.swapped(types, intervals: set.isInterval, spans: Set(types.indices))
+    let swapped = Self.swapped(types, intervals: set.isInterval)
     try loadAll(selectors, swapped: swapped)
     emit(
       .lookup(
@@ -339,13 +339,12 @@ extension RuleCompiler {
   }
 
   /// The fields that must be in network order, since intervals compare as memcmp does.
-  static func swapped(_ types: [NftDataType], intervals: Bool, spans: Set<Int>) -> Set<Int> {
+  static func swapped(_ types: [NftDataType], intervals: Bool) -> Set<Int> {
     guard intervals, NftData.hostIsLittleEndian else { return [] }
     return Set(
       types.indices.filter { index in
         let type = types[index]
         return type.isHostOrder && type != .interfaceName && type != .string && type.size > 1
-          && (types.count == 1 || spans.contains(index))
       })
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// One rule from its source form to expressions, in the shape that nft 1.0.6 gives it: what a selector presumes is
-// asked once, matches use the first register, neighbouring fields are loaded together.
+// One rule from its source form to expressions, in the shape that nft 1.0.6 gives it: what a selector
+// presumes is asked once, matches use the first register, neighbouring fields are loaded together.
 
 import NetTypes
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// From the values that a rule or declaration lists to the elements of a set, with intervals where there are any.
+// From the values that a rule or declaration lists to the elements of a set, with intervals where there are
+// any.
 
 /// Turns listed keys into elements.
 struct SetBuilder {
   /// One a field of the key.
   var types: [NftDataType]
-  /// Bits by which a field's value is shifted in its load, and the load's bytes, where that is not the value itself.
+  /// Bits by which a field's value is shifted in its load, and the load's bytes, where that is not the value
+  /// itself.
   var windows: [Window?]
   /// Listed keys and their values, in the order given.
   private var entries: [Entry] = []
@@ -30,8 +32,6 @@ struct SetBuilder {
 
   /// True when a key spans more than one value, so that the set must keep intervals.
   private(set) var needsIntervals = false
-  /// The fields that some key gives as a span.
-  private(set) var spans: Set<Int> = []
 
   mutating func add(
     _ key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil
@@ -46,10 +46,7 @@ struct SetBuilder {
     var bounds: [(NftData, NftData)] = []
     for (index, field) in key.enumerated() {
       let span = try bound(field, index)
-      if span.first != span.last {
-        needsIntervals = true
-        spans.insert(index)
-      }
+      if span.first != span.last { needsIntervals = true }
       bounds.append((span.first, span.last))
     }
     entries.append(Entry(bounds: bounds, value: value, timeout: timeout, comment: comment))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Expressions that compare a register and end the rule when it does not hold. All compare as memcmp does: a number
-// must lie in network order for less and greater to mean what they say.
+// Expressions that compare a register and end the rule when it does not hold. All compare as memcmp does: a
+// number must lie in network order for less and greater to mean what they say.
 
 /// NFT_CMP_*.
 public enum NftComparisonOperator: UInt32, Hashable, CaseIterable, Codable, Sendable {

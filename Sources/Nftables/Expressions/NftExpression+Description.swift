@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Expressions as text, close to what `nft --debug=netlink` prints: what tests compare, what `explain` shows and what
-// a rule's content hash is made of. So it must never change for an expression that exists.
+// Expressions as text, close to what `nft --debug=netlink` prints: what tests compare, what `explain` shows
+// and what a rule's content hash is made of. So it must never change for an expression that exists.
 
 import NetTypes
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// One step of a rule: what the kernel's nf_tables machine runs. A case an expression kind; what this library does
-// not read is kept as its name, so that it shows as a difference and not as nothing.
+// One step of a rule: what the kernel's nf_tables machine runs. A case an expression kind; what this library
+// does not read is kept as its name, so that it shows as a difference and not as nothing.
 
 /// An expression of a rule.
 public enum NftExpression: Hashable, Codable, Sendable {

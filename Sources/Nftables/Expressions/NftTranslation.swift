@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Address translation. Registers hold addresses and ports in network order; a missing upper bound means the lower.
+// Address translation. Registers hold addresses and ports in network order; a missing upper bound means the
+// lower.
 
 public import NetTypes
 

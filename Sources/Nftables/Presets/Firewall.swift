@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The short form of a packet filter: a chain at one hook whose rules name interfaces, addresses, protocols and what
-// is done. One short rule may become several, one for each family and protocol that it names.
+// The short form of a packet filter: a chain at one hook whose rules name interfaces, addresses, protocols
+// and what is done. One short rule may become several, one for each family and protocol that it names.
 
 public import NetTypes
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The one table that a topology's short forms make in a namespace: `inet netforge-<lab>`. Chains appear when a form
-// needs them: `prerouting`, `output` and `postrouting` of type nat, and a filter chain called after its hook.
+// The one table that a topology's short forms make in a namespace: `inet netforge-<lab>`. Chains appear when
+// a form needs them: `prerouting`, `output` and `postrouting` of type nat, and a filter chain called after
+// its hook.
 
 public import NetTypes
 
@@ -20,8 +21,8 @@ public struct LabTable: Hashable, Sendable {
   /// What the table of a lab is called in every namespace.
   public static func name(lab: String) -> String { "netforge-\(lab)" }
 
-  /// Packets that leave by the interface take its address; only those from `source` when given. `family` nil means
-  /// both.
+  /// Packets that leave by the interface take its address; only those from `source` when given. `family` nil
+  /// means both.
   public mutating func masquerade(
     out: InterfacePattern, source: [IPPrefix] = [], family: IPFamily? = .ipv4, ports: PortRange? = nil,
     flags: NftNATFlags = [], position: NftSourcePosition? = nil

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The typed face of selectors: a field compares only with values of its own type, so width and byte order are never
-// the writer's business.
+// The typed face of selectors: a field compares only with values of its own type, so width and byte order are
+// never the writer's business.
 
 public import NetTypes
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The source form: tables, chains, sets and rules as a topology declares them, each with the line that it stands on.
+// The source form: tables, chains, sets and rules as a topology declares them, each with the line that it
+// stands on.
 
 /// Where in a file something was declared; never part of what is compared.
 public struct NftSourcePosition: Hashable, Codable, Sendable {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a rule can look at: a packet field or a property of the packet, with its type, how to load it and which
-// protocol it presumes. The typed face is `Field`; this one is for values that come as text or JSON.
+// What a rule can look at: a packet field or a property of the packet, with its type, how to load it and
+// which protocol it presumes. The typed face is `Field`; this one is for values that come as text or JSON.
 
 public import NetTypes
 

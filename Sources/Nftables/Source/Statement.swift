@@ -55,7 +55,8 @@ public enum RejectReason: Hashable, Codable, Sendable {
   /// An ICMP code.
   case icmp(UInt8)
   case icmpv6(UInt8)
-  /// A code of either family: 0 no route, 1 port unreachable, 2 host unreachable, 3 administratively prohibited.
+  /// A code of either family: 0 no route, 1 port unreachable, 2 host unreachable, 3 administratively
+  /// prohibited.
   case icmpx(UInt8)
 }
 

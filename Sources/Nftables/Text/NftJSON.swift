@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Tables as values for `-f json`: names as nft has them, each rule with its text, so that a reader needs no knowledge
-// of expressions. Encode with any encoder.
+// Tables as values for `-f json`: names as nft has them, each rule with its text, so that a reader needs no
+// knowledge of expressions. Encode with any encoder.
 
 /// A table as JSON shows it.
 public struct NftTableListing: Hashable, Codable, Sendable {

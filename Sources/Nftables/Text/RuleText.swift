@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A rule's expressions read back into nft's language: what each register holds is followed from load to use. What a
-// selector presumes is not written where nft would put it back by itself.
+// A rule's expressions read back into nft's language: what each register holds is followed from load to use.
+// What a selector presumes is not written where nft would put it back by itself.
 
 import NetTypes
 

@@ -33,7 +33,7 @@ struct SetText {
     fields(element.key, element.keyEnd ?? element.key, set.keyTypes) { index in
       let type = set.keyTypes[index]
       if let swapped { return swapped.contains(index) }
-      return RuleCompiler.swapped(set.keyTypes, intervals: set.isInterval, spans: Set(set.keyTypes.indices))
+      return RuleCompiler.swapped(set.keyTypes, intervals: set.isInterval)
         .contains(index) && type.isHostOrder
     }
   }
