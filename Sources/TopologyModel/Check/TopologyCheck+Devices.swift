@@ -42,6 +42,8 @@ extension TopologyCheck {
       }
       return
     }
+    let reference = Topology.DeviceReference(nodes[node].name, name)
+    refusedDevices.insert(reference)
     guard isDeviceName(name, who, at: item.location) else { return }
     if let index = devices[node][name] {
       fail(
@@ -78,6 +80,7 @@ extension TopologyCheck {
         device.mac = mac
       }
     }
+    refusedDevices.remove(reference)
     if let impairment = item.object("impairment") { device.impairment = self.impairment(of: impairment, who) }
     add(device, to: node)
   }
@@ -138,6 +141,7 @@ extension TopologyCheck {
       fail(
         "\(who): '\(segment)' is a node, not a bridge; join the two with lab.link(\(nodes[node].name)[\"\(item.required("name"))\"], \(segment)[…])",
         at: item.location)
+    case nil where refusedNames.contains(segment): break
     case nil:
       let isDevice = devices[node][segment] != nil
       let advice =

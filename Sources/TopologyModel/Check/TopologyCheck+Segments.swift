@@ -29,15 +29,18 @@ extension TopologyCheck {
       reader.object(key).map { "\($0.required("node"))[\"\($0.required("interface"))\"]" } ?? ""
     }
     let who = "link \(names.joined(separator: " - "))"
-    guard let a = end(reader.object("a"), who, at: reader.location),
-      let b = end(reader.object("b"), who, at: reader.location)
-    else { return }
+    let ends = [
+      end(reader.object("a"), who, at: reader.location), end(reader.object("b"), who, at: reader.location),
+    ]
+    let references = ends.compactMap { $0 }.map {
+      Topology.DeviceReference(nodes[$0.node].name, nodes[$0.node].devices[$0.device].name)
+    }
+    // A link that is refused is not missed.
+    refusedEnds.formUnion(references)
+    guard let a = ends[0], let b = ends[1] else { return }
     guard a != b else {
       fail("\(who): an interface cannot be joined to itself", at: reader.location)
       return
-    }
-    let references = [a, b].map {
-      Topology.DeviceReference(nodes[$0.node].name, nodes[$0.node].devices[$0.device].name)
     }
     var isFree = true
     for (end, reference) in zip([a, b], references) {
@@ -92,7 +95,8 @@ extension TopologyCheck {
       for index in nodes[node].devices.indices {
         let device = nodes[node].devices[index]
         let reference = Topology.DeviceReference(nodes[node].name, device.name)
-        if case .interface(.peer(let peer)) = device.kind, peer == reference {
+        if case .interface(.peer(let peer)) = device.kind, peer == reference, !refusedEnds.contains(reference)
+        {
           fail(
             "interface '\(device.name)' of node '\(nodes[node].name)' has no peer; put it on a bridge (on:), or join it to another: lab.link(\(reference), …)",
             at: device.location)

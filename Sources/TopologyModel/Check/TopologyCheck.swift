@@ -42,6 +42,11 @@ struct TopologyCheck {
   /// The devices of each node by name: their places in `nodes[i].devices`.
   var devices: [[String: Int]] = []
   var links: [Topology.Link] = []
+  /// Names of nodes and bridges that were refused, devices that were refused, and ends of links that were refused: what
+  /// else is said of them would only repeat the first complaint.
+  var refusedNames: Set<String> = []
+  var refusedDevices: Set<Topology.DeviceReference> = []
+  var refusedEnds: Set<Topology.DeviceReference> = []
   var internet: Topology.Internet?
   /// The addresses of every device, with a stand-in where one is to be allocated.
   var book = AddressBook()
@@ -114,6 +119,7 @@ struct TopologyCheck {
 
   /// Gives a declaration its name among the nodes and bridges. Nil, with a complaint, when it cannot have it.
   private mutating func claim(_ name: String, _ what: Named, at location: SourceLocation) -> NodeName? {
+    refusedNames.insert(name)
     if let complaint = LabelRule.complaint(about: name) {
       fail("\(what.what) '\(name)': the name \(complaint)\(Self.suggestion(for: name))", at: location)
       return nil
@@ -129,6 +135,7 @@ struct TopologyCheck {
         at: location)
       return nil
     }
+    refusedNames.remove(name)
     names[name] = (what, location)
     return NodeName(name)
   }
@@ -199,6 +206,7 @@ struct TopologyCheck {
       fail(
         "\(who): '\(name)' is \(other.what == "internet" ? "the lab's internet" : "a bridge"), not a node",
         at: location)
+    case nil where refusedNames.contains(name): break
     case nil:
       fail("\(who): there is no node '\(name)'\(didYouMean(name, nodes.map(\.name.text)))", at: location)
     }
@@ -215,6 +223,7 @@ struct TopologyCheck {
     _ name: String, of node: Int, _ who: String, at location: SourceLocation
   ) -> Topology.Device? {
     if let index = devices[node][name] { return nodes[node].devices[index] }
+    guard !refusedDevices.contains(Topology.DeviceReference(nodes[node].name, name)) else { return nil }
     let known = nodes[node].devices.map(\.name)
     let near = didYouMean(name, known)
     let list = known.isEmpty ? "; it has none" : "; it has \(known.prefix(8).joined(separator: ", "))"
