@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Statements: what the rule does, with the constants that stand in its registers.
+
+import NetTypes
+
+extension RuleText {
+  mutating func writeStatement(_ expression: NftExpression) throws(Unwritable) {
+    if let text = Self.stateful(expression) {
+      say(text)
+      return
+    }
+    switch expression {
+    case .log(let e): say(Self.log(e))
+    case .notrack: say("notrack")
+    case .reject(let e): say(reject(e))
+    case .objectReference(let e):
+      guard case .named(let type, let name) = e.target, let kind = ObjectText.names[type] else {
+        throw Unwritable()
+      }
+      say("\(kind) name \(quoted(name))")
+    case .metaSet(let e):
+      guard e.key == .mark || e.key == .nftrace || e.key == .priority else { throw Unwritable() }
+      say("meta \(e.key.name) set \(try assigned(e.source, e.key == .nftrace ? .integer(1) : .mark))")
+    case .ctSet(let e):
+      guard e.key == .mark else { throw Unwritable() }
+      say("ct mark set \(try assigned(e.source, .mark))")
+    case .exthdrWrite(let e):
+      guard e.operation == .tcpOption, e.type == 2, e.offset == 2, e.length == 2, let source = e.source else {
+        throw Unwritable()
+      }
+      say("tcp option maxseg size set \(try assigned(source, .integer(2)))", needs: [.transport(6)])
+    case .dynset(let e): try dynset(e)
+    case .nat(let e): try nat(e)
+    case .masquerade(let e):
+      say("masquerade" + (try ports(e.portMin, e.portMax).map { " to :\($0)" } ?? "") + Self.flags(e.flags))
+    case .redirect(let e):
+      say("redirect" + (try ports(e.portMin, e.portMax).map { " to :\($0)" } ?? "") + Self.flags(e.flags))
+    case .tproxy(let e):
+      let address = try e.address.map { register throws(Unwritable) in try self.address(register) } ?? ""
+      let port = try ports(e.port, nil).map { ":\($0)" } ?? ""
+      let word = family == .inet && e.family != .inet ? " \(e.family.rawValue)" : ""
+      say("tproxy\(word) to \(address)\(port)")
+    case .dup(let e):
+      guard e.device == nil, let register = e.address else { throw Unwritable() }
+      say("dup to \(try address(register))")
+    default: throw Unwritable()
+    }
+  }
+
+  /// The value that a statement takes from a register.
+  func assigned(_ register: NftRegister, _ type: NftDataType) throws(Unwritable) -> String {
+    let operand = try operand(register)
+    if let constant = operand.constant { return ValueText(type: type).text(constant) }
+    guard let mask = operand.mask, let flip = operand.flip else { return operand.text }
+    return "\(operand.text) & \(Self.number(mask, type)) ^ \(Self.number(flip, type))"
+  }
+
+  func address(_ register: NftRegister) throws(Unwritable) -> String {
+    let operand = try operand(register)
+    guard let constant = operand.constant, let address = IPAddress(bytes: constant.bytes) else {
+      throw Unwritable()
+    }
+    return address.family == .ipv6 ? "[\(address)]" : "\(address)"
+  }
+
+  func ports(_ min: NftRegister?, _ max: NftRegister?) throws(Unwritable) -> String? {
+    guard let min else { return nil }
+    guard let low = try operand(min).constant else { throw Unwritable() }
+    guard let max, max != min else { return "\(low.bigEndianValue)" }
+    guard let high = try operand(max).constant else { throw Unwritable() }
+    return low == high ? "\(low.bigEndianValue)" : "\(low.bigEndianValue)-\(high.bigEndianValue)"
+  }
+
+  mutating func nat(_ e: NftNAT) throws(Unwritable) {
+    let word = e.kind == .source ? "snat" : "dnat"
+    let name = e.family == .ipv4 ? "ip" : "ip6"
+    guard let minimum = e.addressMin else {
+      guard let ports = try ports(e.portMin, e.portMax) else { throw Unwritable() }
+      say("\(word) \(family == .inet ? name + " " : "")to :\(ports)\(Self.flags(e.flags))")
+      return
+    }
+    let operand = try operand(minimum)
+    guard operand.constant != nil else {
+      say("\(word) \(name) to \(operand.text)\(Self.flags(e.flags))", needs: operand.needs)
+      return
+    }
+    let ports = try ports(e.portMin, e.portMax)
+    var text = try address(minimum)
+    if let maximum = e.addressMax, maximum != minimum { text += "-\(try address(maximum))" }
+    if ports == nil { text = String(text.filter { $0 != "[" && $0 != "]" }) }
+    say(
+      "\(word) \(family == .inet ? name + " " : "")to \(text)\(ports.map { ":\($0)" } ?? "")\(Self.flags(e.flags))"
+    )
+  }
+
+  static func flags(_ flags: NftNATFlags) -> String {
+    let names: [(NftNATFlags, String)] = [
+      (.random, "random"), (.fullyRandom, "fully-random"), (.persistent, "persistent"),
+    ]
+    let words = names.filter { flags.contains($0.0) }.map(\.1)
+    return words.isEmpty ? "" : " " + words.joined(separator: ",")
+  }
+
+  mutating func dynset(_ e: NftDynset) throws(Unwritable) {
+    guard e.data == nil else { throw Unwritable() }
+    guard var word = e.key.word else { throw Unwritable() }
+    var parts: [String] = []
+    var needs: Set<Guard> = []
+    while fresh.contains(word), let operand = registers[word] {
+      parts.append(operand.text)
+      needs.formUnion(operand.needs)
+      word += (operand.bytes + 3) / 4
+    }
+    guard !parts.isEmpty else { throw Unwritable() }
+    var text = parts.joined(separator: " . ")
+    if e.timeout != 0 { text += " timeout \(TimeText.text(e.timeout))" }
+    for expression in e.expressions {
+      guard let statement = Self.stateful(expression) else { throw Unwritable() }
+      text += " \(statement)"
+    }
+    say("\(e.operation) @\(e.setName) { \(text) }", needs: needs)
+  }
+
+  /// Statements that may also stand in an element.
+  static func stateful(_ expression: NftExpression) -> String? {
+    switch expression {
+    case .counter(let e): "counter packets \(e.packets) bytes \(e.bytes)"
+    case .limit(let e): limit(e)
+    case .quota(let e):
+      "quota \(e.isInverted ? "over " : "")\(e.bytes) bytes"
+        + (e.consumed == 0 ? "" : " used \(e.consumed) bytes")
+    case .connlimit(let e): "ct count \(e.isInverted ? "over " : "")\(e.count)"
+    default: nil
+    }
+  }
+
+  static func limit(_ e: NftLimit) -> String {
+    let unit = e.countsBytes ? " bytes/" : "/"
+    let burst = e.burst == 0 ? "" : " burst \(e.burst) \(e.countsBytes ? "bytes" : "packets")"
+    return "limit rate \(e.isInverted ? "over " : "")\(e.rate)\(unit)\(e.unitName)\(burst)"
+  }
+
+  static func log(_ e: NftLog) -> String {
+    var text = "log"
+    if let prefix = e.prefix, !prefix.isEmpty { text += " prefix \(quoted(prefix))" }
+    if let group = e.group {
+      text += " group \(group)"
+      if let snaplen = e.snaplen, snaplen != 0 { text += " snaplen \(snaplen)" }
+      if let threshold = e.queueThreshold, threshold != 0 { text += " queue-threshold \(threshold)" }
+      return text
+    }
+    let levels = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit"]
+    if let level = e.level, level != 4, Int(level) < levels.count { text += " level \(levels[Int(level)])" }
+    guard e.flags != 0x2f else { return text + " flags all" }
+    let names: [(UInt32, String)] = [
+      (1, "tcp sequence"), (2, "tcp options"), (4, "ip options"), (8, "skuid"), (0x20, "ether"),
+    ]
+    if e.flags & 3 == 3 {
+      text += " flags tcp sequence,options"
+    } else {
+      for (bit, name) in names.prefix(2) where e.flags & bit != 0 { text += " flags \(name)" }
+    }
+    for (bit, name) in names.dropFirst(2) where e.flags & bit != 0 { text += " flags \(name)" }
+    return text
+  }
+
+  func reject(_ e: NftReject) -> String {
+    let code = Int(e.code)
+    switch e.kind {
+    case .tcpReset: return "reject with tcp reset"
+    case .icmpx:
+      let names = ["no-route", "port-unreachable", "host-unreachable", "admin-prohibited"]
+      return "reject with icmpx " + (names.indices.contains(code) ? names[code] : "\(code)")
+    case .icmp:
+      let isIPv6 = network == .ipv6
+      let names: [Int: String] =
+        isIPv6
+        ? [
+          0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable",
+          5: "policy-fail",
+          6: "reject-route",
+        ]
+        : [
+          0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable",
+          9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
+        ]
+      return "reject with \(isIPv6 ? "icmpv6" : "icmp") \(names[code] ?? "\(code)")"
+    }
+  }
+}
