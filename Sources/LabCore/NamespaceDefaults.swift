@@ -25,7 +25,8 @@ public enum NamespaceDefaults {
     table["net/ipv4/conf/all/promote_secondaries"] = "1"
     // The one group that exists on every datapath: with a user namespace only mapped ids can be written.
     table["net/ipv4/ping_group_range"] = "0 0"
-    table["net/ipv4/tcp_congestion_control"] = "cubic"
+    // Not here: tcp_congestion_control. A namespace may only take what the host's administrator allows, and a host
+    // whose default is bbr need not allow cubic.
     table["net/ipv4/tcp_rmem"] = "4096 131072 6291456"
     table["net/ipv4/tcp_wmem"] = "4096 16384 4194304"
     if v6 {
