@@ -48,10 +48,13 @@ extension ReconcileError: CustomStringConvertible {
       limitations.map { Self.located($0.path, sources) + $0.description }
     case .foreign(let objects, let sources):
       objects.map {
-        Self.located($0.path, sources) + "\($0.path) belongs to others: \($0.detail); remove or rename it, or rename the lab's"
+        Self.located($0.path, sources)
+          + "\($0.path) belongs to others: \($0.detail); remove or rename it, or rename the lab's"
       }
     case .declined(let plan):
-      ["the plan for lab '\(plan.lab)' disrupts what runs in it (\(plan.summary)); nothing was changed; --yes carries it out"]
+      [
+        "the plan for lab '\(plan.lab)' disrupts what runs in it (\(plan.summary)); nothing was changed; --yes carries it out"
+      ]
     case .datapath(let error): [error.description]
     case .folder(let error): [error.description]
     case .failed(let failure): failure.lines

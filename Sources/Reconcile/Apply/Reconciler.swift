@@ -70,30 +70,29 @@ public struct Reconciler: Sendable {
   private func prepare(
     _ desired: LabState, sources: SourceMap, recreating: Set<NamespaceID>
   ) async throws(ReconcileError) -> Preparation {
-    let (settings, journal) = try reading { folder throws(LabFolderError) in
-      (try folder.hostSettings(), try folder.journal())
+    let (settings, journal, record) = try reading { folder throws(LabFolderError) in
+      (try folder.hostSettings(), try folder.journal(), try folder.record())
     }
     progress(.limitations)
-    let limitations = try await asking { () throws(DatapathError) in try await datapath.limitations(for: desired) }
+    let limitations = try await asking { () throws(DatapathError) in
+      try await datapath.limitations(for: desired)
+    }
     guard limitations.isEmpty else { throw .limitations(limitations, sources) }
     progress(.observe)
-    let observation = try await observe(desired, settings: settings)
+    let observation = try await asking { () throws(DatapathError) in
+      try await self.observation(of: desired, record: record, settings: settings)
+    }
     guard observation.foreign.isEmpty else { throw .foreign(observation.foreign, sources) }
     progress(.plan)
     let plan = Planner(hostSettings: settings, recreated: recreating).plan(desired, from: observation)
     return Preparation(observation: observation, plan: plan, hostSettings: settings, journal: journal)
   }
 
-  private func observe(
-    _ desired: LabState, settings: [String: String]
-  ) async throws(ReconcileError) -> Observation {
-    try await asking { () throws(DatapathError) in try await observation(of: desired, settings: settings) }
-  }
-
   private func observation(
-    of desired: LabState, settings: [String: String]
+    of desired: LabState, record: LabRecord? = nil, settings: [String: String]
   ) async throws(DatapathError) -> Observation {
     var scope = Scope(covering: [desired])
+    record?.widen(&scope)
     if !settings.isEmpty { scope.sysctls[.host, default: []].formUnion(settings.keys) }
     return try await datapath.observe(desired.lab, scope: scope)
   }
@@ -103,12 +102,15 @@ public struct Reconciler: Sendable {
   /// Makes the lab as desired and returns the plan that was carried out. `confirm` is asked only when the plan is
   /// disruptive. When something fails, the lab goes back to what it was, and the error says how far that came.
   public func up(
-    _ desired: LabState, as description: Description, recreating: Set<NamespaceID> = [], holding lock: LabLock,
+    _ desired: LabState, as description: Description, recreating: Set<NamespaceID> = [],
+    holding lock: LabLock,
     confirm: @Sendable (Plan) async -> Bool = { _ in true }
   ) async throws(ReconcileError) -> Plan {
     let prepared = try await prepare(desired, sources: description.sources, recreating: recreating)
     if prepared.plan.isEmpty {
-      if prepared.journal != nil { try writing { folder throws(LabFolderError) in try folder.setJournal(nil) } }
+      if prepared.journal != nil {
+        try writing { folder throws(LabFolderError) in try folder.setJournal(nil) }
+      }
       try record(desired, as: description, changed: false)
       return prepared.plan
     }
@@ -136,7 +138,9 @@ public struct Reconciler: Sendable {
     }
     progress(.record)
     try record(desired, as: description, changed: true)
-    let kept = settings.filter { setting in desired[.host]?.sysctls.contains { $0.name == setting.key } ?? false }
+    let kept = settings.filter { setting in
+      desired[.host]?.sysctls.contains { $0.name == setting.key } ?? false
+    }
     try writing { folder throws(LabFolderError) in
       if kept != prepared.hostSettings || kept != settings { try folder.setHostSettings(kept) }
       try folder.setJournal(nil)
@@ -169,8 +173,10 @@ public struct Reconciler: Sendable {
   ) throws(ReconcileError) -> [String: String] {
     guard let host = desired[.host], !host.sysctls.isEmpty else { return prepared.hostSettings }
     var settings = prepared.hostSettings
-    let seen = prepared.observation.owned[.host]?.sysctls ?? prepared.observation.unmarked[.host]?.sysctls ?? []
-    for sysctl in seen where settings[sysctl.name] == nil && host.sysctls.contains(where: { $0.name == sysctl.name }) {
+    let seen =
+      prepared.observation.owned[.host]?.sysctls ?? prepared.observation.unmarked[.host]?.sysctls ?? []
+    for sysctl in seen
+    where settings[sysctl.name] == nil && host.sysctls.contains(where: { $0.name == sysctl.name }) {
       settings[sysctl.name] = sysctl.value
     }
     let all = settings
@@ -180,16 +186,19 @@ public struct Reconciler: Sendable {
     return settings
   }
 
-  private func record(_ desired: LabState, as description: Description, changed: Bool) throws(ReconcileError) {
+  private func record(_ desired: LabState, as description: Description, changed: Bool) throws(ReconcileError)
+  {
     try writing { folder throws(LabFolderError) in
       let known = try? folder.record()
       if try folder.topology() != description.topology { try folder.setTopology(description.topology) }
-      if (try? folder.allocations()) != description.allocations { try folder.setAllocations(description.allocations) }
+      if (try? folder.allocations()) != description.allocations {
+        try folder.setAllocations(description.allocations)
+      }
       guard changed || known == nil || known?.topologyFile != description.topologyFile else { return }
       try folder.setRecord(
         LabRecord(
-          datapath: description.datapath, namespaces: desired.namespaces.map(\.id),
-          topologyFile: description.topologyFile, time: Int64(time(nil))))
+          datapath: description.datapath, state: desired, topologyFile: description.topologyFile,
+          time: Int64(time(nil))))
     }
   }
 
@@ -234,13 +243,15 @@ public struct Reconciler: Sendable {
     // Every setting that was recorded goes back, those included that the lab had not touched before.
     var target = journal.before
     for index in target.namespaces.indices where target.namespaces[index].id == .host {
-      target.namespaces[index].sysctls.removeAll { settings[$0.name] != nil && journal.hostSettings[$0.name] == nil }
+      target.namespaces[index].sysctls.removeAll {
+        settings[$0.name] != nil && journal.hostSettings[$0.name] == nil
+      }
     }
     let planner = Planner(hostSettings: settings)
     var failure: DatapathError?
     var rest = Plan(lab: target.lab)
     for attempt in 0...corrections {
-      if attempt > 0 {
+      if attempt > 1 {
         let clock = MonotonicClock()
         await clock.sleep(until: clock.now() + .milliseconds(Int64(20 * attempt)))
       }
@@ -298,10 +309,14 @@ public struct Reconciler: Sendable {
       }
       let seen = observation.owned[.host]?.sysctls ?? observation.unmarked[.host]?.sysctls ?? []
       var changes = ChangeList()
-      for sysctl in SysctlName.ordered(own.map { SysctlState(name: $0.key, value: $0.value) }.sorted { $0.name < $1.name }) {
+      for sysctl in SysctlName.ordered(
+        own.map { SysctlState(name: $0.key, value: $0.value) }.sorted { $0.name < $1.name })
+      {
         let before = seen.first { $0.name == sysctl.name }
         guard before != sysctl else { continue }
-        changes.update(before.map { .sysctl($0) }, to: .sysctl(sysctl), attribute: .value, in: .host, reason: "as it was before the lab")
+        changes.update(
+          before.map { .sysctl($0) }, to: .sysctl(sysctl), attribute: .value, in: .host,
+          reason: "as it was before the lab")
       }
       if !changes.isEmpty {
         let batch = Plan.Batch(title: "restore the host's settings", changes: changes.changes)

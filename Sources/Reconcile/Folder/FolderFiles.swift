@@ -23,7 +23,8 @@ struct FolderFiles: Sendable {
     let descriptor = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
     guard descriptor >= 0 else {
       if errno == ELOOP || errno == ENOTDIR {
-        throw LabFolderError(.permission, "'\(path)' is not a folder but a file or a symbolic link; remove it")
+        throw LabFolderError(
+          .permission, "'\(path)' is not a folder but a file or a symbolic link; remove it")
       }
       throw .last("open the folder", path)
     }
@@ -36,7 +37,8 @@ struct FolderFiles: Sendable {
     guard status.st_uid == geteuid() else {
       close(descriptor)
       throw LabFolderError(
-        .permission, "'\(path)' belongs to user \(status.st_uid), not to \(geteuid()); remove it or run as its owner")
+        .permission,
+        "'\(path)' belongs to user \(status.st_uid), not to \(geteuid()); remove it or run as its owner")
     }
     guard status.st_mode & 0o022 == 0 else {
       close(descriptor)

@@ -34,11 +34,15 @@ public struct LabFolder: Sendable {
   /// As Manifest rendered it; nil when the lab was never brought up.
   public func topology() throws(LabFolderError) -> [UInt8]? { try files.read("topology.json") }
 
-  public func setTopology(_ json: [UInt8]) throws(LabFolderError) { try files.write(json, to: "topology.json") }
+  public func setTopology(_ json: [UInt8]) throws(LabFolderError) {
+    try files.write(json, to: "topology.json")
+  }
 
   // MARK: What was given, done and found
 
-  public func allocations() throws(LabFolderError) -> Allocations? { try sealed("allocations", Allocations.self) }
+  public func allocations() throws(LabFolderError) -> Allocations? {
+    try sealed("allocations", Allocations.self)
+  }
 
   public func setAllocations(_ allocations: Allocations) throws(LabFolderError) {
     try setSealed("allocations", allocations)
@@ -102,12 +106,14 @@ public struct LabFolder: Sendable {
       let holder = Int32(String(decoding: text[..<count], as: UTF8.self).filter(\.isNumber))
       throw LabFolderError(
         .locked,
-        "lab '\(lab)' is locked by process \(holder.map(String.init) ?? "unknown"), which works on it; wait until it ends")
+        "lab '\(lab)' is locked by process \(holder.map(String.init) ?? "unknown"), which works on it; wait until it ends"
+      )
     }
     // A `down` may have removed the folder while this waited for nothing: then the lock guards nobody.
     var mine = stat()
     var current = stat()
-    guard fstat(descriptor, &mine) == 0, lstat(path + "/lock", &current) == 0, mine.st_ino == current.st_ino else {
+    guard fstat(descriptor, &mine) == 0, lstat(path + "/lock", &current) == 0, mine.st_ino == current.st_ino
+    else {
       close(descriptor)
       throw LabFolderError(.locked, "lab '\(lab)' was removed by another process at this moment; try again")
     }
@@ -139,7 +145,9 @@ public struct LabFolder: Sendable {
       default:
         "`netforge down --name \(lab)` removes the lab; to keep it as it stands, delete the file"
       }
-    return LabFolderError(.damaged, "the \(name) of lab '\(lab)' is damaged (\(detail)): '\(path)/\(name)'; nothing was changed; \(remedy)")
+    return LabFolderError(
+      .damaged,
+      "the \(name) of lab '\(lab)' is damaged (\(detail)): '\(path)/\(name)'; nothing was changed; \(remedy)")
   }
 
   private func setSealed(_ name: String, _ value: some Encodable) throws(LabFolderError) {

@@ -9,16 +9,48 @@ public struct LabRecord: Hashable, Codable, Sendable {
   public var datapath: DatapathKind
   /// Sorted.
   public var namespaces: [NamespaceID]
+  /// Names of settings beyond `NamespaceDefaults`, by namespace; sorted.
+  public var settings: [String: [String]]
   /// The topology file as the user named it; nil for standard input.
   public var topologyFile: String?
   /// Seconds since 1970 of the last `up` that changed something.
   public var time: Int64
 
-  public init(datapath: DatapathKind, namespaces: [NamespaceID], topologyFile: String?, time: Int64) {
+  public init(datapath: DatapathKind, state: LabState, topologyFile: String?, time: Int64) {
     self.datapath = datapath
-    self.namespaces = namespaces
+    namespaces = state.namespaces.map(\.id)
+    settings = [:]
+    for space in state.namespaces {
+      let known = Self.defaultSettings(of: space.id)
+      let own = space.sysctls.map(\.name).filter { !known.contains($0) }
+      if !own.isEmpty { settings[space.id.description] = own }
+    }
     self.topologyFile = topologyFile
     self.time = time
+  }
+}
+
+extension LabRecord {
+  /// The settings that a namespace may have by default.
+  private static func defaultSettings(of id: NamespaceID) -> Set<String> {
+    switch id {
+    case .host: []
+    case .switch: switchDefaults
+    case .node: nodeDefaults
+    }
+  }
+
+  private static let switchDefaults = Set(NamespaceDefaults.sysctls(for: .switch, ipv6: true).map(\.name))
+  private static let nodeDefaults = Set(NamespaceDefaults.sysctls(for: .router, ipv6: true).map(\.name))
+
+  /// Adds the settings that the lab has had so far: what a rollback has to know of namespaces that go.
+  func widen(_ scope: inout Scope) {
+    for id in namespaces {
+      var names = Self.defaultSettings(of: id)
+      names.formUnion(settings[id.description] ?? [])
+      scope.sysctls[id, default: []].formUnion(names)
+      scope.claims.insert(StatePath(id))
+    }
   }
 }
 

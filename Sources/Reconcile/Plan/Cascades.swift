@@ -32,7 +32,9 @@ struct PlannedLab {
     return new
   }
 
-  func link(_ reference: LinkReference) -> LinkState? { namespaces[reference.namespace]?.links[reference.name] }
+  func link(_ reference: LinkReference) -> LinkState? {
+    namespaces[reference.namespace]?.links[reference.name]
+  }
 
   private mutating func adopt(_ link: LinkState, in namespace: NamespaceID) {
     if let parent = parent(of: link, in: namespace) {
@@ -58,9 +60,12 @@ struct PlannedLab {
 
   /// A device goes, with its other end, all that stands on it, and all that names it.
   mutating func deleteLink(_ reference: LinkReference, because reason: String) {
-    guard let space = namespaces[reference.namespace], let link = space.links.removeValue(forKey: reference.name) else {
+    guard let space = namespaces[reference.namespace],
+      let link = space.links.removeValue(forKey: reference.name)
+    else {
       return
     }
+    if let index = link.index { space.indexes.remove(index) }
     lose(.link(link), in: reference.namespace, because: reason)
     for child in children.removeValue(forKey: reference) ?? [] where parentOfPresent(child) == reference {
       deleteLink(child, because: "goes with \(reference.name)")
@@ -216,7 +221,9 @@ struct PlannedLab {
   }
 
   /// IPv6 keeps the other ways out of a multipath route.
-  private mutating func dropIPv6NextHops(of link: InterfaceName, in space: PlannedNamespace, because reason: String) {
+  private mutating func dropIPv6NextHops(
+    of link: InterfaceName, in space: PlannedNamespace, because reason: String
+  ) {
     for (key, route) in space.routes
     where route.destination.family == .ipv6 && route.nextHops.contains(where: { $0.link == link }) {
       lose(.route(route), in: space.id, because: reason)
@@ -227,7 +234,8 @@ struct PlannedLab {
   }
 
   private mutating func dropNeighbors(
-    of link: InterfaceName, in space: PlannedNamespace, because reason: String, where goes: (IPAddress) -> Bool
+    of link: InterfaceName, in space: PlannedNamespace, because reason: String,
+    where goes: (IPAddress) -> Bool
   ) {
     for (key, neighbor) in space.neighbors where key.link == link && goes(key.address) {
       lose(.neighbor(neighbor), in: space.id, because: reason)

@@ -11,13 +11,17 @@ struct ChangeList {
 
   mutating func create(_ object: StateObject, in namespace: NamespaceID, reason: String) {
     changes.append(
-      Change(path: object.path(in: namespace), operation: .create, before: nil, after: object, reason: reason))
+      Change(path: object.path(in: namespace), operation: .create, before: nil, after: object, reason: reason)
+    )
   }
 
-  mutating func delete(_ object: StateObject, in namespace: NamespaceID, disruptive: Bool = false, reason: String) {
+  mutating func delete(
+    _ object: StateObject, in namespace: NamespaceID, disruptive: Bool = false, reason: String
+  ) {
     changes.append(
       Change(
-        path: object.path(in: namespace), operation: .delete, before: object, after: nil, isDisruptive: disruptive,
+        path: object.path(in: namespace), operation: .delete, before: object, after: nil,
+        isDisruptive: disruptive,
         reason: reason))
   }
 
@@ -29,7 +33,8 @@ struct ChangeList {
     var path = after.path(in: namespace)
     path.attribute = attribute
     var change = Change(
-      path: path, operation: .update, before: before, after: after, isDisruptive: disruptive, reason: reason ?? "")
+      path: path, operation: .update, before: before, after: after, isDisruptive: disruptive,
+      reason: reason ?? "")
     if reason == nil {
       let old = change.valueBefore?.description ?? "unset"
       let new = change.valueAfter?.description ?? "unset"
@@ -39,11 +44,13 @@ struct ChangeList {
   }
 
   mutating func replace(
-    _ before: StateObject, with after: StateObject, in namespace: NamespaceID, disruptive: Bool = false, reason: String
+    _ before: StateObject, with after: StateObject, in namespace: NamespaceID, disruptive: Bool = false,
+    reason: String
   ) {
     changes.append(
       Change(
-        path: after.path(in: namespace), operation: .replace, before: before, after: after, isDisruptive: disruptive,
+        path: after.path(in: namespace), operation: .replace, before: before, after: after,
+        isDisruptive: disruptive,
         reason: reason))
   }
 

@@ -24,7 +24,9 @@ extension LinkState {
     if let wanted = transmitQueueLength, let seen = observed.transmitQueueLength, wanted != seen {
       names.append(.transmitQueueLength)
     }
-    if let wanted = linkLocalIPv6, let seen = observed.linkLocalIPv6, wanted != seen { names.append(.linkLocalIPv6) }
+    if let wanted = linkLocalIPv6, let seen = observed.linkLocalIPv6, wanted != seen {
+      names.append(.linkLocalIPv6)
+    }
     if !alternativeNames.isEmpty, !Set(alternativeNames).isSubset(of: observed.alternativeNames) {
       names.append(.alternativeNames)
     }
@@ -61,7 +63,9 @@ extension LinkState {
         return "a macvlan keeps its parent (\(old.name))"
       }
       guard macvlan.mode != seen.mode else { return nil }
-      if macvlan.mode == .passthru || seen.mode == .passthru { return "a macvlan cannot change to or from passthru" }
+      if macvlan.mode == .passthru || seen.mode == .passthru {
+        return "a macvlan cannot change to or from passthru"
+      }
       names.append(.mode)
       return nil
     default: return "a \(observed.kind.name) device cannot become \(kind.name)"

@@ -33,7 +33,9 @@ public enum StateDocument: Hashable, Encodable, Sendable {
     case .value(let value): try value.encode(to: encoder)
     case .object(let attributes):
       var container = encoder.container(keyedBy: Key.self)
-      for attribute in attributes { try container.encode(attribute.value, forKey: Key(attribute.name.rawValue)) }
+      for attribute in attributes {
+        try container.encode(attribute.value, forKey: Key(attribute.name.rawValue))
+      }
     }
   }
 }
@@ -81,7 +83,8 @@ extension Plan {
   public var document: PlanDocument {
     let lines = lines
     return PlanDocument(
-      lab: lab.text, changes: lines, counts: Self.counts(of: lines), disruptive: lines.contains(where: \.disruptive))
+      lab: lab.text, changes: lines, counts: Self.counts(of: lines),
+      disruptive: lines.contains(where: \.disruptive))
   }
 
   private static func counts(of lines: [PlanLine]) -> PlanCounts {
@@ -101,7 +104,8 @@ extension Plan {
   public var summary: String {
     let counts = Self.counts(of: lines)
     let parts = [
-      (counts.create, "create"), (counts.update, "update"), (counts.replace, "replace"), (counts.delete, "delete"),
+      (counts.create, "create"), (counts.update, "update"), (counts.replace, "replace"),
+      (counts.delete, "delete"),
     ]
     let text = parts.filter { $0.0 > 0 }.map { "\($0.0) to \($0.1)" }.joined(separator: ", ")
     return text.isEmpty ? "no changes" : text
@@ -111,7 +115,8 @@ extension Plan {
   /// `verbose`.
   public func text(verbose: Bool = false) -> String {
     let lines = lines
-    let newSpaces = Set(changes.filter { $0.operation == .create && $0.path.kind == .namespace }.map(\.path.namespace))
+    let newSpaces = Set(
+      changes.filter { $0.operation == .create && $0.path.kind == .namespace }.map(\.path.namespace))
     var settings: [String: Int] = [:]
     var hidden: Set<String> = []
     if !verbose {

@@ -26,8 +26,12 @@ extension PlanWork {
   // MARK: Devices and settings
 
   private mutating func planLinkUpdates(of space: NamespaceState, _ seen: PlannedNamespace) {
-    for link in space.links {
-      guard let old = seen.links[link.name], case .inPlace(let names) = link.difference(from: old) else { continue }
+    // What others stand on comes first, as its MTU may have to grow before theirs.
+    let ordered = space.links.filter { $0.lowerLink == nil } + space.links.filter { $0.lowerLink != nil }
+    for link in ordered {
+      guard let old = seen.links[link.name], case .inPlace(let names) = link.difference(from: old) else {
+        continue
+      }
       var current = old
       for name in names {
         let next = current.taking(name, from: link)
@@ -53,19 +57,25 @@ extension PlanWork {
     }
   }
 
-  private mutating func planCascade(of name: AttributeName, from old: LinkState, to new: LinkState, in id: NamespaceID) {
+  private mutating func planCascade(
+    of name: AttributeName, from old: LinkState, to new: LinkState, in id: NamespaceID
+  ) {
     let reference = LinkReference(id, old.name)
     switch name {
     case .up where old.isUp: planned.linkDown(reference, because: "put back after \(old.name) goes down")
     case .mtu where (new.mtu ?? 1500) < 1280 && (old.mtu ?? 1500) >= 1280:
-      planned.loseIPv6(reference, withSettings: true, because: "put back after the mtu of \(old.name) fell below 1280")
+      planned.loseIPv6(
+        reference, withSettings: true, because: "put back after the mtu of \(old.name) fell below 1280")
     case .master where old.master != nil:
-      planned.leaveBridge(reference, because: "put back after \(old.name) leaves \(old.master?.text ?? "its bridge")")
+      planned.leaveBridge(
+        reference, because: "put back after \(old.name) leaves \(old.master?.text ?? "its bridge")")
     default: break
     }
   }
 
-  mutating func planWrite(_ sysctl: SysctlState, in id: NamespaceID, into list: WritableKeyPath<PlanWork, ChangeList>) {
+  mutating func planWrite(
+    _ sysctl: SysctlState, in id: NamespaceID, into list: WritableKeyPath<PlanWork, ChangeList>
+  ) {
     let old = planned.namespace(id).sysctls[sysctl.name]
     guard old != sysctl.value else { return }
     let before = old.map { StateObject.sysctl(SysctlState(name: sysctl.name, value: $0)) }
@@ -79,7 +89,9 @@ extension PlanWork {
   /// Settings of the host that the lab does not want any more go back to what they were.
   private mutating func planHostSettings(of space: NamespaceState) {
     let wanted = Set(space.sysctls.map(\.name))
-    let restored = hostSettings.filter { !wanted.contains($0.key) }.map { SysctlState(name: $0.key, value: $0.value) }
+    let restored = hostSettings.filter { !wanted.contains($0.key) }.map {
+      SysctlState(name: $0.key, value: $0.value)
+    }
     for sysctl in SysctlName.ordered(restored.sorted { $0.name < $1.name }) {
       planWrite(sysctl, in: .host, into: \.configuration)
     }
@@ -113,14 +125,18 @@ extension PlanWork {
         } else if stands(old, beforeThePrimaryOf: wanted, present: present) {
           delete(old, in: id, reason: "put behind the first address of its subnet")
         }
-      } else if wanted.contains(where: { $0.prefix.family == .ipv6 && $0.prefix.address == old.prefix.address })
+      } else if wanted.contains(where: {
+        $0.prefix.family == .ipv6 && $0.prefix.address == old.prefix.address
+      })
         || losesSecondaries(old, wanted: wanted, link: link, seen)
       {
         delete(old, in: id, reason: Self.unwanted)
       }
     }
     create(wanted, on: link, in: id, seen)
-    for old in seen.addresses[link] ?? [] where keep[old.prefix] == nil { delete(old, in: id, reason: Self.unwanted) }
+    for old in seen.addresses[link] ?? [] where keep[old.prefix] == nil {
+      delete(old, in: id, reason: Self.unwanted)
+    }
     // A delete that took more than it should have.
     create(wanted, on: link, in: id, seen)
   }
@@ -136,7 +152,9 @@ extension PlanWork {
   }
 
   private mutating func delete(_ address: AddressState, in id: NamespaceID, reason: String) {
-    guard planned.namespace(id).addresses[address.link]?.contains(where: { $0.prefix == address.prefix }) == true else {
+    guard
+      planned.namespace(id).addresses[address.link]?.contains(where: { $0.prefix == address.prefix }) == true
+    else {
       return
     }
     configuration.delete(.address(address), in: id, disruptive: true, reason: reason)
@@ -149,7 +167,8 @@ extension PlanWork {
   ) -> Bool {
     guard old.prefix.family == .ipv4, present.count > 1 || wanted.count > 1 else { return false }
     let subnet = old.prefix.network
-    guard let primary = wanted.first(where: { $0.prefix.network == subnet }), primary.prefix != old.prefix else {
+    guard let primary = wanted.first(where: { $0.prefix.network == subnet }), primary.prefix != old.prefix
+    else {
       return false
     }
     for address in present where address.prefix.network == subnet {
@@ -173,11 +192,14 @@ extension PlanWork {
     for neighbor in space.neighbors {
       let old = seen.neighbors.removeValue(forKey: neighbor.identity)
       guard let old else {
-        configuration.create(.neighbor(neighbor), in: space.id, reason: reason(for: .neighbor(neighbor), in: space.id))
+        configuration.create(
+          .neighbor(neighbor), in: space.id, reason: reason(for: .neighbor(neighbor), in: space.id))
         continue
       }
       if old.isProxy != neighbor.isProxy {
-        configuration.delete(.neighbor(old), in: space.id, reason: "becomes \(neighbor.isProxy ? "a proxy" : "a permanent") entry")
+        configuration.delete(
+          .neighbor(old), in: space.id,
+          reason: "becomes \(neighbor.isProxy ? "a proxy" : "a permanent") entry")
         configuration.create(.neighbor(neighbor), in: space.id, reason: Self.missing)
       } else if old.mac != neighbor.mac {
         configuration.update(.neighbor(old), to: .neighbor(neighbor), attribute: .mac, in: space.id)
@@ -188,7 +210,8 @@ extension PlanWork {
     where !links.contains(old.link) {
       configuration.delete(.neighbor(old), in: space.id, reason: Self.unwanted)
     }
-    seen.neighbors = Dictionary(space.neighbors.map { ($0.identity, $0) }, uniquingKeysWith: { first, _ in first })
+    seen.neighbors = Dictionary(
+      space.neighbors.map { ($0.identity, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   private mutating func planFDB(of space: NamespaceState, _ seen: PlannedNamespace) {
@@ -197,7 +220,8 @@ extension PlanWork {
     }
     guard !seen.fdb.isEmpty else { return }
     let links = goingLinks(of: space, seen)
-    for old in seen.fdb.sorted(by: { ($0.link, $0.key) < ($1.link, $1.key) }) where !links.contains(old.link) {
+    for old in seen.fdb.sorted(by: { ($0.link, $0.key) < ($1.link, $1.key) }) where !links.contains(old.link)
+    {
       configuration.delete(.fdb(old), in: space.id, reason: Self.unwanted)
     }
   }
@@ -228,7 +252,8 @@ extension PlanWork {
     }
     // A gateway has to be reachable by a route without one.
     for throughGateway in [false, true] {
-      for route in space.routes where route.nextHops.contains(where: { $0.gateway != nil }) == throughGateway {
+      for route in space.routes where route.nextHops.contains(where: { $0.gateway != nil }) == throughGateway
+      {
         guard let old = seen.routes[route.identity] else {
           configuration.create(.route(route), in: space.id, reason: reason(for: .route(route), in: space.id))
           continue
@@ -244,7 +269,9 @@ extension PlanWork {
     for old in obsolete where !gone.contains(old.identity) {
       // An IPv4 route goes with any of its devices, an IPv6 one with the last.
       let links = old.nextHops.compactMap(\.link)
-      let goes = old.destination.family == .ipv4 ? links.contains(where: going.contains) : !links.isEmpty && links.allSatisfy(going.contains)
+      let goes =
+        old.destination.family == .ipv4
+        ? links.contains(where: going.contains) : !links.isEmpty && links.allSatisfy(going.contains)
       if !goes { configuration.delete(.route(old), in: space.id, reason: Self.unwanted) }
     }
     seen.routes = Dictionary(space.routes.map { ($0.identity, $0) }, uniquingKeysWith: { first, _ in first })
@@ -263,7 +290,8 @@ extension PlanWork {
       guard let old = seen.policyRules[key] else { continue }
       configuration.delete(.policyRule(old), in: space.id, reason: Self.unwanted)
     }
-    seen.policyRules = Dictionary(space.policyRules.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
+    seen.policyRules = Dictionary(
+      space.policyRules.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   // MARK: Queueing disciplines
@@ -277,12 +305,14 @@ extension PlanWork {
       }
       guard old.kind.name == qdisc.kind.name else {
         configuration.replace(
-          .qdisc(old), with: .qdisc(qdisc), in: space.id, reason: "kind \(old.kind.name) -> \(qdisc.kind.name)")
+          .qdisc(old), with: .qdisc(qdisc), in: space.id,
+          reason: "kind \(old.kind.name) -> \(qdisc.kind.name)")
         continue
       }
       let names = qdisc.difference(from: old)
       guard let first = names.first else { continue }
-      configuration.update(.qdisc(old), to: .qdisc(qdisc), attribute: names.count == 1 ? first : nil, in: space.id)
+      configuration.update(
+        .qdisc(old), to: .qdisc(qdisc), attribute: names.count == 1 ? first : nil, in: space.id)
     }
     let links = goingLinks(of: space, seen)
     for name in seen.qdiscs.keys.sorted() {
@@ -310,7 +340,8 @@ extension RouteState {
   private func hopsAgree(_ observed: RouteState) -> Bool {
     guard nextHops.count == observed.nextHops.count else { return false }
     return zip(sortedHops, observed.sortedHops).allSatisfy { wanted, seen in
-      wanted.gateway == seen.gateway && wanted.weight == seen.weight && (wanted.link == nil || wanted.link == seen.link)
+      wanted.gateway == seen.gateway && wanted.weight == seen.weight
+        && (wanted.link == nil || wanted.link == seen.link)
         && (wanted.gateway == nil || wanted.isOnLink == seen.isOnLink)
     }
   }
@@ -335,7 +366,8 @@ extension QdiscState {
   /// The attributes that differ; a seed that could not be seen does not.
   func difference(from observed: QdiscState) -> [AttributeName] {
     guard self != observed else { return [] }
-    let seen = Dictionary(observed.attributes.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
+    let seen = Dictionary(
+      observed.attributes.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
     return attributes.compactMap { attribute in
       guard let value = seen[attribute.name] else {
         return attribute.name == .seed ? nil : attribute.name

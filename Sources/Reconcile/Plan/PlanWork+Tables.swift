@@ -21,7 +21,8 @@ extension PlanWork {
       if wanted == present { continue }
       if let reason = wanted.replacementReason(from: present) {
         firewalls.delete(
-          .nftTable(old), in: space.id, disruptive: true, reason: "made anew: \(reason); its counters and dynamic elements are lost")
+          .nftTable(old), in: space.id, disruptive: true,
+          reason: "made anew: \(reason); its counters and dynamic elements are lost")
         create(table, in: space.id, reason: "made anew")
       } else {
         change(present, to: wanted, in: space.id)
@@ -70,7 +71,8 @@ extension PlanWork {
         firewalls.create(.nftChain(key, chain.declaration), in: id, reason: Self.missing)
       }
     }
-    for object in new.objects where !old.objects.contains(where: { $0.type == object.type && $0.name == object.name }) {
+    for object in new.objects
+    where !old.objects.contains(where: { $0.type == object.type && $0.name == object.name }) {
       firewalls.create(.nftObject(key, object), in: id, reason: Self.missing)
     }
     for set in new.sets {
@@ -84,13 +86,15 @@ extension PlanWork {
       changeRules(of: chain, to: [], table: key, in: id)
     }
     for chain in new.chains {
-      changeRules(of: oldChains[chain.name] ?? NftChain(name: chain.name), to: chain.rules, table: key, in: id)
+      changeRules(
+        of: oldChains[chain.name] ?? NftChain(name: chain.name), to: chain.rules, table: key, in: id)
     }
     for set in old.sets where !newSets.contains(set.name) {
       firewalls.delete(
         .nftSet(key, set), in: id, disruptive: set.flags.contains(.dynamic), reason: Self.unwanted)
     }
-    for object in old.objects where !new.objects.contains(where: { $0.type == object.type && $0.name == object.name }) {
+    for object in old.objects
+    where !new.objects.contains(where: { $0.type == object.type && $0.name == object.name }) {
       firewalls.delete(.nftObject(key, object), in: id, reason: Self.unwanted)
     }
     for chain in old.chains where !newChains.contains(chain.name) {
@@ -98,7 +102,8 @@ extension PlanWork {
     }
   }
 
-  private mutating func changeElements(of old: NftSet, to new: NftSet, table: NftTableKey, in id: NamespaceID) {
+  private mutating func changeElements(of old: NftSet, to new: NftSet, table: NftTableKey, in id: NamespaceID)
+  {
     guard old.elements != new.elements else { return }
     let present = Dictionary(old.elements.map { ($0.pathKey, $0) }, uniquingKeysWith: { first, _ in first })
     let wanted = Dictionary(new.elements.map { ($0.pathKey, $0) }, uniquingKeysWith: { first, _ in first })
@@ -113,11 +118,14 @@ extension PlanWork {
       let seen = present[element.pathKey]
       guard seen != element else { continue }
       firewalls.create(
-        .nftElement(table, declaration, element), in: id, reason: seen == nil ? Self.missing : "its value differs")
+        .nftElement(table, declaration, element), in: id,
+        reason: seen == nil ? Self.missing : "its value differs")
     }
   }
 
-  private mutating func changeRules(of old: NftChain, to rules: [NftRule], table: NftTableKey, in id: NamespaceID) {
+  private mutating func changeRules(
+    of old: NftChain, to rules: [NftRule], table: NftTableKey, in id: NamespaceID
+  ) {
     guard old.rules != rules else { return }
     let positions = Dictionary(
       old.rules.enumerated().map { ($0.element.key, $0.offset) }, uniquingKeysWith: { first, _ in first })
@@ -126,7 +134,8 @@ extension PlanWork {
     for (index, rule) in old.rules.enumerated() where !kept.contains(index) {
       let state = NftRuleState(
         table: table, chain: old.name, rule: rule, predecessor: index > 0 ? old.rules[index - 1].key : nil)
-      firewalls.delete(.nftRule(state), in: id, reason: wanted[rule.key] == nil ? Self.unwanted : "stands elsewhere")
+      firewalls.delete(
+        .nftRule(state), in: id, reason: wanted[rule.key] == nil ? Self.unwanted : "stands elsewhere")
     }
     var predecessor: String?
     for rule in rules {
@@ -168,13 +177,17 @@ extension NftTable {
     let sets = Dictionary(old.sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     for set in self.sets {
       guard let seen = sets[set.name] else { continue }
-      if set.keyTypes != seen.keyTypes || set.data != seen.data { return "set '\(set.name)' changes its type" }
+      if set.keyTypes != seen.keyTypes || set.data != seen.data {
+        return "set '\(set.name)' changes its type"
+      }
       if set.flags != seen.flags { return "set '\(set.name)' changes its flags" }
       if let size = set.size, size != seen.size { return "set '\(set.name)' changes its size" }
       if set.timeout != seen.timeout { return "set '\(set.name)' changes its timeout" }
     }
     for object in objects {
-      guard let seen = old.objects.first(where: { $0.type == object.type && $0.name == object.name }) else { continue }
+      guard let seen = old.objects.first(where: { $0.type == object.type && $0.name == object.name }) else {
+        continue
+      }
       if seen.state != object.state { return "'\(object.name)' changes its settings" }
     }
     return nil

@@ -11,6 +11,8 @@ struct PlanWork {
   let hostSettings: [String: String]
   let recreated: Set<NamespaceID>
   var planned: PlannedLab
+  /// Indexes that unmarked devices hold.
+  let foreignIndexes: [NamespaceID: Set<UInt32>]
   /// Namespaces that were observed, in order.
   let observedIDs: [NamespaceID]
 
@@ -26,7 +28,11 @@ struct PlanWork {
   static let missing = "missing"
   static let unwanted = "no longer in the topology"
 
-  init(desired: LabState, observed: [NamespaceState], hostSettings: [String: String], recreated: Set<NamespaceID>) {
+  init(
+    desired: LabState, observed: [NamespaceState], foreignIndexes: [NamespaceID: Set<UInt32>],
+    hostSettings: [String: String], recreated: Set<NamespaceID>
+  ) {
+    self.foreignIndexes = foreignIndexes
     lab = desired.lab
     self.desired = desired.namespaces
     self.hostSettings = hostSettings
@@ -79,13 +85,18 @@ struct PlanWork {
         let reference = LinkReference(space.id, link.name)
         if let old = seen.links[link.name] {
           guard case .replacement(let reason) = link.difference(from: old) else { continue }
-          delete(old, at: reference, into: \.makeWay, reason: "made anew: \(reason)", put: "put back after \(link.name) is made anew")
-        } else if link.hasSharedIdentity {
+          delete(
+            old, at: reference, into: \.makeWay, reason: "made anew: \(reason)",
+            put: "put back after \(link.name) is made anew")
+        } else if link.hasSharedIdentity || link.index.map({ seen.indexes.contains($0) }) ?? false {
           // By name, so that the order of the plan is nobody's hash seed's.
           for name in seen.links.keys.sorted() where !names.contains(name) {
-            guard let old = seen.links[name], old.takesThePlace(of: link) else { continue }
+            guard let old = seen.links[name], old.takesThePlace(of: link) || old.index == link.index else {
+              continue
+            }
             delete(
-              old, at: LinkReference(space.id, name), into: \.makeWay, reason: "stands where \(link.name) is to be",
+              old, at: LinkReference(space.id, name), into: \.makeWay,
+              reason: "stands where \(link.name) is to be",
               put: "put back after \(name) goes")
           }
         }
@@ -94,7 +105,8 @@ struct PlanWork {
   }
 
   private mutating func delete(
-    _ link: LinkState, at reference: LinkReference, into list: WritableKeyPath<PlanWork, ChangeList>, reason: String, put: String
+    _ link: LinkState, at reference: LinkReference, into list: WritableKeyPath<PlanWork, ChangeList>,
+    reason: String, put: String
   ) {
     // An earlier delete may have taken it along.
     guard planned.link(reference) != nil, link.kind != .loopback else { return }
@@ -107,7 +119,8 @@ struct PlanWork {
       let seen = planned.namespace(space.id)
       if !seen.exists {
         seen.becomeNew()
-        namespaces.create(.namespace(space.id), in: space.id, reason: reason(for: .namespace(space.id), in: space.id))
+        namespaces.create(
+          .namespace(space.id), in: space.id, reason: reason(for: .namespace(space.id), in: space.id))
       }
       for sysctl in SysctlName.ordered(space.sysctls) where SysctlName(sysctl.name).link == nil {
         planWrite(sysctl, in: space.id, into: \.namespaces)
@@ -119,6 +132,7 @@ struct PlanWork {
     var waves: [[(NamespaceID, LinkState)]] = []
     for space in desired {
       let seen = planned.namespace(space.id)
+      planRaises(of: space, seen)
       var ranks: [InterfaceName: Int] = [:]
       for link in space.links where seen.links[link.name] == nil {
         let rank = rank(of: link, in: space, known: &ranks)
@@ -143,7 +157,29 @@ struct PlanWork {
     }
   }
 
-  private mutating func create(_ link: LinkState, at reference: LinkReference) {
+  /// A device must not have a larger MTU than the one that it stands on: that one is raised first.
+  private mutating func planRaises(of space: NamespaceState, _ seen: PlannedNamespace) {
+    let lower = Set(space.links.filter { seen.links[$0.name] == nil }.compactMap(\.lowerLink))
+    guard !lower.isEmpty else { return }
+    for link in space.links where lower.contains(link.name) {
+      guard let old = seen.links[link.name], let mtu = link.mtu, mtu > old.mtu ?? 0 else { continue }
+      let new = old.taking(.mtu, from: link)
+      newLinks.update(.link(old), to: .link(new), attribute: .mtu, in: space.id)
+      seen.links[link.name] = new
+    }
+  }
+
+  private mutating func create(_ wanted: LinkState, at reference: LinkReference) {
+    var link = wanted
+    // An index that something else holds is given up, not fought for.
+    if let index = link.index {
+      let space = planned.namespace(reference.namespace)
+      if !space.indexes.insert(index).inserted
+        || foreignIndexes[reference.namespace]?.contains(index) ?? false
+      {
+        link.index = nil
+      }
+    }
     let object = StateObject.link(link)
     newLinks.create(object, in: reference.namespace, reason: reason(for: object, in: reference.namespace))
     planned.add(link, in: reference.namespace)
@@ -175,7 +211,9 @@ struct PlanWork {
       let names = Set(wanted[id]?.links.map(\.name) ?? [])
       for name in seen.links.keys.sorted() where !names.contains(name) {
         guard let link = seen.links[name] else { continue }
-        delete(link, at: LinkReference(id, name), into: \.linkDeletes, reason: Self.unwanted, put: "put back after \(name) goes")
+        delete(
+          link, at: LinkReference(id, name), into: \.linkDeletes, reason: Self.unwanted,
+          put: "put back after \(name) goes")
       }
     }
   }

@@ -41,6 +41,8 @@ final class PlannedNamespace {
   /// False until it is created, and after it is deleted.
   var exists: Bool
   var links: [InterfaceName: LinkState] = [:]
+  /// The indexes that devices hold.
+  var indexes: Set<UInt32> = []
   /// For each device in the kernel's order.
   var addresses: [InterfaceName: [AddressState]] = [:]
   var routes: [RouteKey: RouteState] = [:]
@@ -58,7 +60,10 @@ final class PlannedNamespace {
 
   convenience init(_ state: NamespaceState) {
     self.init(id: state.id, exists: true)
-    for link in state.links { links[link.name] = link }
+    for link in state.links {
+      links[link.name] = link
+      if let index = link.index { indexes.insert(index) }
+    }
     for address in state.addresses { addresses[address.link, default: []].append(address) }
     for route in state.routes { routes[route.identity] = route }
     for rule in state.policyRules { policyRules[rule.key] = rule }
@@ -75,6 +80,7 @@ final class PlannedNamespace {
     links = [
       .loopback: LinkState(name: .loopback, kind: .loopback, index: 1, mac: .zero, mtu: 65536, isUp: false)
     ]
+    indexes = [1]
     addresses = [:]
     routes = [:]
     policyRules = [:]

@@ -32,8 +32,13 @@ public struct Planner: Sendable {
   /// The changes from what was observed to `desired`; empty when nothing differs. Unmarked objects on keys that
   /// `desired` has count as the lab's own, all others are left alone. Foreign objects are the caller's to refuse.
   public func plan(_ desired: LabState, from observation: Observation) -> Plan {
+    var indexes: [NamespaceID: Set<UInt32>] = [:]
+    for space in observation.unmarked.namespaces where !space.links.isEmpty {
+      indexes[space.id] = Set(space.links.compactMap(\.index))
+    }
     var work = PlanWork(
-      desired: desired, observed: observation.merged(for: desired), hostSettings: hostSettings, recreated: recreated)
+      desired: desired, observed: observation.merged(for: desired), foreignIndexes: indexes,
+      hostSettings: hostSettings, recreated: recreated)
     return work.run()
   }
 }
@@ -49,7 +54,9 @@ extension Observation {
     var spaces = owned.namespaces
     if let host = others[.host], !known.contains(.host) { spaces.insert(NamespaceState(id: host.id), at: 0) }
     return spaces.map { space in
-      guard let extra = others[space.id], extra.hasObjects, let target = wanted[space.id] else { return space }
+      guard let extra = others[space.id], extra.hasObjects, let target = wanted[space.id] else {
+        return space
+      }
       return space.adopting(extra, onKeysOf: target)
     }
   }
@@ -57,7 +64,8 @@ extension Observation {
 
 extension NamespaceState {
   var hasObjects: Bool {
-    !(links.isEmpty && addresses.isEmpty && routes.isEmpty && policyRules.isEmpty && neighbors.isEmpty && fdb.isEmpty
+    !(links.isEmpty && addresses.isEmpty && routes.isEmpty && policyRules.isEmpty && neighbors.isEmpty
+      && fdb.isEmpty
       && sysctls.isEmpty && qdiscs.isEmpty && tables.isEmpty)
   }
 

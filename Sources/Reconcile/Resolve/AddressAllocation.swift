@@ -33,7 +33,9 @@ struct AddressAllocation {
     for (reference, device) in open { allocate(for: reference, device) }
   }
 
-  private static func key(_ reference: Topology.DeviceReference) -> String { "\(reference.node)/\(reference.device)" }
+  private static func key(_ reference: Topology.DeviceReference) -> String {
+    "\(reference.node)/\(reference.device)"
+  }
 
   /// What the device had and may still have.
   private mutating func keep(
@@ -53,7 +55,9 @@ struct AddressAllocation {
     for subnet in device.allocatesFrom {
       if let old = kept.first(where: { $0.network == subnet.network }) {
         prefixes.append(old)
-      } else if let address = nextFree(in: subnet.network), let prefix = IPPrefix(address, length: subnet.length) {
+      } else if let address = nextFree(in: subnet.network),
+        let prefix = IPPrefix(address, length: subnet.length)
+      {
         prefixes.append(prefix)
       } else {
         errors.append(

@@ -63,7 +63,8 @@ extension NftLimit {
       case .day: 86400
       }
     self.init(
-      rate: rate.count, unitSeconds: unit, burst: rate.burst ?? 0, countsBytes: rate.inBytes, isInverted: rate.over)
+      rate: rate.count, unitSeconds: unit, burst: rate.burst ?? 0, countsBytes: rate.inBytes,
+      isInverted: rate.over)
   }
 }
 

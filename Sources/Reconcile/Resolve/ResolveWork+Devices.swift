@@ -15,7 +15,8 @@ extension ResolveWork {
     let name = name(of: device.name, in: id)
     let own = LinkReference(id, name)
     var link = LinkState(
-      name: name, kind: .loopback, mac: device.mac ?? mac(id, device.name), mtu: device.mtu.map { UInt32(clamping: $0) },
+      name: name, kind: .loopback, mac: device.mac ?? mac(id, device.name),
+      mtu: device.mtu.map { UInt32(clamping: $0) },
       isUp: device.isUp, master: device.master.map { self.name(of: $0, in: id) },
       alternativeNames: DeviceNames.alternatives(device.name, name))
     if link.master != nil { link.port = device.port.map { BridgePortState($0) } }
@@ -28,8 +29,10 @@ extension ResolveWork {
       let bridge = topology.internet?.name ?? node.name
       link.kind = .veth(peer: addPort(of: bridge, for: reference, device, peer: own, mtu: link.mtu))
     case .interface(.peer(let peer)):
-      link.mtu = link.mtu ?? mtu(of: peer) ?? links[reference]?.mtu.map { UInt32(clamping: $0) } ?? Self.ethernetMTU
-      link.kind = .veth(peer: LinkReference(.node(peer.node), self.name(of: peer.device, in: .node(peer.node))))
+      link.mtu =
+        link.mtu ?? mtu(of: peer) ?? links[reference]?.mtu.map { UInt32(clamping: $0) } ?? Self.ethernetMTU
+      link.kind = .veth(
+        peer: LinkReference(.node(peer.node), self.name(of: peer.device, in: .node(peer.node))))
     case .loopback:
       link.mac = nil
     case .bridge(let options):
@@ -47,7 +50,8 @@ extension ResolveWork {
       link.kind = .vxlan(
         VXLANState(
           id: UInt32(clamping: tunnel.id), local: tunnel.local, remote: tunnel.remote,
-          underlay: tunnel.underlay.map { self.name(of: $0, in: id) }, port: tunnel.port, learning: tunnel.learning,
+          underlay: tunnel.underlay.map { self.name(of: $0, in: id) }, port: tunnel.port,
+          learning: tunnel.learning,
           ttl: tunnel.ttl.map { UInt8(clamping: $0) }))
     case .macvlan(let parent, let mode):
       link.kind = .macvlan(MacvlanState(parent: LinkReference(id, self.name(of: parent, in: id)), mode: mode))
@@ -62,7 +66,8 @@ extension ResolveWork {
 
   /// The bridge's end of an interface.
   private mutating func addPort(
-    of bridge: NodeName, for reference: Topology.DeviceReference, _ device: Topology.Device, peer: LinkReference,
+    of bridge: NodeName, for reference: Topology.DeviceReference, _ device: Topology.Device,
+    peer: LinkReference,
     mtu: UInt32?
   ) -> LinkReference {
     let written = Self.portName(reference)
@@ -79,7 +84,8 @@ extension ResolveWork {
   // MARK: Into the host
 
   private mutating func resolve(
-    _ uplink: Topology.Uplink, _ device: Topology.Device, _ reference: Topology.DeviceReference, _ link: inout LinkState
+    _ uplink: Topology.Uplink, _ device: Topology.Device, _ reference: Topology.DeviceReference,
+    _ link: inout LinkState
   ) {
     let own = LinkReference(.node(reference.node), link.name)
     switch uplink {
@@ -94,7 +100,8 @@ extension ResolveWork {
         addresses: addresses, at: device.location)
       link.kind = .veth(peer: LinkReference(.host, name))
     case .macvlan(let host, let mode):
-      link.kind = .macvlan(MacvlanState(parent: InterfaceName(host).map { LinkReference(.host, $0) }, mode: mode))
+      link.kind = .macvlan(
+        MacvlanState(parent: InterfaceName(host).map { LinkReference(.host, $0) }, mode: mode))
     case .move:
       link.kind = .external
       // The host's own.
@@ -123,7 +130,8 @@ extension ResolveWork {
     let bridge = name(of: internet.name.text, in: .switch)
     addToSwitch(
       LinkState(
-        name: bridge, kind: .bridge(BridgeState(Topology.BridgeOptions())), mac: mac(.switch, internet.name.text),
+        name: bridge, kind: .bridge(BridgeState(Topology.BridgeOptions())),
+        mac: mac(.switch, internet.name.text),
         alternativeNames: DeviceNames.alternatives(internet.name.text, bridge)),
       at: internet.location)
     let port = name(of: "\(internet.name).host", in: .switch)
@@ -138,7 +146,8 @@ extension ResolveWork {
     let gateway = IPPrefix(internet.gateway, length: internet.subnet.length)
     addToHost(
       LinkState(
-        name: host, kind: .veth(peer: LinkReference(.switch, port)), mac: mac(.host, written), mtu: Self.ethernetMTU),
+        name: host, kind: .veth(peer: LinkReference(.switch, port)), mac: mac(.host, written),
+        mtu: Self.ethernetMTU),
       addresses: gateway.map { [$0] } ?? [], at: internet.location)
     hostSpace.sysctls.append(SysctlState(name: "net/ipv4/ip_forward", value: "1"))
     sources.record(StatePath(.host, .sysctl, key: ["net/ipv4/ip_forward"]), at: internet.location)

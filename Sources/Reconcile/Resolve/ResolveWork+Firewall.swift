@@ -15,9 +15,14 @@ extension ResolveWork {
     for firewall in node.firewalls { short.firewall(self.firewall(firewall)) }
     var table = short.table
     if !postrouting.isEmpty {
-      var whole = table ?? Ruleset.Table(
-        family: .inet, name: LabTable.name(lab: lab.text), comment: Ownership(lab: lab).alias(for: space.id))
-      whole.append(postrouting, to: NftBaseChain(type: .nat, hook: .postrouting, priority: 100), named: "nat-postrouting")
+      var whole =
+        table
+        ?? Ruleset.Table(
+          family: .inet, name: LabTable.name(lab: lab.text), comment: Ownership(lab: lab).alias(for: space.id)
+        )
+      whole.append(
+        postrouting, to: NftBaseChain(type: .nat, hook: .postrouting, priority: 100), named: "nat-postrouting"
+      )
       table = whole
     }
     for firewall in node.firewalls {
@@ -34,14 +39,16 @@ extension ResolveWork {
     let position = NftSourcePosition(internet.location)
     let rule = Rule(
       [
-        .match(.source(in: [internet.subnet])), .match(.destination(in: [internet.subnet], relation: .notEqual)),
+        .match(.source(in: [internet.subnet])),
+        .match(.destination(in: [internet.subnet], relation: .notEqual)),
         .masquerade(),
       ], position: position)
     let table = Ruleset.Table(
       family: .ip, name: LabTable.name(lab: lab.text), comment: Ownership(lab: lab).alias(for: .host),
       chains: [
         Ruleset.Chain(
-          name: "postrouting", base: NftBaseChain(type: .nat, hook: .postrouting, priority: 100), rules: [rule],
+          name: "postrouting", base: NftBaseChain(type: .nat, hook: .postrouting, priority: 100),
+          rules: [rule],
           position: position)
       ])
     let compiled = compile([table], in: .host, fallback: internet.location)
@@ -70,7 +77,8 @@ extension ResolveWork {
     _ tables: [Ruleset.Table], _ compiled: [NftTable], in id: NamespaceID, fallback: SourceLocation
   ) {
     let sourceTables = Dictionary(
-      tables.map { (NftTableKey(family: $0.family, name: $0.name), $0) }, uniquingKeysWith: { first, _ in first })
+      tables.map { (NftTableKey(family: $0.family, name: $0.name), $0) },
+      uniquingKeysWith: { first, _ in first })
     for table in compiled {
       sources.record(StateObject.nftTable(table).path(in: id), at: fallback)
       guard let written = sourceTables[table.key] else { continue }
@@ -102,7 +110,8 @@ extension ResolveWork {
 
   /// What the presets cannot say goes into rules of its own beside them.
   private func add(
-    _ translation: Topology.Translation, to table: inout LabTable, beside postrouting: inout [Rule], in id: NamespaceID
+    _ translation: Topology.Translation, to table: inout LabTable, beside postrouting: inout [Rule],
+    in id: NamespaceID
   ) {
     let position = NftSourcePosition(translation.location)
     switch translation.kind {
@@ -120,11 +129,15 @@ extension ResolveWork {
         postrouting.append(
           Rule(
             leaving(out.flatMap { pattern($0, in: id) }, source, range.lowerBound.family)
-              + [.match(.isOne(of: [.tcp, .udp], .transportProtocol)), .translate(Translation(.source, to: target))],
+              + [
+                .match(.isOne(of: [.tcp, .udp], .transportProtocol)),
+                .translate(Translation(.source, to: target)),
+              ],
             position: position))
       } else {
         table.sourceNAT(
-          out: pattern(out, in: id), source: prefixes(source), to: range.lowerBound, through: last, position: position)
+          out: pattern(out, in: id), source: prefixes(source), to: range.lowerBound, through: last,
+          position: position)
       }
     case .publish(let transport, let ports, let on, let address, let hosts, let port):
       table.publish(
@@ -132,7 +145,8 @@ extension ResolveWork {
         address: address, to: hosts.map { ($0, port) }, position: position)
     case .redirect(let transport, let ports, let on, let port):
       table.redirect(
-        transport.number, ports: PortRange(ports.lowerBound, ports.upperBound), on: pattern(on, in: id), toPort: port,
+        transport.number, ports: PortRange(ports.lowerBound, ports.upperBound), on: pattern(on, in: id),
+        toPort: port,
         position: position)
     }
   }
@@ -159,7 +173,8 @@ extension ResolveWork {
 
   private func addressSets(of firewall: Topology.Firewall) -> [AddressSet] {
     firewall.sets.map { set in
-      AddressSet(name: set.name, prefixes: set.ranges.flatMap(\.prefixes), position: NftSourcePosition(set.location))
+      AddressSet(
+        name: set.name, prefixes: set.ranges.flatMap(\.prefixes), position: NftSourcePosition(set.location))
     }
   }
 
@@ -205,9 +220,11 @@ extension ResolveWork {
       }
     }
     let short = FirewallRule(
-      action, from: pattern(rule.from, in: id).map { [$0] } ?? [], to: pattern(rule.to, in: id).map { [$0] } ?? [],
+      action, from: pattern(rule.from, in: id).map { [$0] } ?? [],
+      to: pattern(rule.to, in: id).map { [$0] } ?? [],
       states: states, services: services.merged, source: addresses(rule.source),
-      destination: addresses(rule.destination), log: rule.log, limit: limit, position: NftSourcePosition(rule.location))
+      destination: addresses(rule.destination), log: rule.log, limit: limit,
+      position: NftSourcePosition(rule.location))
     return short.rules.map { rule in
       guard !marks.isEmpty else { return rule }
       var rule = rule

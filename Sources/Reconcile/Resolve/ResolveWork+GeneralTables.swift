@@ -8,7 +8,8 @@ import Nftables
 import TopologyModel
 
 extension ResolveWork {
-  mutating func general(_ table: Topology.Table, of node: Topology.Node, in id: NamespaceID) -> Ruleset.Table {
+  mutating func general(_ table: Topology.Table, of node: Topology.Node, in id: NamespaceID) -> Ruleset.Table
+  {
     var result = Ruleset.Table(
       family: NftFamily(table.family), name: table.name, comment: Ownership(lab: lab).alias(for: id))
     result.objects = table.counters.map { NftObject(name: $0, state: .counter(NftCounter())) }
@@ -18,7 +19,8 @@ extension ResolveWork {
         name: chain.name, base: chain.base.map { base($0, in: id) },
         rules: chain.rules.map { rule in
           Rule(
-            rule.statements.flatMap { statements($0, table: table, in: id, at: rule.location) }, comment: rule.comment,
+            rule.statements.flatMap { statements($0, table: table, in: id, at: rule.location) },
+            comment: rule.comment,
             position: NftSourcePosition(rule.location))
         }, position: NftSourcePosition(chain.location))
     }
@@ -28,10 +30,13 @@ extension ResolveWork {
   private func base(_ base: Topology.Chain.Base, in id: NamespaceID) -> NftBaseChain {
     NftBaseChain(
       type: NftChainType(base.kind), hook: NftHook(base.hook), priority: base.priority,
-      policy: base.policy == .drop ? .drop : .accept, devices: base.device.map { [deviceName($0, in: id)] } ?? [])
+      policy: base.policy == .drop ? .drop : .accept,
+      devices: base.device.map { [deviceName($0, in: id)] } ?? [])
   }
 
-  private func deviceName(_ written: String, in id: NamespaceID) -> String { names[id]?[written]?.text ?? written }
+  private func deviceName(_ written: String, in id: NamespaceID) -> String {
+    names[id]?[written]?.text ?? written
+  }
 
   // MARK: Sets and values
 
@@ -77,11 +82,14 @@ extension ResolveWork {
     switch value {
     case .address(let address): return .value(NftData(address.bytes))
     case .prefix(let prefix): return FieldValue(prefix)
-    case .addressRange(let range): return .range(NftData(range.lowerBound.bytes), NftData(range.upperBound.bytes))
+    case .addressRange(let range):
+      return .range(NftData(range.lowerBound.bytes), NftData(range.upperBound.bytes))
     case .mac(let mac): return .value(mac.nftData)
     case .number(let number): return .value(Self.data(number, type))
-    case .numberRange(let range): return .range(Self.data(range.lowerBound, type), Self.data(range.upperBound, type))
-    case .name(let name): return .value(InterfacePattern(deviceName(name, in: id))?.nftData ?? NftData(Array(name.utf8)))
+    case .numberRange(let range):
+      return .range(Self.data(range.lowerBound, type), Self.data(range.upperBound, type))
+    case .name(let name):
+      return .value(InterfacePattern(deviceName(name, in: id))?.nftData ?? NftData(Array(name.utf8)))
     }
   }
 
@@ -117,7 +125,8 @@ extension ResolveWork {
         let entries = elements.compactMap { element in
           element.verdict.map {
             VerdictMap.Entry(
-              key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) }, verdict: NftVerdict($0))
+              key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) }, verdict: NftVerdict($0)
+            )
           }
         }
         return [.verdictMap(selectors, .entries(entries))]
@@ -128,13 +137,19 @@ extension ResolveWork {
     case .log(let prefix, let level, let group):
       return [
         .log(
-          NftLog(prefix: prefix, level: level.map { UInt32(clamping: $0) }, group: group.map { UInt16(clamping: $0) }))
+          NftLog(
+            prefix: prefix, level: level.map { UInt32(clamping: $0) },
+            group: group.map { UInt16(clamping: $0) }))
       ]
     case .reject(let rejection): return [.reject(RejectReason(rejection))]
     case .masquerade(let ports, let flags):
-      return [.masquerade(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))]
+      return [
+        .masquerade(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))
+      ]
     case .redirect(let ports, let flags):
-      return [.redirect(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))]
+      return [
+        .redirect(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))
+      ]
     case .sourceNAT(let target, let flags):
       return translation(.source, target, flags, table: table, in: id, at: location)
     case .destinationNAT(let target, let flags):
@@ -156,18 +171,22 @@ extension ResolveWork {
     }
   }
 
-  private mutating func match(_ match: Topology.Match, in id: NamespaceID, at location: SourceLocation) -> Match {
+  private mutating func match(_ match: Topology.Match, in id: NamespaceID, at location: SourceLocation)
+    -> Match
+  {
     let selectors = selectors(match.selectors, at: location)
     let operand: Match.Operand =
       switch match.operand {
       case .set(let name): .set(name)
-      case .values(let rows): .elements(rows.map { row in zip(row, selectors).map { value($0, as: $1.type, in: id) } })
+      case .values(let rows):
+        .elements(rows.map { row in zip(row, selectors).map { value($0, as: $1.type, in: id) } })
       }
     return Match(selectors: selectors, relation: NftComparisonOperator(match.comparison), operand: operand)
   }
 
   private mutating func translation(
-    _ kind: NftNAT.Kind, _ target: Topology.Target, _ flags: [Topology.TranslationFlag], table: Topology.Table,
+    _ kind: NftNAT.Kind, _ target: Topology.Target, _ flags: [Topology.TranslationFlag],
+    table: Topology.Table,
     in id: NamespaceID, at location: SourceLocation
   ) -> [Statement] {
     let flags = NftNATFlags(flags)
@@ -176,10 +195,14 @@ extension ResolveWork {
       let ports = ports.map { PortRange($0.lowerBound, $0.upperBound) }
       if let range {
         let last = range.upperBound == range.lowerBound ? nil : range.upperBound
-        return [.translate(Translation(kind, to: .address(range.lowerBound, last, ports: ports), flags: flags))]
+        return [
+          .translate(Translation(kind, to: .address(range.lowerBound, last, ports: ports), flags: flags))
+        ]
       }
       guard let ports else { return [] }
-      return [.translate(Translation(kind, to: .ports(ports, table.family == .ip6 ? .ipv6 : .ipv4), flags: flags))]
+      return [
+        .translate(Translation(kind, to: .ports(ports, table.family == .ip6 ? .ipv6 : .ipv4), flags: flags))
+      ]
     case .map(let keys, .named(let name)):
       var types: [Topology.ValueType] = []
       if case .values(let values)? = table.sets.first(where: { $0.name == name })?.data { types = values }
@@ -187,7 +210,8 @@ extension ResolveWork {
       return [
         .translate(
           Translation(
-            kind, to: .namedMap(selectors(keys, at: location), name, family, withPort: types.count > 1), flags: flags))
+            kind, to: .namedMap(selectors(keys, at: location), name, family, withPort: types.count > 1),
+            flags: flags))
       ]
     case .map(let keys, .anonymous(let elements)):
       let selectors = selectors(keys, at: location)
@@ -196,7 +220,8 @@ extension ResolveWork {
         var port: Port?
         if case .number(let number)? = element.data.dropFirst().first { port = Port(clamping: number) }
         return Translation.MapEntry(
-          key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) }, address: address, port: port)
+          key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) }, address: address,
+          port: port)
       }
       return [.translate(Translation(kind, to: .map(selectors, entries), flags: flags))]
     case .spread(let addresses, let port, let random):

@@ -49,7 +49,8 @@ extension ResolveWork {
   }
 
   private func usesIPv6(_ node: Topology.Node, _ space: NamespaceState) -> Bool {
-    space.addresses.contains { $0.prefix.family == .ipv6 } || space.routes.contains { $0.destination.family == .ipv6 }
+    space.addresses.contains { $0.prefix.family == .ipv6 }
+      || space.routes.contains { $0.destination.family == .ipv6 }
       || node.devices.contains { device in
         guard case .interface(.bridge(let name)) = device.kind else { return false }
         return bridges[name]?.subnets.contains { $0.family == .ipv6 } ?? false
@@ -60,7 +61,8 @@ extension ResolveWork {
     of device: Topology.Device, on link: InterfaceName, node: Topology.Node, into space: inout NamespaceState
   ) {
     var seen: Set<IPPrefix> = []
-    let written = Dictionary(device.addresses.map { ($0.prefix, $0) }, uniquingKeysWith: { first, _ in first })
+    let written = Dictionary(
+      device.addresses.map { ($0.prefix, $0) }, uniquingKeysWith: { first, _ in first })
     for prefix in book[Topology.DeviceReference(node.name, device.name)] where seen.insert(prefix).inserted {
       // The kernel gives `lo` these by itself.
       if link == .loopback, prefix.address == .v4(.loopback) || prefix.address == .v6(.loopback) { continue }
@@ -86,19 +88,24 @@ extension ResolveWork {
         }
       let hops = route.nextHops.map { hop in
         RouteState.NextHop(
-          gateway: hop.gateway, link: hop.device.map { name(of: $0, in: space.id) }, weight: UInt16(clamping: hop.weight),
+          gateway: hop.gateway, link: hop.device.map { name(of: $0, in: space.id) },
+          weight: UInt16(clamping: hop.weight),
           isOnLink: hop.onLink)
       }
       let state = RouteState(
-        destination: route.destination.network, table: route.table ?? RouteState.mainTable, metric: route.metric,
-        type: type, nextHops: hops.sorted { ($0.description) < ($1.description) }, preferredSource: route.source,
+        destination: route.destination.network, table: route.table ?? RouteState.mainTable,
+        metric: route.metric,
+        type: type, nextHops: hops.sorted { ($0.description) < ($1.description) },
+        preferredSource: route.source,
         mtu: route.mtu.map { UInt32(clamping: $0) })
       space.routes.append(state)
       sources.record(StateObject.route(state).path(in: space.id), at: route.location)
     }
   }
 
-  private mutating func resolvePolicyRules(of node: Topology.Node, ipv6: Bool, into space: inout NamespaceState) {
+  private mutating func resolvePolicyRules(
+    of node: Topology.Node, ipv6: Bool, into space: inout NamespaceState
+  ) {
     for (index, rule) in node.policyRules.enumerated() {
       let action: PolicyRuleState.Action =
         switch rule.action {
@@ -111,7 +118,8 @@ extension ResolveWork {
       let families: [IPFamily] = family.map { [$0] } ?? (ipv6 ? [.ipv4, .ipv6] : [.ipv4])
       for family in families {
         let state = PolicyRuleState(
-          family: family, priority: rule.priority ?? 1000 + UInt32(clamping: index), source: rule.source?.network,
+          family: family, priority: rule.priority ?? 1000 + UInt32(clamping: index),
+          source: rule.source?.network,
           destination: rule.destination?.network, inputLink: rule.incoming.map { name(of: $0, in: space.id) },
           outputLink: rule.outgoing.map { name(of: $0, in: space.id) }, mark: rule.mark,
           markMask: rule.mark == nil ? nil : rule.markMask ?? .max, action: action)
@@ -139,7 +147,8 @@ extension ResolveWork {
   private func settingName(_ written: String, in namespace: NamespaceID) -> String {
     if written == "net/ipv4/conf/all/forwarding" { return "net/ipv4/ip_forward" }
     let name = SysctlName(written)
-    guard let scope = name.scope, scope != "all", scope != "default", let kernel = names[namespace]?[String(scope)],
+    guard let scope = name.scope, scope != "all", scope != "default",
+      let kernel = names[namespace]?[String(scope)],
       kernel.text != scope
     else { return written }
     var parts = written.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
@@ -154,7 +163,9 @@ extension ResolveWork {
   ) -> QdiscKind {
     let rate = impairment.rate.map { UInt64(clamping: max(1, $0 / 8)) }
     let needsNetem =
-      [impairment.loss, impairment.duplicate, impairment.reorder, impairment.corrupt].contains { ($0 ?? 0) > 0 }
+      [impairment.loss, impairment.duplicate, impairment.reorder, impairment.corrupt].contains {
+        ($0 ?? 0) > 0
+      }
       || (impairment.delay ?? .zero) > .zero || (impairment.jitter ?? .zero) > .zero
     if let rate, !needsNetem { return .tokenBucket(TokenBucketState(rate: rate, packets: impairment.limit)) }
     return .netem(
@@ -177,7 +188,8 @@ extension ResolveWork {
   /// Room for what is under way: the packets of twice the delay at the rate, or at 1 Gbit/s without one; at least the
   /// kernel's 1000.
   static func netemLimit(_ impairment: Topology.Impairment, rate: UInt64?) -> UInt32 {
-    let seconds = Double((impairment.delay ?? .zero).nanoseconds + (impairment.jitter ?? .zero).nanoseconds) / 1e9
+    let seconds =
+      Double((impairment.delay ?? .zero).nanoseconds + (impairment.jitter ?? .zero).nanoseconds) / 1e9
     let packets = 2 * seconds * Double(rate ?? 125_000_000) / 1500
     return UInt32(min(max(packets.rounded(.up), 1000), 1_000_000))
   }

@@ -37,7 +37,8 @@ public struct Resolver: Sendable {
     work.run()
     guard work.errors.isEmpty else { throw TopologyErrors(work.errors) }
     return Resolution(
-      state: LabState(lab: work.lab, namespaces: work.namespaces), sources: work.sources, runtime: work.runtime,
+      state: LabState(lab: work.lab, namespaces: work.namespaces), sources: work.sources,
+      runtime: work.runtime,
       allocations: work.allocations)
   }
 }
@@ -121,9 +122,13 @@ struct ResolveWork {
   }
 
   /// The port of a lab's bridge that an interface is joined to. Node names have no dots, so no two are the same.
-  static func portName(_ reference: Topology.DeviceReference) -> String { "\(reference.node).\(reference.device)" }
+  static func portName(_ reference: Topology.DeviceReference) -> String {
+    "\(reference.node).\(reference.device)"
+  }
 
-  func mac(_ namespace: NamespaceID, _ device: String) -> MACAddress { StableHash.mac("\(lab)/\(namespace)/\(device)") }
+  func mac(_ namespace: NamespaceID, _ device: String) -> MACAddress {
+    StableHash.mac("\(lab)/\(namespace)/\(device)")
+  }
 
   /// Indexes stay with their devices; a new device takes the next that was never given.
   private mutating func giveIndexes() {
@@ -176,7 +181,8 @@ struct ResolveWork {
 
   private mutating func resolveRuntime() {
     for node in topology.nodes {
-      let addresses = node.devices.flatMap { book[Topology.DeviceReference(node.name, $0.name)] }.map(\.address)
+      let addresses = node.devices.flatMap { book[Topology.DeviceReference(node.name, $0.name)] }.map(
+        \.address)
       for address in addresses where !address.isLoopback && !address.isLinkLocal {
         runtime.hosts.append(HostsEntry(address: address, names: [node.name.text]))
       }

@@ -53,7 +53,9 @@ struct DeviceNames {
 
   /// The first letters and a hash, 15 characters.
   private func shortened(_ written: String, key: String) -> InterfaceName {
-    let letters = String(written.unicodeScalars.filter { $0.isASCII && ($0.properties.isAlphabetic || ("0"..."9").contains($0)) }.prefix(6).map(Character.init))
+    let letters = String(
+      written.unicodeScalars.filter { $0.isASCII && ($0.properties.isAlphabetic || ("0"..."9").contains($0)) }
+        .prefix(6).map(Character.init))
     var attempt = 0
     while true {
       let text = letters + "-" + StableHash.digits("\(key)#\(attempt)", count: 8)
