@@ -58,8 +58,8 @@ struct Language {
     return "\(cache.path)/language/\(hash.finish().prefix(32))"
   }
 
-  /// The built language, building it when this toolchain has not done so yet. Several processes may do so at once: the
-  /// first to finish puts its folder in place, the others use that.
+  /// The built language, building it when this toolchain has not done so yet. Of several that want it at once one builds
+  /// and the others wait; where locks do not work all build, and the first to finish puts its folder in place.
   static func prepare(
     with toolchain: Toolchain, runsAsOther: Bool, in cache: CacheFolder
   ) throws(ManifestError) -> Language {
@@ -67,6 +67,13 @@ struct Language {
     let folder = folder(toolchain, isStatic: isStatic, in: cache)
     if let recipe = readRecipe(folder) { return Language(folder: folder, toolchain: toolchain, recipe: recipe) }
 
+    mkdir("\(cache.path)/language", 0o700)
+    let lock = open("\(folder).lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    defer { if lock >= 0 { close(lock) } }
+    if lock >= 0 {
+      while flock(lock, LOCK_EX) != 0 && errno == EINTR {}
+      if let recipe = readRecipe(folder) { return Language(folder: folder, toolchain: toolchain, recipe: recipe) }
+    }
     let scratch = try cache.makeScratch()
     defer { Files.removeAll(scratch) }
     let target = try toolchain.target()
@@ -78,7 +85,6 @@ struct Language {
     } catch {
       throw ManifestError(.system, "cannot write in '\(scratch)': \(error)")
     }
-    mkdir("\(cache.path)/language", 0o700)
     if rename(scratch, folder) != 0 && readRecipe(folder) == nil {
       // Something unfinished stands there; a rename replaces only an empty folder.
       Files.removeAll(folder)

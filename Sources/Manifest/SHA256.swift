@@ -69,27 +69,41 @@ struct SHA256 {
     return hash.finish()
   }
 
+  /// Plain pointers, loops and shifts: quick without the optimiser as well, for the development of this very program.
   private mutating func compress(_ block: UnsafeRawBufferPointer) {
-    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { words in
-      Self.constants.withUnsafeBufferPointer { constants in
-        for index in 0..<16 {
-          words[index] = UInt32(bigEndian: block.loadUnaligned(fromByteOffset: index &* 4, as: UInt32.self))
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { buffer in
+      Self.constants.withUnsafeBufferPointer { table in
+        guard let w = buffer.baseAddress, let k = table.baseAddress, let bytes = block.baseAddress else { return }
+        var i = 0
+        while i < 16 {
+          w[i] = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: i &* 4, as: UInt32.self))
+          i &+= 1
         }
-        for index in 16..<64 {
-          let a = words[index &- 15]
-          let b = words[index &- 2]
-          let s0 = rotate(a, 7) ^ rotate(a, 18) ^ (a &>> 3)
-          let s1 = rotate(b, 17) ^ rotate(b, 19) ^ (b &>> 10)
-          words[index] = words[index &- 16] &+ s0 &+ words[index &- 7] &+ s1
+        while i < 64 {
+          let x = w[i &- 15]
+          let y = w[i &- 2]
+          let s0 = (x &>> 7 | x &<< 25) ^ (x &>> 18 | x &<< 14) ^ (x &>> 3)
+          let s1 = (y &>> 17 | y &<< 15) ^ (y &>> 19 | y &<< 13) ^ (y &>> 10)
+          w[i] = w[i &- 16] &+ s0 &+ w[i &- 7] &+ s1
+          i &+= 1
         }
         var (a, b, c, d) = (state[0], state[1], state[2], state[3])
         var (e, f, g, h) = (state[4], state[5], state[6], state[7])
-        for index in 0..<64 {
-          let s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)
-          let first = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ constants[index] &+ words[index]
-          let s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)
+        i = 0
+        while i < 64 {
+          let s1 = (e &>> 6 | e &<< 26) ^ (e &>> 11 | e &<< 21) ^ (e &>> 25 | e &<< 7)
+          let first = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ k[i] &+ w[i]
+          let s0 = (a &>> 2 | a &<< 30) ^ (a &>> 13 | a &<< 19) ^ (a &>> 22 | a &<< 10)
           let second = s0 &+ ((a & b) ^ (a & c) ^ (b & c))
-          (h, g, f, e, d, c, b, a) = (g, f, e, d &+ first, c, b, a, first &+ second)
+          h = g
+          g = f
+          f = e
+          e = d &+ first
+          d = c
+          c = b
+          b = a
+          a = first &+ second
+          i &+= 1
         }
         state[0] &+= a
         state[1] &+= b
@@ -102,6 +116,4 @@ struct SHA256 {
       }
     }
   }
-
-  private func rotate(_ value: UInt32, _ by: UInt32) -> UInt32 { (value &>> by) | (value &<< (32 &- by)) }
 }
