@@ -27,7 +27,9 @@ final class CacheFolder: Sendable {
       candidates = ["/var/cache/netforge"]
     } else {
       // The specification of XDG says that a relative path is to be ignored.
-      if let base = environment["XDG_CACHE_HOME"], base.hasPrefix("/") { candidates.append("\(base)/netforge") }
+      if let base = environment["XDG_CACHE_HOME"], base.hasPrefix("/") {
+        candidates.append("\(base)/netforge")
+      }
       if let home = environment["HOME"], home.hasPrefix("/") { candidates.append("\(home)/.cache/netforge") }
     }
     for candidate in candidates where Self.isOurs(candidate) {
@@ -36,11 +38,13 @@ final class CacheFolder: Sendable {
       return
     }
     if let override {
-      throw ManifestError(.system, "cannot use '\(override)' as the cache: it must be a folder that only you can write")
+      throw ManifestError(
+        .system, "cannot use '\(override)' as the cache: it must be a folder that only you can write")
     }
     var template = Array("\(environment["TMPDIR"] ?? "/tmp")/netforge-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else {
-      throw ManifestError(.system, "cannot make a temporary folder in \(environment["TMPDIR"] ?? "/tmp"): \(FileError(errno))")
+      throw ManifestError(
+        .system, "cannot make a temporary folder in \(environment["TMPDIR"] ?? "/tmp"): \(FileError(errno))")
     }
     path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     isTemporary = true
@@ -61,7 +65,9 @@ final class CacheFolder: Sendable {
     guard descriptor >= 0 else { return false }
     defer { close(descriptor) }
     var info = stat()
-    guard fstat(descriptor, &info) == 0, info.st_uid == geteuid(), info.st_mode & 0o022 == 0 else { return false }
+    guard fstat(descriptor, &info) == 0, info.st_uid == geteuid(), info.st_mode & 0o022 == 0 else {
+      return false
+    }
     return access(path, W_OK) == 0
   }
 

@@ -36,11 +36,14 @@ struct CachedResult {
     }
     guard let head = line(), head.hasPrefix(Self.magic) else { return nil }
     let numbers = head.dropFirst(Self.magic.count).split(separator: " ").compactMap { Int($0) }
-    guard numbers.count == 3, numbers.allSatisfy({ $0 >= 0 }), numbers[0] <= FileBroker.maximumCount else { return nil }
+    guard numbers.count == 3, numbers.allSatisfy({ $0 >= 0 }), numbers[0] <= FileBroker.maximumCount else {
+      return nil
+    }
     reads = []
     for _ in 0..<numbers[0] {
       guard let text = line(), let space = text.firstIndex(of: " ") else { return nil }
-      reads.append(FileBroker.Read(path: String(text[text.index(after: space)...]), digest: String(text[..<space])))
+      reads.append(
+        FileBroker.Read(path: String(text[text.index(after: space)...]), digest: String(text[..<space])))
     }
     let (sum, overflow) = numbers[1].addingReportingOverflow(numbers[2])
     guard !overflow, rest.count == sum else { return nil }

@@ -65,21 +65,26 @@ struct Language {
   ) throws(ManifestError) -> Language {
     let isStatic = runsAsOther && !Files.isPublic(toolchain.folder)
     let folder = folder(toolchain, isStatic: isStatic, in: cache)
-    if let recipe = readRecipe(folder) { return Language(folder: folder, toolchain: toolchain, recipe: recipe) }
+    if let recipe = readRecipe(folder) {
+      return Language(folder: folder, toolchain: toolchain, recipe: recipe)
+    }
 
     mkdir("\(cache.path)/language", 0o700)
     let lock = open("\(folder).lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     defer { if lock >= 0 { close(lock) } }
     if lock >= 0 {
       while flock(lock, LOCK_EX) != 0 && errno == EINTR {}
-      if let recipe = readRecipe(folder) { return Language(folder: folder, toolchain: toolchain, recipe: recipe) }
+      if let recipe = readRecipe(folder) {
+        return Language(folder: folder, toolchain: toolchain, recipe: recipe)
+      }
     }
     let scratch = try cache.makeScratch()
     defer { Files.removeAll(scratch) }
     let target = try toolchain.target()
     try build(with: toolchain, target, in: scratch, cache)
     var recipe = Recipe(triple: target.triple, link: nil, isStatic: isStatic)
-    recipe.link = findLinkCommand(toolchain, target, isStatic: isStatic, object: "\(folder)/Netforge.o", in: scratch)
+    recipe.link = findLinkCommand(
+      toolchain, target, isStatic: isStatic, object: "\(folder)/Netforge.o", in: scratch)
     do {
       try Files.write(Array(JSONEncoder().encode(recipe)), to: "\(scratch)/recipe.json")
     } catch {
@@ -122,7 +127,8 @@ struct Language {
     let output = try Toolchain.run(toolchain.frontend, arguments, timeout: .seconds(180))
     guard output.status == .exited(0) else {
       throw ManifestError(
-        .toolchain, "the Swift toolchain in '\(toolchain.folder)' cannot build the module Netforge (\(output.status)); "
+        .toolchain,
+        "the Swift toolchain in '\(toolchain.folder)' cannot build the module Netforge (\(output.status)); "
           + "Swift 6.2 or later is needed", log: output.text(1) + output.text(2))
     }
   }
@@ -133,10 +139,14 @@ struct Language {
   ) -> [String]? {
     let architecture = target.triple.prefix { $0 != "-" }
     let libraries = "\(target.resources)\(isStatic ? "_static" : "")/linux"
-    var arguments = [toolchain.clang, "-###", "-pie", "-fuse-ld=lld", "--target=\(target.triple)", "-o", outputPlaceholder]
+    var arguments = [
+      toolchain.clang, "-###", "-pie", "-fuse-ld=lld", "--target=\(target.triple)", "-o", outputPlaceholder,
+    ]
     arguments += ["\(libraries)/\(architecture)/swiftrt.o", objectPlaceholder, "Netforge.o", "-L", libraries]
     // Their order is the driver's; Glibc's overlay and libm are what the language itself and most topologies call.
-    var names = ["swiftGlibc", "swiftSwiftOnoneSupport", "swiftCore", "swift_Concurrency", "swift_StringProcessing"]
+    var names = [
+      "swiftGlibc", "swiftSwiftOnoneSupport", "swiftCore", "swift_Concurrency", "swift_StringProcessing",
+    ]
     if isStatic {
       names += ["swift_RegexParser"]
       arguments += ["-Wl,--gc-sections", "-Wl,--start-group"] + names.map { "-l\($0)" } + ["-Wl,--end-group"]
@@ -151,9 +161,12 @@ struct Language {
     else { return nil }
     unlink("\(scratch)/\(objectPlaceholder)")
     let lines = output.text(2).split(separator: "\n")
-    guard let line = lines.last(where: { $0.contains(objectPlaceholder) && $0.contains(outputPlaceholder) }) else { return nil }
+    guard let line = lines.last(where: { $0.contains(objectPlaceholder) && $0.contains(outputPlaceholder) })
+    else { return nil }
     let words = quotedWords(line).map { $0 == "Netforge.o" ? object : $0 }
-    guard let linker = words.first, Files.isExecutable(linker), words.contains(outputPlaceholder) else { return nil }
+    guard let linker = words.first, Files.isExecutable(linker), words.contains(outputPlaceholder) else {
+      return nil
+    }
     return words
   }
 }

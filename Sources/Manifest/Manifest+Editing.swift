@@ -40,15 +40,18 @@ extension Manifest {
   }
 
   private static func prepare(_ path: String, _ options: ManifestOptions) throws(ManifestError) -> [String] {
-    guard Files.exists(path), !Files.isFolder(path), let folder = Files.resolved(Files.folder(of: path)) else {
+    guard Files.exists(path), !Files.isFolder(path), let folder = Files.resolved(Files.folder(of: path))
+    else {
       throw ManifestError(.unreadable, "cannot read '\(path)': \(FileError(ENOENT))")
     }
     guard let toolchain = Toolchain.find(options.environment) else {
-      throw ManifestError(.toolchain, "editing needs a Swift toolchain, which brings sourcekit-lsp; none is in PATH")
+      throw ManifestError(
+        .toolchain, "editing needs a Swift toolchain, which brings sourcekit-lsp; none is in PATH")
     }
     let cache = try CacheFolder(options.cache, environment: options.environment)
     guard !cache.isTemporary else {
-      throw ManifestError(.system, "editing needs a cache that lasts: set XDG_CACHE_HOME to a folder of yours")
+      throw ManifestError(
+        .system, "editing needs a cache that lasts: set XDG_CACHE_HOME to a folder of yours")
     }
     let language = try Language.prepare(with: toolchain, runsAsOther: false, in: cache)
     var names = topologies(in: folder)
@@ -57,18 +60,22 @@ extension Manifest {
 
     var entries: [Entry] = []
     for name in names {
-      guard case .success(let bytes) = Files.read("\(folder)/\(name)", limit: SourceSet.maximumSize) else { continue }
+      guard case .success(let bytes) = Files.read("\(folder)/\(name)", limit: SourceSet.maximumSize) else {
+        continue
+      }
       let main = SourceSet.File(path: name, name: name, bytes: bytes)
       let helpers = try SourceSet(main: main, folder: folder, isInFolder: true).helpers.map(\.name)
       let flags = [
-        toolchain.driver, "-module-name", "main", "-swift-version", "6", "-default-isolation", "MainActor", "-I",
+        toolchain.driver, "-module-name", "main", "-swift-version", "6", "-default-isolation", "MainActor",
+        "-I",
         language.folder,
       ]
       // Among several files Swift lets statements stand in main.swift only.
       let files = name == "main.swift" ? [name] + helpers : [name]
       entries.append(Entry(directory: folder, file: name, arguments: flags + files))
       for helper in helpers where !entries.contains(where: { $0.file == helper }) {
-        entries.append(Entry(directory: folder, file: helper, arguments: flags + ["-parse-as-library"] + helpers))
+        entries.append(
+          Entry(directory: folder, file: helper, arguments: flags + ["-parse-as-library"] + helpers))
       }
     }
 
@@ -82,7 +89,9 @@ extension Manifest {
     let configuration = "\(folder)/.sourcekit-lsp/config.json"
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    guard let text = try? encoder.encode(entries) else { throw ManifestError(.bug, "cannot encode compile_commands.json") }
+    guard let text = try? encoder.encode(entries) else {
+      throw ManifestError(.bug, "cannot encode compile_commands.json")
+    }
     var written = [commands]
     try replace(commands, with: Array(text))
     if !Files.exists(configuration) {

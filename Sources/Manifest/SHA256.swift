@@ -73,7 +73,9 @@ struct SHA256 {
   private mutating func compress(_ block: UnsafeRawBufferPointer) {
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { buffer in
       Self.constants.withUnsafeBufferPointer { table in
-        guard let w = buffer.baseAddress, let k = table.baseAddress, let bytes = block.baseAddress else { return }
+        guard let w = buffer.baseAddress, let k = table.baseAddress, let bytes = block.baseAddress else {
+          return
+        }
         var i = 0
         while i < 16 {
           w[i] = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: i &* 4, as: UInt32.self))

@@ -30,7 +30,9 @@ struct SourceSet {
     guard isInFolder else { return }
     for name in Files.names(in: folder) ?? []
     where name.hasSuffix(".swift") && !name.hasPrefix(".") && name != main.name && name != "Package.swift" {
-      guard case .success(let bytes) = Files.read("\(folder)/\(name)", limit: Self.maximumSize) else { continue }
+      guard case .success(let bytes) = Files.read("\(folder)/\(name)", limit: Self.maximumSize) else {
+        continue
+      }
       guard Self.isHelper(bytes) else { continue }
       let path = main.path.contains("/") ? "\(Files.folder(of: main.path))/\(name)" : name
       if name == "main.swift" {
@@ -95,7 +97,9 @@ struct SwiftWords {
         let begin = index
         while index < bytes.count && Self.isWord(bytes[index]) { index += 1 }
         let word = bytes[begin..<index]
-        if previous.elementsEqual("import".utf8) && word.elementsEqual("Netforge".utf8) { importsNetforge = true }
+        if previous.elementsEqual("import".utf8) && word.elementsEqual("Netforge".utf8) {
+          importsNetforge = true
+        }
         if word.elementsEqual("Topology".utf8) && !previous.elementsEqual("func".utf8) {
           var next = index
           while next < bytes.count && (bytes[next] == 0x20 || bytes[next] == 0x0A) { next += 1 }
@@ -109,7 +113,8 @@ struct SwiftWords {
   }
 
   private static func isWord(_ byte: UInt8) -> Bool {
-    (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte) || byte == 0x5F
+    (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+      || byte == 0x5F
       || byte >= 0x80
   }
 }

@@ -34,9 +34,13 @@ struct Toolchain {
     for folder in (environment["PATH"] ?? "").split(separator: ":") where folder.hasPrefix("/") {
       if let found = Toolchain(folder: String(folder)) { return found }
     }
-    var places = ["/opt/swift/usr/bin", "/usr/libexec/swift/bin", "/usr/share/swift/usr/bin", "/usr/local/swift/usr/bin"]
+    var places = [
+      "/opt/swift/usr/bin", "/usr/libexec/swift/bin", "/usr/share/swift/usr/bin", "/usr/local/swift/usr/bin",
+    ]
     var homes = [environment["HOME"]]
-    if let user = environment["SUDO_USER"], let entry = getpwnam(user) { homes.append(String(cString: entry.pointee.pw_dir)) }
+    if let user = environment["SUDO_USER"], let entry = getpwnam(user) {
+      homes.append(String(cString: entry.pointee.pw_dir))
+    }
     for case let home? in homes {
       let toolchains = "\(home)/.local/share/swiftly/toolchains"
       places += (Files.names(in: toolchains) ?? []).reversed().map { "\(toolchains)/\($0)/usr/bin" }
@@ -59,7 +63,9 @@ struct Toolchain {
     }
     self.folder = place
     var info = stat()
-    guard let frontend = Files.resolved("\(place)/swift-frontend"), stat(frontend, &info) == 0 else { return nil }
+    guard let frontend = Files.resolved("\(place)/swift-frontend"), stat(frontend, &info) == 0 else {
+      return nil
+    }
     identity = "\(frontend) \(info.st_size) \(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec) \(info.st_ino)"
   }
 
@@ -74,7 +80,8 @@ struct Toolchain {
       var paths: Paths
     }
     let output = try Self.run(program, [name, "-print-target-info"], timeout: .seconds(30))
-    guard output.status == .exited(0), let answer = try? JSONDecoder().decode(Answer.self, from: Data(output.bytes[1] ?? []))
+    guard output.status == .exited(0),
+      let answer = try? JSONDecoder().decode(Answer.self, from: Data(output.bytes[1] ?? []))
     else {
       throw ManifestError(.toolchain, "'\(name)' does not work: \(output.status)", log: output.text(2))
     }
@@ -87,7 +94,8 @@ struct Toolchain {
   ) throws(ManifestError) -> ProgramOutput {
     let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
     var request = SpawnRequest(
-      .path(program), arguments: arguments, environment: ["PATH=\(path)", "LC_ALL=C.UTF-8"], directory: folder)
+      .path(program), arguments: arguments, environment: ["PATH=\(path)", "LC_ALL=C.UTF-8"], directory: folder
+    )
     if let home = getenv("HOME") { request.environment.append("HOME=\(String(cString: home))") }
     request.diesWithCaller = true
     let output: ProgramOutput

@@ -28,13 +28,15 @@ struct TopologyCompiler {
     let output = try Toolchain.run(toolchain.frontend, arguments, timeout: timeout)
     if output.ending == .timedOut {
       throw ManifestError(
-        .compile, "\(sources.main.path): error: the compiler did not end within \(timeout.components.seconds) s; "
+        .compile,
+        "\(sources.main.path): error: the compiler did not end within \(timeout.components.seconds) s; "
           + "an expression may be too large for it, split it or name its type")
     }
     guard output.status == .exited(0) else {
       let log = output.text(1) + output.text(2)
       if case .signaled = output.status {
-        throw ManifestError(.compile, "\(sources.main.path): error: the Swift compiler crashed (\(output.status))", log: log)
+        throw ManifestError(
+          .compile, "\(sources.main.path): error: the Swift compiler crashed (\(output.status))", log: log)
       }
       throw ManifestError(.compile, "\(sources.main.path): the topology does not compile", log: log)
     }
@@ -58,7 +60,8 @@ struct TopologyCompiler {
     _ files: [String], to program: String, _ sources: SourceSet
   ) throws(ManifestError) -> String {
     let driver = language.toolchain.driver
-    var arguments = [driver] + files + [language.object, "-o", program, "-module-name", "main", "-swift-version", "6"]
+    var arguments =
+      [driver] + files + [language.object, "-o", program, "-module-name", "main", "-swift-version", "6"]
     arguments += ["-default-isolation", "MainActor", "-I", language.folder, "-Onone", "-module-cache-path"]
     arguments += ["\(cache.path)/clang", "-use-ld=lld", "-suppress-warnings"]
     if language.recipe.isStatic { arguments.append("-static-stdlib") }

@@ -27,7 +27,8 @@ enum RunIdentity {
   static func choose(_ environment: [String: String]) -> SpawnRequest.Identity? {
     guard geteuid() == 0 else { return nil }
     for (user, group) in [("SUDO_UID", "SUDO_GID"), ("PKEXEC_UID", "PKEXEC_UID")] {
-      if let uid = environment[user].flatMap({ UInt32($0) }), let gid = environment[group].flatMap({ UInt32($0) }),
+      if let uid = environment[user].flatMap({ UInt32($0) }),
+        let gid = environment[group].flatMap({ UInt32($0) }),
         uid != 0, uid != .max, gid != 0, gid != .max
       {
         return SpawnRequest.Identity(user: uid, group: gid)
@@ -81,7 +82,9 @@ struct TopologyRun {
       output = try request.run(capturing: captures, conversation: conversation, timeout: limits.time)
     } catch {
       // In a container nobody may not exist: then there is only one user to be.
-      guard error.stage == .identity, error.errno == .invalidArgument else { throw ManifestError(.system, "\(error)") }
+      guard error.stage == .identity, error.errno == .invalidArgument else {
+        throw ManifestError(.system, "\(error)")
+      }
       request.identity = nil
       do throws(SpawnError) {
         output = try request.run(capturing: captures, conversation: conversation, timeout: limits.time)
@@ -129,7 +132,8 @@ struct TopologyRun {
     func failed(_ what: String) -> ManifestError {
       let last = Self.lastDeclaration(declarations, sources.paths)
       return ManifestError(
-        .program, "\(name): error: the topology \(what)\(last.map { "; the last declaration reached was \($0)" } ?? "")",
+        .program,
+        "\(name): error: the topology \(what)\(last.map { "; the last declaration reached was \($0)" } ?? "")",
         log: printed(output))
     }
     switch output.ending {
@@ -183,7 +187,8 @@ struct TopologyRun {
       var line: Int?
     }
     for line in bytes.split(separator: 0x0A).reversed().prefix(3) {
-      guard line.count < 1 << 20, let one = try? JSONDecoder().decode(Declaration.self, from: Data(line)) else { continue }
+      guard line.count < 1 << 20, let one = try? JSONDecoder().decode(Declaration.self, from: Data(line))
+      else { continue }
       let place = one.file.flatMap { file in one.line.map { " (\(paths[file] ?? file):\($0))" } } ?? ""
       return one.kind + (one.name.map { " '\($0)'" } ?? "") + place
     }

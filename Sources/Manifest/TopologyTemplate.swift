@@ -6,6 +6,9 @@ import Glibc
 
 /// A first topology file.
 public enum TopologyTemplate {
+  /// The module that a topology imports; this file only writes its name.
+  private static let language = "Netforge"
+
   /// Its text, for a lab of this name.
   public static func text(lab name: String) -> String {
     """
@@ -15,7 +18,7 @@ public enum TopologyTemplate {
     //   netforge exec h1 -- ping far     runs a program in a node
     //   netforge down --name \(name)
     //   netforge edit topology.swift     lets your editor complete and check this file
-    import Netforge
+    import \(language)
 
     let lab = Topology("\(name)")
     let lan = lab.bridge("lan", subnet: "10.0.1.0/24")
@@ -52,7 +55,8 @@ public enum TopologyTemplate {
     } catch {
       throw ManifestError(
         .unreadable,
-        error.errno == EEXIST ? "'\(path)' is there already; choose another name" : "cannot write '\(path)': \(error)")
+        error.errno == EEXIST
+          ? "'\(path)' is there already; choose another name" : "cannot write '\(path)': \(error)")
     }
   }
 }

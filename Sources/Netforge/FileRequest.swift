@@ -47,7 +47,9 @@ enum FileRequest {
     var bytes = [UInt8](repeating: 0, count: count)
     var filled = 0
     while filled < count {
-      let got = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress.map { $0 + filled }, count - filled) }
+      let got = bytes.withUnsafeMutableBytes {
+        read(descriptor, $0.baseAddress.map { $0 + filled }, count - filled)
+      }
       if got < 0 && errno == EINTR { continue }
       guard got > 0 else {
         if got == 0 { errno = EIO }

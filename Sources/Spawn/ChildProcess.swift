@@ -5,8 +5,8 @@
 
 import CLinux
 import Glibc
-public import SystemPackage
 import Synchronization
+public import SystemPackage
 
 /// How a process ended.
 public enum ExitStatus: Sendable, Equatable, CustomStringConvertible {

@@ -33,7 +33,9 @@ public struct SpawnError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 
   /// Whether the program itself is not there or may not be run, as shells tell by 127 and 126.
-  public var isProgramMissing: Bool { stage == .exec && (errno == .noSuchFileOrDirectory || errno == .notDirectory) }
+  public var isProgramMissing: Bool {
+    stage == .exec && (errno == .noSuchFileOrDirectory || errno == .notDirectory)
+  }
 
   public var description: String { "cannot start '\(program)': \(stage.text): \(errno)" }
 }

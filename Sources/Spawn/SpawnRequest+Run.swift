@@ -105,7 +105,9 @@ extension SpawnRequest {
         let events = channel.unsent.isEmpty ? POLLIN : POLLIN | POLLOUT
         entries.append(pollfd(fd: channel.ours.rawValue, events: Int16(events), revents: 0))
       }
-      let count = entries.withUnsafeMutableBufferPointer { poll($0.baseAddress, nfds_t($0.count), milliseconds(left)) }
+      let count = entries.withUnsafeMutableBufferPointer {
+        poll($0.baseAddress, nfds_t($0.count), milliseconds(left))
+      }
       if count < 0 && errno != EINTR {
         let error = Errno(rawValue: errno)
         child.kill(SIGKILL, group: true)

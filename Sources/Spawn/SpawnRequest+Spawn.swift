@@ -50,7 +50,8 @@ extension SpawnRequest {
     (request.namespaces, request.namespace_count) = arena.array(namespaces)
     let mounts = mounts.map {
       nf_spawn_mount(
-        source: arena.string($0.source), target: arena.string($0.target), type: $0.type.flatMap { arena.string($0) },
+        source: arena.string($0.source), target: arena.string($0.target),
+        type: $0.type.flatMap { arena.string($0) },
         flags: $0.flags, data: $0.data.flatMap { arena.string($0) })
     }
     (request.mounts, request.mount_count) = arena.array(mounts)
@@ -63,7 +64,8 @@ extension SpawnRequest {
     }
     let paths = (reachablePaths ?? []).map { path in
       switch path.place {
-      case .path(let text): nf_spawn_path(path: arena.string(text), descriptor: -1, access: path.access.rawValue)
+      case .path(let text):
+        nf_spawn_path(path: arena.string(text), descriptor: -1, access: path.access.rawValue)
       case .file(let file): nf_spawn_path(path: nil, descriptor: file.rawValue, access: path.access.rawValue)
       }
     }

@@ -2,16 +2,23 @@
 
 import Foundation
 import Glibc
+import LabCore
 import Manifest
 import Spawn
 import Testing
+import TopologyModel
 
-@Suite("Beginning and editing", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain")) struct EditingTests {
+@Suite("Beginning and editing", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain"))
+struct EditingTests {
   @Test("The first topology loads, and is not written over another")
   func template() async throws {
     let fixture = try Fixture()
     try TopologyTemplate.write(to: "\(fixture.path)/topology.swift", lab: "mine")
-    #expect(try await fixture.load().text.contains("\"name\":\"mine\""))
+    let stream = try DeclarationStream(try await fixture.load().bytes)
+    #expect(stream.isComplete && stream.failures.isEmpty)
+    let topology = try Topology(stream.declarations)
+    #expect(topology.name.text == "mine")
+    #expect(topology.nodes.count == 4)
     let error = #expect(throws: ManifestError.self) {
       try TopologyTemplate.write(to: "\(fixture.path)/topology.swift", lab: "mine")
     }
@@ -21,7 +28,8 @@ import Testing
   @Test("Topologies of a folder are told from helpers and from other Swift files")
   func topologies() throws {
     let fixture = try Fixture([
-      "b.swift": topology(""), "a.swift": topology(""), "h.swift": "import Netforge\nfunc f(_ t: Topology) {}\n",
+      "b.swift": topology(""), "a.swift": topology(""),
+      "h.swift": "import Netforge\nfunc f(_ t: Topology) {}\n",
       "x.swift": "struct Topology {}\nlet t = Topology()\n",
     ])
     #expect(Manifest.topologies(in: fixture.path) == ["a.swift", "b.swift"])
@@ -35,7 +43,9 @@ import Testing
     ])
     var options = ManifestOptions()
     options.cache = Fixture.sharedCache
-    for _ in 0..<2 { _ = try await Manifest.prepareEditing(of: "\(fixture.path)/main.swift", options: options) }
+    for _ in 0..<2 {
+      _ = try await Manifest.prepareEditing(of: "\(fixture.path)/main.swift", options: options)
+    }
     let data = try Data(contentsOf: URL(fileURLWithPath: "\(fixture.path)/compile_commands.json"))
     let entries = try #require(try JSONSerialization.jsonObject(with: data) as? [[String: Any]])
     #expect(Set(entries.compactMap { $0["file"] as? String }) == ["main.swift", "one.swift", "hosts.swift"])
@@ -52,11 +62,15 @@ import Testing
 
   @Test("A compile_commands.json of somebody else is left alone")
   func foreign() async throws {
-    let fixture = try Fixture(["topology.swift": topology(""), "compile_commands.json": "[{\"file\": \"x.c\"}]"])
+    let fixture = try Fixture([
+      "topology.swift": topology(""), "compile_commands.json": "[{\"file\": \"x.c\"}]",
+    ])
     var options = ManifestOptions()
     options.cache = Fixture.sharedCache
     let path = "\(fixture.path)/topology.swift"
-    let error = await #expect(throws: ManifestError.self) { try await Manifest.prepareEditing(of: path, options: options) }
+    let error = await #expect(throws: ManifestError.self) {
+      try await Manifest.prepareEditing(of: path, options: options)
+    }
     #expect(error?.message.contains("not netforge's") == true)
   }
 }

@@ -5,7 +5,8 @@
 import Foundation
 import Manifest
 
-let hasToolchain = FileManager.default.isExecutableFile(atPath: "/opt/swift/usr/bin/swiftc")
+let hasToolchain =
+  FileManager.default.isExecutableFile(atPath: "/opt/swift/usr/bin/swiftc")
   || (Manifest.environment["PATH"] ?? "").split(separator: ":").contains {
     FileManager.default.isExecutableFile(atPath: "\($0)/swiftc")
   }

@@ -4,7 +4,8 @@ import Foundation
 import Manifest
 import Testing
 
-@Suite("Loading topologies", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain")) struct LoadTests {
+@Suite("Loading topologies", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain"))
+struct LoadTests {
   @Test("A topology comes out as its declarations, the second time from the cache")
   func loads() async throws {
     let fixture = try Fixture(["topology.swift": topology("lab.node(\"a\")\nprint(\"hello\")")])
@@ -28,7 +29,9 @@ import Testing
 
   @Test("Every topology of the folder of examples compiles and runs")
   func examples() async throws {
-    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../topologies").path
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+      "../../topologies"
+    ).path
     for name in try FileManager.default.contentsOfDirectory(atPath: folder) where name.hasSuffix(".swift") {
       var options = ManifestOptions()
       options.cache = Fixture.sharedCache
@@ -39,50 +42,67 @@ import Testing
 
   @Test("What does not compile is told with the user's file and line")
   func doesNotCompile() async throws {
-    let fixture = try Fixture(["topology.swift": topology("let a = lab.node(\"a\")\nlab.link(gw[\"x\"], a[\"y\"])")])
+    let fixture = try Fixture([
+      "topology.swift": topology("let a = lab.node(\"a\")\nlab.link(gw[\"x\"], a[\"y\"])")
+    ])
     let error = await #expect(throws: ManifestError.self) { try await fixture.load() }
     #expect(error?.code == .compile)
     #expect(error?.exitCode == 65)
-    #expect(error?.log.contains("\(fixture.path)/topology.swift:4:10: error: cannot find 'gw' in scope") == true)
+    #expect(
+      error?.log.contains("\(fixture.path)/topology.swift:4:10: error: cannot find 'gw' in scope") == true)
     #expect(error?.log.contains("main.swift") == false)
   }
 
   @Test("What loops for ever is stopped")
   func loops() async throws {
     let fixture = try Fixture(["topology.swift": topology("lab.node(\"last\")\nwhile true {}")])
-    let error = await #expect(throws: ManifestError.self) { try await fixture.load { $0.limits.time = .milliseconds(500) } }
+    let error = await #expect(throws: ManifestError.self) {
+      try await fixture.load { $0.limits.time = .milliseconds(500) }
+    }
     #expect(error?.code == .program)
     #expect(error?.message.contains("did not end within 500 ms") == true)
-    #expect(error?.message.contains("node 'last' (\(fixture.path)/topology.swift:3)") == true, "\(error as Any)")
+    #expect(
+      error?.message.contains("node 'last' (\(fixture.path)/topology.swift:3)") == true, "\(error as Any)")
   }
 
   @Test("A gigabyte of output is cut, a gigabyte of declarations is refused")
   func gigabyte() async throws {
-    let printing = topology("let line = String(repeating: \"x\", count: 1 << 20)\nfor _ in 0..<1024 { print(line) }")
+    let printing = topology(
+      "let line = String(repeating: \"x\", count: 1 << 20)\nfor _ in 0..<1024 { print(line) }")
     let fixture = try Fixture(["topology.swift": printing])
     let loaded = try await fixture.load()
     #expect(loaded.printed.utf8.count < 70_000)
     #expect(loaded.printed.contains("… and 10"))
     try fixture.write(
-      "topology.swift", topology("let name = String(repeating: \"x\", count: 1 << 20)\nfor _ in 0..<1024 { lab.node(name) }"))
-    let error = await #expect(throws: ManifestError.self) { try await fixture.load { $0.limits.declarations = 4 << 20 } }
+      "topology.swift",
+      topology("let name = String(repeating: \"x\", count: 1 << 20)\nfor _ in 0..<1024 { lab.node(name) }"))
+    let error = await #expect(throws: ManifestError.self) {
+      try await fixture.load { $0.limits.declarations = 4 << 20 }
+    }
     #expect(error?.message.contains("wrote more than 4 MiB") == true)
   }
 
   @Test("A crash is told with its words and the last declaration reached")
   func crashes() async throws {
-    let fixture = try Fixture(["topology.swift": topology("lab.node(\"a\")\nlet n = [1, 2]\nlab.node(\"b\\(n[n.count])\")")])
+    let fixture = try Fixture([
+      "topology.swift": topology("lab.node(\"a\")\nlet n = [1, 2]\nlab.node(\"b\\(n[n.count])\")")
+    ])
     let error = await #expect(throws: ManifestError.self) { try await fixture.load() }
     #expect(error?.message.contains("crashed with signal") == true)
     #expect(error?.message.contains("the last declaration reached was node 'a'") == true)
     #expect(error?.log.contains("Index out of range") == true, "\(error?.log ?? "")")
   }
 
-  @Test("Other ways to end badly have their own words", arguments: [
-    ("import Glibc\nexit(3)", "exit code 3"), ("import Glibc\n_exit(0)", "did not run to its end"),
-    ("import Glibc\nwrite(3, \"xyz\\n\", 4)", "descriptor 3"), ("import Glibc\nabort()", "signal 6"),
-    ("var a: [[Int]] = []\nwhile true { a.append([Int](repeating: 1, count: 1 << 20)) }", "crashed with signal"),
-  ])
+  @Test(
+    "Other ways to end badly have their own words",
+    arguments: [
+      ("import Glibc\nexit(3)", "exit code 3"), ("import Glibc\n_exit(0)", "did not run to its end"),
+      ("import Glibc\nwrite(3, \"xyz\\n\", 4)", "descriptor 3"), ("import Glibc\nabort()", "signal 6"),
+      (
+        "var a: [[Int]] = []\nwhile true { a.append([Int](repeating: 1, count: 1 << 20)) }",
+        "crashed with signal"
+      ),
+    ])
   func ends(body: String, words: String) async throws {
     let fixture = try Fixture(["topology.swift": topology(body)])
     let error = await #expect(throws: ManifestError.self) { try await fixture.load() }
@@ -102,7 +122,9 @@ import Testing
 
   @Test("Variables reach the topology and are part of the key")
   func variables() async throws {
-    let fixture = try Fixture(["topology.swift": topology("lab.node(lab.variable(\"who\", default: \"nobody\"))")])
+    let fixture = try Fixture([
+      "topology.swift": topology("lab.node(lab.variable(\"who\", default: \"nobody\"))")
+    ])
     #expect(try await fixture.load().text.contains("\"name\":\"nobody\""))
     #expect(try await fixture.load { $0.variables = ["who": "me"] }.text.contains("\"name\":\"me\""))
     #expect(try await fixture.load().text.contains("\"name\":\"nobody\""))
@@ -117,7 +139,8 @@ import Testing
     ])
     // A private folder is no hindrance: the file is read for the program, not by it.
     try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: fixture.path)
-    try FileManager.default.createSymbolicLink(atPath: "\(fixture.path)/link.txt", withDestinationPath: "/etc/passwd")
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(fixture.path)/link.txt", withDestinationPath: "/etc/passwd")
     #expect(try await fixture.load().text.contains("\"name\":\"n-one\""))
     #expect(try await fixture.load().origin == .cache)
     try fixture.write("name.txt", "two")
@@ -135,15 +158,18 @@ import Testing
   func helpers() async throws {
     let fixture = try Fixture([
       "topology.swift": topology("addHosts(to: lab, count)"),
-      "hosts.swift": "import Netforge\n// Topology(\"in a comment\")\nlet count = 3\nfunc addHosts(to lab: Topology, _ n: Int) {\n"
+      "hosts.swift":
+        "import Netforge\n// Topology(\"in a comment\")\nlet count = 3\nfunc addHosts(to lab: Topology, _ n: Int) {\n"
         + "  for i in 0..<n { lab.node(\"h\\(i)\") }\n}\n",
       "other.swift": "import Netforge\nlet lab = Topology(\"other\")\n", "broken.swift": "this is not Swift",
     ])
     let loaded = try await fixture.load()
-    #expect(loaded.text.contains("\"name\":\"h2\",\"file\":\"hosts.swift\",\"line\":5")
-      || loaded.text.contains("\"file\":\"hosts.swift\",\"line\":5"))
+    #expect(
+      loaded.text.contains("\"name\":\"h2\",\"file\":\"hosts.swift\",\"line\":5")
+        || loaded.text.contains("\"file\":\"hosts.swift\",\"line\":5"))
     #expect(loaded.paths["hosts.swift"] == "\(fixture.path)/hosts.swift")
-    try fixture.write("hosts.swift", "import Netforge\nlet count = \"a\"\nfunc addHosts(to lab: Topology, _ n: Int) {}\n")
+    try fixture.write(
+      "hosts.swift", "import Netforge\nlet count = \"a\"\nfunc addHosts(to lab: Topology, _ n: Int) {}\n")
     let error = await #expect(throws: ManifestError.self) { try await fixture.load() }
     #expect(error?.log.contains("error: cannot convert value of type 'String'") == true)
   }
@@ -190,33 +216,40 @@ import Testing
       try await group.waitForAll()
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: "\(cache)/tmp").isEmpty)
-    #expect(try FileManager.default.contentsOfDirectory(atPath: "\(cache)/language")
-      .filter { !$0.hasSuffix(".lock") }.count == 1)
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: "\(cache)/language")
+        .filter { !$0.hasSuffix(".lock") }.count == 1)
   }
 
   @Test("A cache that others may write to is not used")
   func foreignCache() async throws {
     let fixture = try Fixture(["topology.swift": topology("")])
-    try FileManager.default.createDirectory(atPath: "\(fixture.path)/cache", withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: "\(fixture.path)/cache", withIntermediateDirectories: true)
     try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: "\(fixture.path)/cache")
-    let error = await #expect(throws: ManifestError.self) { try await fixture.load { $0.cache = "\(fixture.path)/cache" } }
+    let error = await #expect(throws: ManifestError.self) {
+      try await fixture.load { $0.cache = "\(fixture.path)/cache" }
+    }
     #expect(error?.message.contains("only you can write") == true)
   }
 }
 
-@Suite("The sandbox of topologies", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain")) struct SandboxTests {
+@Suite("The sandbox of topologies", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain"))
+struct SandboxTests {
   @Test("What is not computing fails")
   func denied() async throws {
     let calls = [
       "socket(AF_INET, 1, 0)", "socket(AF_UNIX, 1, 0)", "socket(AF_NETLINK, 3, 0)",
       "open(\"/tmp/netforge-sandbox\", O_WRONLY | O_CREAT, 0o600)", "open(\"/etc/shadow\", O_RDONLY)",
-      "open(\"/etc/passwd\", O_RDONLY)", "open(\"/dev/null\", O_RDWR)", "mkdir(\"/tmp/netforge-sandbox\", 0o700)",
-      "kill(getppid(), 0)", "kill(-1, 0)", "chdir(\"/tmp\")", "unlink(\"/etc/hostname\")", 
-      "execv(\"/bin/true\", [strdup(\"true\"), nil])", "setuid(0)", "spawn()", 
+      "open(\"/etc/passwd\", O_RDONLY)", "open(\"/dev/null\", O_RDWR)",
+      "mkdir(\"/tmp/netforge-sandbox\", 0o700)",
+      "kill(getppid(), 0)", "kill(-1, 0)", "chdir(\"/tmp\")", "unlink(\"/etc/hostname\")",
+      "execv(\"/bin/true\", [strdup(\"true\"), nil])", "setuid(0)", "spawn()",
     ]
     var text = "import Glibc\nimport Netforge\nlet lab = Topology(\"x\")\n"
     text += "func spawn() -> Int32 {\n  var pid = pid_t()\n"
-    text += "  return posix_spawn(&pid, \"/bin/true\", nil, nil, [strdup(\"true\"), nil], environ) == 0 ? 0 : -1\n}\n"
+    text +=
+      "  return posix_spawn(&pid, \"/bin/true\", nil, nil, [strdup(\"true\"), nil], environ) == 0 ? 0 : -1\n}\n"
     for (index, call) in calls.enumerated() { text += "let r\(index): Int32 = \(call)\nprint(r\(index))\n" }
     let fixture = try Fixture(["topology.swift": text])
     let results = try await fixture.load().printed.split(separator: "\n")

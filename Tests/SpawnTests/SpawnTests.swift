@@ -22,7 +22,8 @@ private func run(_ request: SpawnRequest) throws -> ProgramOutput {
   @Test("Arguments, environment and folder arrive as they were given")
   func arguments() throws {
     var request = SpawnRequest(
-      .name("sh", search: "/nowhere:\(path)"), arguments: ["me", "-c", "echo $0 $1 $A; pwd; env | wc -l", "x", "y z"],
+      .name("sh", search: "/nowhere:\(path)"),
+      arguments: ["me", "-c", "echo $0 $1 $A; pwd; env | wc -l", "x", "y z"],
       environment: ["A=b c"])
     request.directory = "/usr"
     let output = try run(request)
@@ -32,7 +33,9 @@ private func run(_ request: SpawnRequest) throws -> ProgramOutput {
 
   @Test("A program that is not there is an error that says so")
   func missing() {
-    let error = #expect(throws: SpawnError.self) { try run(SpawnRequest(.name("no-such-program", search: path))) }
+    let error = #expect(throws: SpawnError.self) {
+      try run(SpawnRequest(.name("no-such-program", search: path)))
+    }
     #expect(error?.stage == .exec)
     #expect(error?.isProgramMissing == true)
     let denied = #expect(throws: SpawnError.self) { try run(SpawnRequest(.path("/etc/passwd"))) }
@@ -52,7 +55,9 @@ private func run(_ request: SpawnRequest) throws -> ProgramOutput {
     request.descriptors = [
       .init(FileDescriptor(rawValue: first), as: second), .init(FileDescriptor(rawValue: second), as: first),
     ]
-    let lines = try run(request).text(1).split(separator: "\n").filter { !$0.contains("pipe:") && !$0.contains("/proc/") }
+    let lines = try run(request).text(1).split(separator: "\n").filter {
+      !$0.contains("pipe:") && !$0.contains("/proc/")
+    }
     #expect(lines.contains("0 /dev/null"))
     #expect(lines.contains("\(second) /etc/hostname"))
     #expect(lines.contains("\(first) /etc/passwd"))
@@ -63,7 +68,8 @@ private func run(_ request: SpawnRequest) throws -> ProgramOutput {
   func signals() throws {
     signal(SIGPIPE, SIG_IGN)
     defer { signal(SIGPIPE, SIG_DFL) }
-    let output = try run(SpawnRequest(.path("/bin/grep"), arguments: ["grep", "^Sig[BI]", "/proc/self/status"]))
+    let output = try run(
+      SpawnRequest(.path("/bin/grep"), arguments: ["grep", "^Sig[BI]", "/proc/self/status"]))
     for line in output.text(1).split(separator: "\n") {
       #expect(line.hasSuffix("0000000000000000"), "\(line)")
     }
@@ -217,7 +223,8 @@ private func run(_ request: SpawnRequest) throws -> ProgramOutput {
   private typealias Mount = SpawnRequest.Mount
 }
 
-@Suite("Processes that are not trusted", .enabled(if: Confinement.hasSeccomp, "the kernel has no seccomp filters"))
+@Suite(
+  "Processes that are not trusted", .enabled(if: Confinement.hasSeccomp, "the kernel has no seccomp filters"))
 struct SpawnConfinementTests {
   private func python(_ code: String) throws -> ProgramOutput {
     var request = SpawnRequest(
@@ -241,18 +248,24 @@ struct SpawnConfinementTests {
     #expect(output.text(2).contains("PermissionError"), "\(output.text(2))")
   }
 
-  @Test("Computing, reading and threads go on", .enabled(if: access("/usr/bin/python3", X_OK) == 0, "needs python3"))
+  @Test(
+    "Computing, reading and threads go on",
+    .enabled(if: access("/usr/bin/python3", X_OK) == 0, "needs python3"))
   func allowed() throws {
     let output = try python(
-      "import threading; t = threading.Thread(target=lambda: print(open('/etc/passwd').read()[:4])); t.start(); t.join()")
+      "import threading; t = threading.Thread(target=lambda: print(open('/etc/passwd').read()[:4])); t.start(); t.join()"
+    )
     #expect(output.text(1) == "root\n", "\(output.text(2))")
   }
 
-  @Test("Landlock opens only the paths that are named", .enabled(if: Confinement.landlockABI > 0, "needs Landlock"))
+  @Test(
+    "Landlock opens only the paths that are named",
+    .enabled(if: Confinement.landlockABI > 0, "needs Landlock"))
   func landlock() throws {
     var request = SpawnRequest(.path("/bin/cat"), arguments: ["cat", "/etc/hostname", "/etc/passwd"])
     request.reachablePaths = [
-      .init("/bin/cat", [.read, .execute]), .init("/lib", [.read, .execute]), .init("/lib64", [.read, .execute]),
+      .init("/bin/cat", [.read, .execute]), .init("/lib", [.read, .execute]),
+      .init("/lib64", [.read, .execute]),
       .init("/usr/lib", [.read, .execute]), .init("/etc/passwd", .read), .init("/not/there", .read),
     ]
     let output = try run(request)
