@@ -171,9 +171,11 @@ int nf_landlock_abi(void) {
   return abi < 0 ? 0 : (int)abi;
 }
 
-static void restrict_paths(const struct nf_spawn_request *request, int status) {
+/* The rules as a descriptor, -1 when there are none to keep or the kernel has no Landlock. */
+static int make_ruleset(const struct nf_spawn_request *request, int status) {
+  if (!(request->flags & NF_SPAWN_LANDLOCK_PATHS)) return -1;
   int abi = nf_landlock_abi();
-  if (abi == 0) return;
+  if (abi == 0) return -1;
   uint64_t execute = LANDLOCK_ACCESS_FS_EXECUTE;
   uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
   uint64_t files = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE;
@@ -215,8 +217,7 @@ static void restrict_paths(const struct nf_spawn_request *request, int status) {
       fail(status, NF_SPAWN_LANDLOCK, errno, (int)i);
     close(file);
   }
-  if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0) fail(status, NF_SPAWN_LANDLOCK, errno, -1);
-  close(ruleset);
+  return ruleset;
 }
 
 /* MARK: descriptors */
@@ -235,9 +236,9 @@ static void close_everything_at_exec(void) {
 
 /*
  * Gives the program exactly its descriptors. All sources are first copied above every target, so that no order of
- * mappings can overwrite one that is still needed; `status` and `program` move out of the way too.
+ * mappings can overwrite one that is still needed; `status`, `program` and `ruleset` move out of the way too.
  */
-static void map_descriptors(const struct nf_spawn_request *request, int *status, int *program) {
+static void map_descriptors(const struct nf_spawn_request *request, int *status, int *program, int *ruleset) {
   int above = 3;
   for (size_t i = 0; i < request->descriptor_count; i++)
     if (request->descriptors[i].to >= above) above = request->descriptors[i].to + 1;
@@ -249,6 +250,10 @@ static void map_descriptors(const struct nf_spawn_request *request, int *status,
   if (*program >= 0) {
     *program = fcntl(*program, F_DUPFD_CLOEXEC, above);
     if (*program < 0) fail(*status, NF_SPAWN_DESCRIPTORS, errno, -1);
+  }
+  if (*ruleset >= 0) {
+    *ruleset = fcntl(*ruleset, F_DUPFD_CLOEXEC, above);
+    if (*ruleset < 0) fail(*status, NF_SPAWN_DESCRIPTORS, errno, -1);
   }
   int copies[MAX_DESCRIPTORS];
   bool standard[3] = {false, false, false};
@@ -360,11 +365,14 @@ static _Noreturn void child(const struct nf_spawn_request *request, int status, 
     if (setpgid(0, 0) < 0) fail(status, NF_SPAWN_SESSION, errno, 0);
   }
   make_mounts(request, status);
-  map_descriptors(request, &status, &program);
+  /* Before the descriptors that it names may be overwritten by the program's. */
+  int ruleset = make_ruleset(request, status);
+  map_descriptors(request, &status, &program, &ruleset);
   if (request->flags & (NF_SPAWN_NO_NEW_PRIVILEGES | NF_SPAWN_LANDLOCK_PATHS | NF_SPAWN_COMPUTE_ONLY)) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(status, NF_SPAWN_NO_NEW_PRIVS, errno, 0);
   }
-  if (request->flags & NF_SPAWN_LANDLOCK_PATHS) restrict_paths(request, status);
+  if (ruleset >= 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+    fail(status, NF_SPAWN_LANDLOCK, errno, -1);
   if (request->terminal >= 0 && ioctl(request->terminal, TIOCSCTTY, 0) < 0)
     fail(status, NF_SPAWN_TERMINAL, errno, request->terminal);
   /* After the steps that open files, which the limit on descriptors would hit; before the identity is given up. */

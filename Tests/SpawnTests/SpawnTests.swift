@@ -272,4 +272,22 @@ struct SpawnConfinementTests {
     #expect(output.text(1).contains("root:"))
     #expect(output.text(2).contains("/etc/hostname: Permission denied"))
   }
+
+  @Test(
+    "A rule's file may have a number that the program gets for another",
+    .enabled(if: Confinement.landlockABI > 0, "needs Landlock"))
+  func overlap() throws {
+    let cat = try FileDescriptor.open("/bin/cat", .readOnly)
+    defer { try? cat.close() }
+    let passwd = try FileDescriptor.open("/etc/passwd", .readOnly)
+    defer { try? passwd.close() }
+    var request = SpawnRequest(.file(cat, name: "cat"), arguments: ["cat", "/etc/passwd"])
+    request.descriptors = [.init(passwd, as: cat.rawValue)]
+    request.reachablePaths = [
+      .init(cat, [.read, .execute]), .init("/lib", [.read, .execute]), .init("/lib64", [.read, .execute]),
+      .init("/usr/lib", [.read, .execute]), .init(passwd, .read),
+    ]
+    let output = try run(request)
+    #expect(output.text(1).contains("root:"), "\(output.text(2))")
+  }
 }
