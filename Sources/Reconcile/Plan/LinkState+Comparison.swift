@@ -86,18 +86,18 @@ extension LinkState {
     case .master:
       result.master = other.master
       result.port = other.master == nil ? nil : BridgePortState()
+    case _ where BridgePortState.attributeNames.contains(name):
+      // What nothing asks for goes back to the kernel's default.
+      let source = other.port.flatMap { $0.has(name) ? $0 : nil } ?? .kernelDefault
+      result.port = (result.port ?? BridgePortState()).taking(name, from: source)
     default:
-      if let port = other.port, port.has(name) {
-        result.port = (result.port ?? BridgePortState()).taking(name, from: port)
-      } else if case .bridge(let bridge) = result.kind, case .bridge(let wanted) = other.kind {
-        result.kind = .bridge(bridge.taking(name, from: wanted))
-      } else if case .vxlan(let tunnel) = result.kind, case .vxlan(let wanted) = other.kind {
-        result.kind = .vxlan(tunnel.taking(name, from: wanted))
-      } else if case .macvlan(var macvlan) = result.kind, case .macvlan(let wanted) = other.kind {
+      switch (result.kind, other.kind) {
+      case (.bridge(let bridge), .bridge(let wanted)): result.kind = .bridge(bridge.taking(name, from: wanted))
+      case (.vxlan(let tunnel), .vxlan(let wanted)): result.kind = .vxlan(tunnel.taking(name, from: wanted))
+      case (.macvlan(var macvlan), .macvlan(let wanted)):
         macvlan.mode = wanted.mode
         result.kind = .macvlan(macvlan)
-      } else if result.port != nil {
-        result.port = result.port?.taking(name, from: .kernelDefault)
+      default: break
       }
     }
     return result
@@ -118,32 +118,38 @@ private func wants<Value: Equatable>(_ desired: Value?, _ observed: Value?) -> B
 }
 
 extension BridgeState {
-  private static let order: [(AttributeName, @Sendable (BridgeState, BridgeState) -> Bool)] = [
-    (.stp, { wants($0.stp, $1.stp) }),
-    (.forwardDelay, { wants($0.forwardDelay, $1.forwardDelay) }),
-    (.helloTime, { wants($0.helloTime, $1.helloTime) }),
-    (.maxAge, { wants($0.maxAge, $1.maxAge) }),
-    (.ageingTime, { wants($0.ageingTime, $1.ageingTime) }),
-    (.priority, { wants($0.priority, $1.priority) }),
-    (.vlanFiltering, { wants($0.vlanFiltering, $1.vlanFiltering) }),
-    (.defaultPVID, { wants($0.defaultPVID, $1.defaultPVID) }),
-    (.multicastSnooping, { wants($0.multicastSnooping, $1.multicastSnooping) }),
-  ]
+  /// What a bridge begins with, as far as a topology can change it (br_device.c).
+  static let kernelDefault = BridgeState(stp: false, ageingTime: 30_000, priority: 32_768, vlanFiltering: false)
 
+  /// What is to be changed. An option that nothing asks for goes back to the kernel's default, so that taking a line
+  /// out of a topology undoes it; it need not be sent when a bridge is made, which a kernel without VLANs would refuse.
   func difference(from observed: BridgeState, into names: inout [AttributeName]) {
-    for (name, differs) in Self.order where differs(self, observed) { names.append(name) }
+    let defaults = Self.kernelDefault
+    if (stp ?? defaults.stp) != (observed.stp ?? defaults.stp) { names.append(.stp) }
+    if wants(forwardDelay, observed.forwardDelay) { names.append(.forwardDelay) }
+    if wants(helloTime, observed.helloTime) { names.append(.helloTime) }
+    if wants(maxAge, observed.maxAge) { names.append(.maxAge) }
+    if (ageingTime ?? defaults.ageingTime) != (observed.ageingTime ?? defaults.ageingTime) {
+      names.append(.ageingTime)
+    }
+    if (priority ?? defaults.priority) != (observed.priority ?? defaults.priority) { names.append(.priority) }
+    if (vlanFiltering ?? defaults.vlanFiltering) != (observed.vlanFiltering ?? defaults.vlanFiltering) {
+      names.append(.vlanFiltering)
+    }
+    if wants(defaultPVID, observed.defaultPVID) { names.append(.defaultPVID) }
+    if wants(multicastSnooping, observed.multicastSnooping) { names.append(.multicastSnooping) }
   }
 
   func taking(_ name: AttributeName, from other: BridgeState) -> BridgeState {
     var result = self
     switch name {
-    case .stp: result.stp = other.stp
+    case .stp: result.stp = other.stp ?? Self.kernelDefault.stp
     case .forwardDelay: result.forwardDelay = other.forwardDelay
     case .helloTime: result.helloTime = other.helloTime
     case .maxAge: result.maxAge = other.maxAge
-    case .ageingTime: result.ageingTime = other.ageingTime
-    case .priority: result.priority = other.priority
-    case .vlanFiltering: result.vlanFiltering = other.vlanFiltering
+    case .ageingTime: result.ageingTime = other.ageingTime ?? Self.kernelDefault.ageingTime
+    case .priority: result.priority = other.priority ?? Self.kernelDefault.priority
+    case .vlanFiltering: result.vlanFiltering = other.vlanFiltering ?? Self.kernelDefault.vlanFiltering
     case .defaultPVID: result.defaultPVID = other.defaultPVID
     case .multicastSnooping: result.multicastSnooping = other.multicastSnooping
     default: break
@@ -175,8 +181,18 @@ extension BridgePortState {
     compare(.portFastLeave, fastLeave, observed.fastLeave, defaults.fastLeave)
     if wants(cost, observed.cost) { names.append(.portCost) }
     if wants(priority, observed.priority) { names.append(.portPriority) }
-    if (vlans ?? defaults.vlans) != (observed.vlans ?? defaults.vlans) { names.append(.portVLANs) }
+    if let vlans {
+      if vlans != observed.vlans { names.append(.portVLANs) }
+    } else if let seen = observed.vlans, !seen.isEmpty, seen != defaults.vlans {
+      // None at all is what a kernel without VLANs shows.
+      names.append(.portVLANs)
+    }
   }
+
+  static let attributeNames: Set<AttributeName> = [
+    .portIsolated, .portHairpin, .portLearning, .portFlood, .portMulticastFlood, .portGuard, .portFastLeave, .portCost,
+    .portPriority, .portVLANs,
+  ]
 
   func has(_ name: AttributeName) -> Bool {
     switch name {

@@ -195,13 +195,11 @@ struct ResolveWork {
 }
 
 extension BridgeState {
-  /// What a topology can set is written out, so that taking it out of the file undoes it.
   init(_ options: Topology.BridgeOptions) {
     self.init(
-      stp: options.stp ?? false,
-      ageingTime: options.ageing.map { UInt32(clamping: $0.nanoseconds / 10_000_000) } ?? 30_000,
-      priority: options.priority.map { UInt16(clamping: $0) } ?? 32_768,
-      vlanFiltering: options.vlanFiltering ?? false, multicastSnooping: options.multicastSnooping)
+      stp: options.stp, ageingTime: options.ageing.map { UInt32(clamping: $0.nanoseconds / 10_000_000) },
+      priority: options.priority.map { UInt16(clamping: $0) }, vlanFiltering: options.vlanFiltering,
+      multicastSnooping: options.multicastSnooping)
   }
 }
 
