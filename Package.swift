@@ -76,8 +76,7 @@ let package = Package(
       name: "netforge",
       dependencies: [
         "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-        "LabProcess",
-        "CLinux", argumentParser, logging, system,
+        "LabProcess", "Spawn", "CLinux", argumentParser, logging, system,
       ],
       swiftSettings: settings),
 

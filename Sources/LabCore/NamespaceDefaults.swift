@@ -25,8 +25,8 @@ public enum NamespaceDefaults {
     table["net/ipv4/conf/all/promote_secondaries"] = "1"
     // The one group that exists on every datapath: with a user namespace only mapped ids can be written.
     table["net/ipv4/ping_group_range"] = "0 0"
-    // Not here: tcp_congestion_control. A namespace may only take what the host's administrator allows, and a host
-    // whose default is bbr need not allow cubic.
+    // Congestion control stays the host's: which ones a namespace may choose, tcp_allowed_congestion_control says, and
+    // only reno is always among them.
     table["net/ipv4/tcp_rmem"] = "4096 131072 6291456"
     table["net/ipv4/tcp_wmem"] = "4096 16384 4194304"
     if v6 {

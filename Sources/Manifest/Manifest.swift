@@ -65,6 +65,11 @@ public enum Manifest {
     return result
   }
 
+  /// Where the Swift toolchain that compiles topologies is; nil when this machine has none in PATH.
+  public static func toolchain(environment: [String: String] = environment) -> String? {
+    Toolchain.find(environment)?.folder
+  }
+
   /// Loads a topology file, rendered JSON, or with `-` either of them from standard input.
   public static func load(
     _ path: String, options: ManifestOptions = ManifestOptions()

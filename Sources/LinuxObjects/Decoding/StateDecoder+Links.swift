@@ -79,7 +79,8 @@ extension BridgeState {
     self.init(
       stp: options.stpState.map { $0 != 0 }, forwardDelay: options.forwardDelay, helloTime: options.helloTime,
       maxAge: options.maximumAge, ageingTime: options.ageingTime, priority: options.priority,
-      vlanFiltering: options.vlanFiltering, defaultPVID: options.vlanDefaultPVID,
+      // A kernel that cannot filter does not say so.
+      vlanFiltering: options.vlanFiltering ?? false, defaultPVID: options.vlanDefaultPVID,
       multicastSnooping: options.multicastSnooping)
   }
 }

@@ -178,7 +178,10 @@ extension BatchEncoder {
     of link: LinkState, in namespace: NamespaceID
   ) throws(EncodingFailure) -> Rtnetlink.LinkKind? {
     switch link.kind {
-    case .bridge(let bridge): return .bridge(BridgeOptions(bridge))
+    case .bridge(var bridge):
+      // A kernel without CONFIG_BRIDGE_VLAN_FILTERING refuses the attribute even to say no, where every bridge begins.
+      if bridge.vlanFiltering == false { bridge.vlanFiltering = nil }
+      return .bridge(BridgeOptions(bridge))
     case .dummy: return .dummy
     case .vlan(let vlan):
       var options = VLANOptions()

@@ -1,11 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import ArgumentParser
+import Glibc
+import KernelDatapath
+import LabCore
+import LabProcess
 
 @main
 struct Netforge: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "netforge",
-    abstract: "Networks from Swift files: bring a topology up, prove it, take it away.",
-    subcommands: [Version.self, Completion.self])
+    abstract: "Networks from Swift files: bring a topology up, look into it, take it away.",
+    version: Version.number,
+    groupedSubcommands: [
+      CommandGroup(
+        name: "Labs", subcommands: [Up.self, Down.self, PlanCommand.self, Status.self, List.self, GC.self]),
+      CommandGroup(
+        name: "Nodes", subcommands: [Exec.self, Shell.self, Restart.self, Ping.self, Nft.self, Events.self]),
+      CommandGroup(
+        name: "Topologies", subcommands: [Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
+      CommandGroup(name: "This host", subcommands: [Doctor.self, Version.self, Completion.self]),
+    ])
+
+  /// Verbs of the design that this version does not have; asking for one says so.
+  private static let missing = [
+    "test", "trace", "capture", "link", "netem", "stats", "nc", "ss", "iperf", "conntrack",
+  ]
+
+  static func main() async {
+    if let role = LabProcess.role {
+      await role.run { (_, _, kind) throws(DatapathError) in
+        try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel))
+      }
+    }
+    if let verb = CommandLine.arguments.dropFirst().first, missing.contains(verb) {
+      fail(Failure(.usage, "netforge \(verb) is not part of this version; `netforge --help` lists what is"))
+    }
+    do {
+      var command = try parseAsRoot()
+      if var verb = command as? any AsyncParsableCommand {
+        try await verb.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      guard let failure = Failure(error) else { exit(withError: error) }
+      fail(failure)
+    }
+  }
+
+  private static func fail(_ failure: Failure) -> Never {
+    if failure.isDiagnostics {
+      for line in failure.lines { Terminal.say(line) }
+    } else {
+      Terminal.complain(failure.lines)
+    }
+    Glibc.exit(failure.code)
+  }
 }

@@ -12,3 +12,15 @@ enum Environment {
 
   static func list(_ flag: String) -> [String] { self[flag]?.split(separator: ",").map(String.init) ?? [] }
 }
+
+extension Environment {
+  /// A variable of the caller's, under its own name.
+  static func variable(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  /// Where programs are looked for.
+  static var path: String {
+    variable("PATH") ?? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+  }
+}

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// How a verb fails: one line on standard error and the exit code that scripts rely on.
+// How a verb fails: lines on standard error and the exit code that scripts rely on.
 
-import ArgumentParser
+import LabCore
+import Manifest
+import Reconcile
+import TopologyModel
 
 /// Why a verb ended without doing what it was asked.
 struct Failure: Error {
@@ -15,19 +18,57 @@ struct Failure: Error {
     case bug = 70
     case locked = 75
     case permission = 77
+    case notExecutable = 126
+    case commandNotFound = 127
   }
 
-  var code: Code
-  /// Lines for standard error, the first one the message.
+  var code: Int32
+  /// The message and what belongs to it.
   var lines: [String]
+  /// The lines already say where and that they are errors, as a compiler's do.
+  var isDiagnostics = false
 
-  init(_ code: Code, _ lines: String...) {
-    self.code = code
-    self.lines = lines
-  }
+  init(_ code: Code, _ lines: String...) { self.init(code, lines: lines) }
 
   init(_ code: Code, lines: [String]) {
-    self.code = code
+    self.code = code.rawValue
     self.lines = lines
+  }
+
+  /// What any module's error means to a user; nil for errors that are not ours.
+  init?(_ error: any Error) {
+    switch error {
+    case let failure as Failure: self = failure
+    case let error as ManifestError:
+      self.init(.failed, lines: error.description.split(separator: "\n").map(String.init))
+      code = error.exitCode
+      isDiagnostics = error.code == .compile || error.message.contains(": error:")
+    case let error as TopologyErrors:
+      self.init(.badInput, lines: error.errors.map(\.description))
+      isDiagnostics = true
+    case let error as ReconcileError: self.init(Self.code(of: error), lines: error.lines)
+    case let error as LabFolderError: self.init(error.code == .locked ? .locked : .failed, error.description)
+    case let error as DatapathError: self.init(Self.code(of: error), error.description)
+    default: return nil
+    }
+  }
+
+  private static func code(of error: ReconcileError) -> Code {
+    switch error {
+    case .limitations: .unavailable
+    case .foreign, .declined, .failed: .failed
+    case .datapath(let error): code(of: error)
+    case .folder(let error): error.code == .locked ? .locked : .failed
+    }
+  }
+
+  private static func code(of error: DatapathError) -> Code {
+    switch error.code {
+    case .permission: .permission
+    case .unavailable: .unavailable
+    case .bug: .bug
+    case .notStarted: error.errno == 2 ? .commandNotFound : .notExecutable
+    case .refused, .foreign, .notFound, .malformed, .timeout: .failed
+    }
   }
 }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+import ArgumentParser
+import LabCore
+import LabProcess
+import NetTypes
+import Reconcile
+
+/// `netforge down`: takes a lab away, and the host is as before.
+struct Down: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Take a lab away.", aliases: ["destroy"])
+
+  @Argument(help: "The lab's topology file, or its name.")
+  var file: String?
+
+  @OptionGroup var selection: LabOptions
+
+  @Flag(name: .shortAndLong, help: "Every lab of this user; needs --yes.")
+  var all = false
+
+  @Flag(name: .shortAndLong, help: "Agree.")
+  var yes = Environment.isSet("YES")
+
+  @OptionGroup var output: OutputOptions
+
+  struct Document: Encodable {
+    var schemaVersion = 1
+    var removed: [String]
+  }
+
+  func run() async throws {
+    let folders: [LabFolder]
+    if all {
+      folders = LabFolders.ofCaller.list()
+      guard !folders.isEmpty else { throw Failure(.failed, "no lab is up") }
+      guard yes else {
+        throw Failure(
+          .usage,
+          "down --all takes \(folders.count) labs away (\(folders.map(\.lab.text).joined(separator: ", "))); add --yes"
+        )
+      }
+    } else {
+      folders = [try await selection.folder(file)]
+    }
+    for folder in folders { try await RunningLab.takeAway(folder) }
+    let names = folders.map(\.lab.text)
+    try output.print(Document(removed: names)) {
+      names.map { "lab '\($0)' is gone" }.joined(separator: "\n")
+    }
+  }
+}
+
+extension RunningLab {
+  /// Removes all of a lab, whatever state it is in.
+  static func takeAway(_ folder: LabFolder) async throws {
+    let lock = try folder.lock()
+    let kind = (try? folder.record())??.datapath
+    // A rootless lab goes with its process; what a crashed first `up` left behind is the kernel's.
+    if kind == .rootless || kind == nil && !DatapathOptions.mayChangeTheKernel {
+      try await release(folder)
+      try folder.remove()
+      return
+    }
+    let datapath = try await open(folder).datapath
+    try await release(folder)
+    try await Reconciler(datapath: datapath, folder: folder).down(holding: lock)
+  }
+
+  /// Ends the lab's process, when it has one.
+  static func release(_ folder: LabFolder) async throws {
+    guard LabProcess.isRunning(folder: folder.path) else { return }
+    try await LabConnection.open(folder: folder.path).shutdown()
+    // Its namespaces are free when the process has ended, not when it says that it will.
+    for _ in 0..<500 where LabProcess.isRunning(folder: folder.path) {
+      try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+}
