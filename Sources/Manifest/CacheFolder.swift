@@ -14,6 +14,10 @@ final class CacheFolder: Sendable {
   let isTemporary: Bool
   private let counter = Atomic<Int>(0)
 
+  /// Seconds after which what an interrupted run left behind goes, and a language that nobody has used.
+  private static let scratchAge = 86_400
+  private static let languageAge = 60 * 86_400
+
   /// Results that are kept; the oldest go first.
   static let maximumResults = 200
 
@@ -79,6 +83,17 @@ final class CacheFolder: Sendable {
       throw ManifestError(.system, "cannot make a folder in '\(path)/tmp': \(FileError(errno))")
     }
     return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// Removes what has not been of use for long.
+  func sweep() {
+    for (folder, age) in [("\(path)/tmp", Self.scratchAge), ("\(path)/language", Self.languageAge)] {
+      for name in Files.names(in: folder) ?? [] {
+        var info = stat()
+        guard lstat("\(folder)/\(name)", &info) == 0, info.st_mtim.tv_sec < time(nil) - age else { continue }
+        Files.removeAll("\(folder)/\(name)")
+      }
+    }
   }
 
   /// The bytes of a stored result.

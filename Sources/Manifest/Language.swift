@@ -66,9 +66,11 @@ struct Language {
     let isStatic = runsAsOther && !Files.isPublic(toolchain.folder)
     let folder = folder(toolchain, isStatic: isStatic, in: cache)
     if let recipe = readRecipe(folder) {
+      // Its time says when it was last of use.
+      utimensat(AT_FDCWD, folder, nil, 0)
       return Language(folder: folder, toolchain: toolchain, recipe: recipe)
     }
-
+    cache.sweep()
     mkdir("\(cache.path)/language", 0o700)
     let lock = open("\(folder).lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     defer { if lock >= 0 { close(lock) } }

@@ -81,8 +81,8 @@ struct TopologyRun {
     do throws(SpawnError) {
       output = try request.run(capturing: captures, conversation: conversation, timeout: limits.time)
     } catch {
-      // In a container nobody may not exist: then there is only one user to be.
-      guard error.stage == .identity, error.errno == .invalidArgument else {
+      // In a user namespace nobody may not exist: then there is only one user to be.
+      guard error.stage == .identity else {
         throw ManifestError(.system, "\(error)")
       }
       request.identity = nil
@@ -146,7 +146,10 @@ struct TopologyRun {
     case .signaled(SIGXCPU), .signaled(SIGKILL):
       throw failed("was killed: it used more time or memory than it may")
     case .signaled:
-      throw failed("crashed with \(output.status)")
+      // The runtime says why it stops a program; a stack or a memory that is used up stops it without a word.
+      let hint =
+        (output.bytes[2] ?? []).isEmpty ? ": does it call itself for ever, or use too much memory?" : ""
+      throw failed("crashed with \(output.status)\(hint)")
     case .exited(let code) where code != 0:
       throw failed("ended with exit code \(code)")
     case .exited: break
