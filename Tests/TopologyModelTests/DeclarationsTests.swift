@@ -74,13 +74,9 @@ struct DeclarationsTests {
     let there = document(of: #"{"name":"a","line":3,"file":"f.swift","kind":"topology"}"#)
     let declarations = try Declarations(json: Array(there.utf8))
     #expect(
-      declarations.json == """
-        {
-          "schemaVersion": {"major":1,"minor":0},
-          "declarations": [{"kind":"topology","name":"a","file":"f.swift","line":3}]
-        }
-
-        """)
+      declarations.json
+        == #"{"schemaVersion":{"major":1,"minor":0},"declarations":[{"kind":"topology","name":"a","file":"f.swift","line":3}]}"#
+        + "\n")
   }
 
   @Test(

@@ -53,13 +53,15 @@ extension TopologyCheck {
     guard let kind = kind(of: item, node: node, who) else { return }
     var subnets: [IPPrefix] = []
     var device = Topology.Device(name: name, kind: kind, location: item.location)
+    // A vxlan's `port` is that of its packets.
+    let portOptions = item.kind == "interface" ? item.object("port") : nil
     if case .interface(.bridge(let bridge)) = kind, case .bridge(let index)? = names[bridge.text]?.what {
       subnets = bridges[index].subnets
-      if let port = item.object("port") {
-        device.port = portOptions(
+      if let port = portOptions {
+        device.port = self.portOptions(
           port, who, filtering: bridges[index].options.vlanFiltering == true, bridge: "bridge '\(bridge)'")
       }
-    } else if item.object("port") != nil {
+    } else if portOptions != nil {
       fail(
         "\(who): port options belong to a port of a bridge; put the interface on one (on:)", at: item.location
       )
@@ -67,7 +69,7 @@ extension TopologyCheck {
     if case .interface(.internet) = kind, let internet { subnets = [internet.subnet] }
     device.addresses = addresses(item, who, isLoopback: false, subnets: subnets)
     // A trunk carries VLANs that the bridge's subnets say nothing of.
-    if item.texts("addresses").isEmpty, item.object("port")?.integers("trunk").isEmpty != false {
+    if item.texts("addresses").isEmpty, portOptions?.integers("trunk").isEmpty != false {
       device.allocatesFrom = subnets
     }
     device.mtu = mtu(item, who)

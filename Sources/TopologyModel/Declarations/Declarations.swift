@@ -54,7 +54,6 @@ public struct Declarations: Hashable, Sendable {
       JSON.Member(key: "schemaVersion", value: version),
       JSON.Member(key: "declarations", value: .array(items)),
     ])
-    // An empty list would fit on the first line; the key stays visible all the same.
     return document.pretty + "\n"
   }
 

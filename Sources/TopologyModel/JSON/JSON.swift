@@ -77,7 +77,7 @@ extension JSON {
     return text
   }
 
-  private static let width = 100
+  private static let width = 120
 
   private func write(into text: inout String, indentation: Int, column: Int) {
     let line = compact

@@ -87,6 +87,21 @@ extension Topology {
       internet: internet?.gateway)
     return resolution.routes()
   }
+
+  /// The routes of every node, in the order of `nodes`. For many nodes at once this is the fast way.
+  public func routes(addresses: AddressBook) -> (routes: [[ResolvedRoute]], errors: [TopologyError]) {
+    let devices = Dictionary(nodes.map { ($0.name, $0.devices) }, uniquingKeysWith: { first, _ in first })
+    var routes: [[ResolvedRoute]] = []
+    var errors: [TopologyError] = []
+    for node in nodes {
+      let resolution = RouteResolution(
+        node: node, addresses: addresses, devices: { devices[$0] ?? [] }, internet: internet?.gateway)
+      let (found, problems) = resolution.routes()
+      routes.append(found)
+      errors += problems
+    }
+    return (routes, errors)
+  }
 }
 
 /// Resolves the routes of one node.
@@ -185,8 +200,8 @@ struct RouteResolution {
     }
     var found: [(device: Topology.DeviceReference, address: IPAddress)] = []
     for reference in references {
-      for prefix in addresses[reference] where family == nil || prefix.family == family {
-        // Written on this node too, it is no way out.
+      // A host's prefix, such as a service's address, is on no subnet that could be shared.
+      for prefix in addresses[reference] where !prefix.isHost && (family == nil || prefix.family == family) {
         if subnets.contains(where: { $0.subnet.contains(prefix.address) && !$0.subnet.isHost }) {
           found.append((reference, prefix.address))
         }
