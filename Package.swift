@@ -89,7 +89,7 @@ let package = Package(
     tests(of: "Spawn", [system]),
     tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
-    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system]),
+    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
     tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
     tests(of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system]),
     tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
