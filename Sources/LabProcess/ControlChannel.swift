@@ -142,7 +142,9 @@ final class ControlChannel: Sendable {
     let descriptors = numbers.prefix(count).map { OwnedDescriptor(FileDescriptor(rawValue: $0)) }
     switch size {
     case 0: close()
-    case ..<0: close(size == -Int(EMSGSIZE) ? "a packet that is too large" : "\(Errno(rawValue: Int32(clamping: -size)))")
+    case ..<0:
+      close(
+        size == -Int(EMSGSIZE) ? "a packet that is too large" : "\(Errno(rawValue: Int32(clamping: -size)))")
     default:
       guard let packet = Self.unpacked(buffer, descriptors) else {
         close("a malformed packet")

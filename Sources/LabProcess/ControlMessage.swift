@@ -31,7 +31,8 @@ struct ControlGreeting: Codable, Equatable, Sendable {
   var complaint: String? {
     guard netforgeProtocol == Self.name else { return "it does not speak netforge's control protocol" }
     guard version == Self.version else {
-      return "it speaks version \(version) of the control protocol, this netforge speaks version \(Self.version)"
+      return
+        "it speaks version \(version) of the control protocol, this netforge speaks version \(Self.version)"
     }
     return nil
   }
@@ -96,7 +97,8 @@ enum ControlCoding {
     do {
       return Array(try JSONEncoder().encode(value))
     } catch {
-      throw DatapathError(.bug, operation: "encode a control message", cause: "\(error)", remedy: "please report it")
+      throw DatapathError(
+        .bug, operation: "encode a control message", cause: "\(error)", remedy: "please report it")
     }
   }
 

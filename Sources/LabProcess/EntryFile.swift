@@ -29,7 +29,8 @@ struct EntryFile {
     }
     let file = nf_sealed_file(bytes, bytes.count)
     guard file >= 0 else {
-      throw DatapathError(.unavailable, operation: operation, errno: -file, cause: "\(Errno(rawValue: -file))")
+      throw DatapathError(
+        .unavailable, operation: operation, errno: -file, cause: "\(Errno(rawValue: -file))")
     }
     return OwnedDescriptor(FileDescriptor(rawValue: file))
   }
@@ -37,7 +38,9 @@ struct EntryFile {
   /// The value of a tag in such a file.
   static func value(of tag: String, in file: FileDescriptor) -> String? {
     guard let bytes = ControlChannel.contents(of: file, limit: Int(NF_ENTRY_LIMIT)) else { return nil }
-    let strings = bytes.split(separator: 0, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    let strings = bytes.split(separator: 0, omittingEmptySubsequences: false).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     guard strings.first == NF_ENTRY_MAGIC else { return nil }
     var index = 1
     while index + 1 < strings.count {
@@ -49,7 +52,9 @@ struct EntryFile {
 
   /// The error in what was written to the `status` descriptor: five strings, each ended by a NUL.
   static func failure(in bytes: [UInt8]) -> DatapathError? {
-    let parts = bytes.split(separator: 0, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    let parts = bytes.split(separator: 0, omittingEmptySubsequences: false).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     guard parts.count >= 5 else { return nil }
     let code: DatapathError.Code =
       switch parts[0] {
@@ -59,7 +64,8 @@ struct EntryFile {
       default: .unavailable
       }
     return DatapathError(
-      code, operation: parts[2], errno: Int32(parts[1]), cause: parts[3], remedy: parts[4].isEmpty ? nil : parts[4])
+      code, operation: parts[2], errno: Int32(parts[1]), cause: parts[3],
+      remedy: parts[4].isEmpty ? nil : parts[4])
   }
 
   /// The same, to be written.
@@ -79,7 +85,8 @@ struct EntryFile {
   static func ownProgram(for operation: String) throws(DatapathError) -> OwnedDescriptor {
     let file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC)
     guard file >= 0 else {
-      throw DatapathError(.unavailable, operation: operation, errno: errno, cause: "/proc/self/exe: \(Errno(rawValue: errno))")
+      throw DatapathError(
+        .unavailable, operation: operation, errno: errno, cause: "/proc/self/exe: \(Errno(rawValue: errno))")
     }
     return OwnedDescriptor(FileDescriptor(rawValue: file))
   }
@@ -93,7 +100,8 @@ struct EntryFile {
       let left = (deadline - .now).components
       guard left.seconds > 0 || (left.seconds == 0 && left.attoseconds > 0) else { return (result, false) }
       var entry = pollfd(fd: file.rawValue, events: Int16(POLLIN), revents: 0)
-      let milliseconds = Int32(clamping: min(left.seconds, 1_000_000) * 1000 + left.attoseconds / 1_000_000_000_000_000 + 1)
+      let milliseconds = Int32(
+        clamping: min(left.seconds, 1_000_000) * 1000 + left.attoseconds / 1_000_000_000_000_000 + 1)
       guard poll(&entry, 1, milliseconds) > 0 else { continue }
       let count = read(file.rawValue, &buffer, buffer.count)
       if count < 0 && errno == EINTR { continue }

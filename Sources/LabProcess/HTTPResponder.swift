@@ -14,6 +14,8 @@ struct HTTPResponder: ServiceBehavior {
   let body: [UInt8]
   /// Bytes of the present request's body still to be dropped.
   private var toDrop = 0
+  /// Bytes at the front of the input in which the end of a head was sought in vain.
+  private var searched = 0
 
   init(body: [UInt8]) { self.body = body }
 
@@ -25,13 +27,16 @@ struct HTTPResponder: ServiceBehavior {
       guard toDrop == 0 else { return false }
       // A robust server ignores an empty line before a request (RFC 9112, 2.2).
       while input.starts(with: [0x0d, 0x0a]) { input.removeFirst(2) }
-      guard let end = Self.endOfHead(input) else {
-        guard input.count > Self.headLimit else { return false }
+      let end = Self.endOfHead(input, from: max(0, searched - 2))
+      searched = input.count
+      if end == nil, input.count <= Self.headLimit { return false }
+      guard let end, end.start <= Self.headLimit else {
         respond(431, "Request Header Fields Too Large", keepingOpen: false, into: &output)
         return true
       }
       let head = HTTPRequestHead(input[..<end.start])
       input.removeFirst(end.after)
+      searched = 0
       if answer(head, into: &output) { return true }
     }
   }
@@ -56,7 +61,9 @@ struct HTTPResponder: ServiceBehavior {
     }
     let lengths = head.values(of: "content-length")
     if let text = lengths.first {
-      guard Set(lengths).count == 1, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let length = Int(text) else {
+      guard Set(lengths).count == 1, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+        let length = Int(text)
+      else {
         respond(400, "Bad Request", keepingOpen: false, into: &output)
         return true
       }
@@ -73,7 +80,8 @@ struct HTTPResponder: ServiceBehavior {
     case "GET": respond(200, "OK", keepingOpen: staysOpen, content: body, into: &output)
     case "HEAD": respond(200, "OK", keepingOpen: staysOpen, content: body, isHead: true, into: &output)
     default:
-      respond(405, "Method Not Allowed", keepingOpen: staysOpen, fields: "Allow: GET, HEAD\r\n", into: &output)
+      respond(
+        405, "Method Not Allowed", keepingOpen: staysOpen, fields: "Allow: GET, HEAD\r\n", into: &output)
     }
     return !staysOpen
   }
@@ -85,19 +93,19 @@ struct HTTPResponder: ServiceBehavior {
     let content = content ?? Array("\(code) \(reason)\n".utf8)
     output += Array(
       ("HTTP/1.1 \(code) \(reason)\r\nServer: netforge\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        + "Content-Length: \(content.count)\r\nConnection: \(keepingOpen ? "keep-alive" : "close")\r\n\(fields)\r\n").utf8)
+        + "Content-Length: \(content.count)\r\nConnection: \(keepingOpen ? "keep-alive" : "close")\r\n\(fields)\r\n")
+        .utf8)
     if !isHead { output += content }
   }
 
-  /// Where the head ends and what follows begins; nil when there is no empty line yet.
-  static func endOfHead(_ bytes: [UInt8]) -> (start: Int, after: Int)? {
-    var index = 0
-    while let newline = bytes[index...].prefix(headLimit).firstIndex(of: 0x0a) {
+  /// Where the head ends and what follows begins; nil when there is no empty line at `from` or after it.
+  static func endOfHead(_ bytes: [UInt8], from: Int) -> (start: Int, after: Int)? {
+    var index = from
+    while let newline = bytes[index...].firstIndex(of: 0x0a) {
       let next = newline + 1
       if next < bytes.count, bytes[next] == 0x0a { return (newline, next + 1) }
       if next + 1 < bytes.count, bytes[next] == 0x0d, bytes[next + 1] == 0x0a { return (newline, next + 2) }
       index = next
-      if index > headLimit { return nil }
     }
     return nil
   }
@@ -118,11 +126,14 @@ struct HTTPRequestHead {
       String(decoding: line.last == 0x0d ? line.dropLast() : line, as: UTF8.self)
     }
     let words = lines[0].split(separator: " ", omittingEmptySubsequences: false).map(String.init)
-    guard words.count == 3, Self.isToken(words[0]), !words[1].isEmpty, words[2].hasPrefix("HTTP/") else { return nil }
+    guard words.count == 3, Self.isToken(words[0]), !words[1].isEmpty, words[2].hasPrefix("HTTP/") else {
+      return nil
+    }
     (method, target, version) = (words[0], words[1], words[2])
     var fields: [(name: String, value: String)] = []
     for line in lines.dropFirst() {
-      guard let colon = line.firstIndex(of: ":"), Self.isToken(line[..<colon]), !line.utf8.contains(0x0d) else {
+      guard let colon = line.firstIndex(of: ":"), Self.isToken(line[..<colon]), !line.utf8.contains(0x0d)
+      else {
         return nil
       }
       let value = line[line.index(after: colon)...]

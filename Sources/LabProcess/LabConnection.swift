@@ -47,7 +47,8 @@ public final class LabConnection: Sendable {
       }
       throw DatapathError(
         -socket == EACCES ? .permission : .unavailable, operation: operation, errno: -socket,
-        cause: "\(Errno(rawValue: -socket))", remedy: -socket == EACCES ? "use the account that brought it up" : nil)
+        cause: "\(Errno(rawValue: -socket))",
+        remedy: -socket == EACCES ? "use the account that brought it up" : nil)
     }
     let file = FileDescriptor(rawValue: socket)
     var pid: pid_t = 0
@@ -81,7 +82,8 @@ public final class LabConnection: Sendable {
       connection.listen()
       reactor.after(timeout) { [weak connection] in
         connection?.greeted(
-          .failure(DatapathError(.timeout, operation: operation, cause: "it does not answer", remedy: "see \(log)")))
+          .failure(
+            DatapathError(.timeout, operation: operation, cause: "it does not answer", remedy: "see \(log)")))
       }
     }
     let peer = try result.get()
@@ -89,7 +91,8 @@ public final class LabConnection: Sendable {
       connection.close()
       throw DatapathError(
         .malformed, operation: operation, cause: complaint,
-        remedy: "use the netforge that brought the lab up, or take it down with that and bring it up with this")
+        remedy:
+          "use the netforge that brought the lab up, or take it down with that and bring it up with this")
     }
     return connection
   }
@@ -161,7 +164,8 @@ public final class LabConnection: Sendable {
     let reason = channel.failure.map { ": \($0)" } ?? ""
     fail(
       DatapathError(
-        .unavailable, operation: "talk to lab process \(processID)", cause: "it has ended the connection\(reason)",
+        .unavailable, operation: "talk to lab process \(processID)",
+        cause: "it has ended the connection\(reason)",
         remedy: "\(log) may say why; see netforge status"))
   }
 
@@ -223,7 +227,8 @@ public final class LabConnection: Sendable {
 
   func unexpected() -> DatapathError {
     DatapathError(
-      .malformed, operation: "talk to lab process \(processID)", cause: "it answered what was not asked", remedy: "see \(log)")
+      .malformed, operation: "talk to lab process \(processID)", cause: "it answered what was not asked",
+      remedy: "see \(log)")
   }
 
   private func number() -> UInt64 {
@@ -243,7 +248,8 @@ public final class LabConnection: Sendable {
 
   private func cancel(_ id: UInt64) {
     // Encoding a number cannot fail.
-    guard let bytes = try? ControlCoding.encode(ControlEnvelope(id: 0, body: ControlRequest.cancel(id))) else { return }
+    guard let bytes = try? ControlCoding.encode(ControlEnvelope(id: 0, body: ControlRequest.cancel(id)))
+    else { return }
     channel.send(bytes)
   }
 
@@ -253,7 +259,9 @@ public final class LabConnection: Sendable {
   public var datapath: RemoteDatapath { RemoteDatapath(self) }
 
   /// Makes programs, services and files of the nodes as `runtime` says.
-  public func configure(_ runtime: LabRuntime) async throws(DatapathError) { try await perform(.configure(runtime)) }
+  public func configure(_ runtime: LabRuntime) async throws(DatapathError) {
+    try await perform(.configure(runtime))
+  }
 
   /// Starts the programs and services of a node again.
   public func restart(_ node: NodeName) async throws(DatapathError) { try await perform(.restart(node)) }
@@ -267,12 +275,15 @@ public final class LabConnection: Sendable {
   /// The way into a node, for `exec` and `shell`.
   public func entry(_ node: NodeName) async throws(DatapathError) -> NodeEntry {
     let (reply, descriptors) = try await request(.entry(node))
-    guard case .view(let view) = reply, descriptors.count == 1 || descriptors.count == 3 else { throw unexpected() }
+    guard case .view(let view) = reply, descriptors.count == 1 || descriptors.count == 3 else {
+      throw unexpected()
+    }
     let isRootless = descriptors.count == 3
     return NodeEntry(
       node: node,
       namespaces: .held(
-        user: isRootless ? descriptors[1] : nil, mount: isRootless ? descriptors[2] : nil, network: descriptors[0]),
+        user: isRootless ? descriptors[1] : nil, mount: isRootless ? descriptors[2] : nil,
+        network: descriptors[0]),
       view: view)
   }
 

@@ -27,7 +27,8 @@ public struct LabProcess: Sendable {
 
   /// Makes the datapath that the lab process hosts.
   public typealias DatapathFactory =
-    @Sendable (_ lab: LabName, _ folder: String, _ kind: DatapathKind) async throws(DatapathError) -> any Datapath
+    @Sendable (_ lab: LabName, _ folder: String, _ kind: DatapathKind) async throws(DatapathError) ->
+    any Datapath
 
   public static let logName = "process.log"
   static let lockName = "process.lock"
@@ -41,7 +42,9 @@ public struct LabProcess: Sendable {
 
   /// Starts the lab process of `lab` and returns its number when it serves. `folder` is the lab's own, absolute, and
   /// there. A process that serves the lab already is an error of code `refused`.
-  public static func start(lab: LabName, folder: String, datapath: DatapathKind) throws(DatapathError) -> Int32 {
+  public static func start(lab: LabName, folder: String, datapath: DatapathKind) throws(DatapathError)
+    -> Int32
+  {
     let startup = Startup(lab: lab, folder: folder, datapath: datapath)
     let (request, reader, writer) = try startRequest(startup)
     let operation = "start the lab process of '\(lab)'"
@@ -129,9 +132,12 @@ public struct LabProcess: Sendable {
   /// first of all, and runs it.
   public static let role: LabProcess? = {
     let arguments = CommandLine.arguments
-    guard arguments.count == 3, arguments[1] == "__lab", let number = Int32(arguments[2]), number >= 3 else { return nil }
+    guard arguments.count == 3, arguments[1] == "__lab", let number = Int32(arguments[2]), number >= 3 else {
+      return nil
+    }
     let file = FileDescriptor(rawValue: number)
-    guard let text = EntryFile.value(of: "startup", in: file), let status = EntryFile.value(of: "status", in: file),
+    guard let text = EntryFile.value(of: "startup", in: file),
+      let status = EntryFile.value(of: "status", in: file),
       let ready = Int32(status), let startup = try? ControlCoding.decode(Startup.self, from: Array(text.utf8))
     else { return nil }
     close(number)
@@ -159,13 +165,15 @@ public struct LabProcess: Sendable {
     defer { withExtendedLifetime(lock) {} }
     let signals = nf_signal_descriptor()
     guard signals >= 0, nf_become_subreaper() == 0 else {
-      throw DatapathError(.unavailable, operation: "prepare the lab process", cause: "signals or orphans cannot be taken")
+      throw DatapathError(
+        .unavailable, operation: "prepare the lab process", cause: "signals or orphans cannot be taken")
     }
     let reactor = try Reactor()
     let datapath = try await makeDatapath(startup.lab, startup.folder, startup.datapath)
     let (endings, ending) = AsyncStream<Void>.makeStream()
     let server = LabServer(
-      lab: startup.lab, kind: startup.datapath, folder: startup.folder, log: "\(startup.folder)/\(Self.logName)",
+      lab: startup.lab, kind: startup.datapath, folder: startup.folder,
+      log: "\(startup.folder)/\(Self.logName)",
       datapath: datapath, reactor: reactor, logger: logger, onShutdown: { ending.yield() })
     reactor.add(signals, Reactor.readable) { _ in
       var byte: UInt8 = 0
@@ -189,7 +197,8 @@ public struct LabProcess: Sendable {
     let path = "\(startup.folder)/\(Self.lockName)"
     let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard file >= 0 else {
-      throw DatapathError(.unavailable, operation: "open \(path)", errno: errno, cause: "\(Errno(rawValue: errno))")
+      throw DatapathError(
+        .unavailable, operation: "open \(path)", errno: errno, cause: "\(Errno(rawValue: errno))")
     }
     let lock = OwnedDescriptor(FileDescriptor(rawValue: file))
     guard flock(file, LOCK_EX | LOCK_NB) == 0 else {

@@ -60,10 +60,12 @@ final class LabServer: Sendable {
 
   /// Takes no more connections.
   func close() {
-    guard let socket = listener.withLock({ socket in
-      defer { socket = nil }
-      return socket
-    }) else { return }
+    guard
+      let socket = listener.withLock({ socket in
+        defer { socket = nil }
+        return socket
+      })
+    else { return }
     reactor.remove(socket)
     Glibc.close(socket)
     unlink("\(folder)/\(Self.socketName)")

@@ -121,7 +121,8 @@ final class LabSession: Sendable {
     let datapath = server.datapath
     switch request {
     case .limitations(let desired): answer(id, .limitations(try await datapath.limitations(for: desired)))
-    case .observe(let lab, let scope): answer(id, .observation(try await datapath.observe(own(lab), scope: scope)))
+    case .observe(let lab, let scope):
+      answer(id, .observation(try await datapath.observe(own(lab), scope: scope)))
     case .apply(let batch, let lab):
       try await datapath.apply(batch, to: own(lab))
       answer(id, .done)
@@ -169,7 +170,7 @@ final class LabSession: Sendable {
       let process = try await server.datapath.spawn(command, in: node, of: own(lab), io: io)
       let handle = try hold { $0.processes[$1] = process }
       answer(id, .process(handle, pid: process.processID))
-    case .signal(let handle, let number): 
+    case .signal(let handle, let number):
       try await process(handle).signal(number)
       answer(id, .done)
     case .wait(let handle):
@@ -210,7 +211,8 @@ final class LabSession: Sendable {
     var descriptors = [try LabSupervisor.openNamespace(path, node: node, lab: server.lab)]
     if server.kind == .rootless {
       for own in ["user", "mnt"] {
-        descriptors.append(try LabSupervisor.openNamespace("/proc/self/ns/\(own)", node: node, lab: server.lab))
+        descriptors.append(
+          try LabSupervisor.openNamespace("/proc/self/ns/\(own)", node: node, lab: server.lab))
       }
     }
     answer(id, .view(view), descriptors)
@@ -237,18 +239,23 @@ final class LabSession: Sendable {
       return state.next
     }
     guard let handle else {
-      throw DatapathError(.refused, operation: "take a request", cause: "too many sockets and programs are open")
+      throw DatapathError(
+        .refused, operation: "take a request", cause: "too many sockets and programs are open")
     }
     return handle
   }
 
   private func process(_ handle: UInt64) throws(DatapathError) -> any NodeProcess {
-    guard let process = state.withLock({ $0.processes[handle] }) else { throw Self.unknown("program", handle) }
+    guard let process = state.withLock({ $0.processes[handle] }) else {
+      throw Self.unknown("program", handle)
+    }
     return process
   }
 
   private func endpoint(_ handle: UInt64) throws(DatapathError) -> any NodeEndpoint {
-    guard let endpoint = state.withLock({ $0.endpoints[handle] }) else { throw Self.unknown("socket", handle) }
+    guard let endpoint = state.withLock({ $0.endpoints[handle] }) else {
+      throw Self.unknown("socket", handle)
+    }
     return endpoint
   }
 

@@ -105,7 +105,8 @@ public actor LabSupervisor {
     let entry = NodeEntry(
       node: runtime.node, namespaces: .path(NodeEntry.path(of: runtime.node, in: lab)), view: view)
     // A program sees its variables and its set of files from its beginning on; a file's text it sees change.
-    let seesTheSame = present.map { $0.environment == wanted.environment && $0.paths == wanted.paths } ?? false
+    let seesTheSame =
+      present.map { $0.environment == wanted.environment && $0.paths == wanted.paths } ?? false
     var node = nodes[runtime.node] ?? Node(runtime: runtime)
     node.runtime = runtime
     node.services = try changeServices(node.services, to: runtime, netns: netns.descriptor)
@@ -121,7 +122,9 @@ public actor LabSupervisor {
     var rest = present
     var missing: [NodeService] = []
     for service in runtime.services {
-      if let index = rest.firstIndex(where: { $0.service.kind == service.kind && $0.service.port == service.port }) {
+      if let index = rest.firstIndex(where: {
+        $0.service.kind == service.kind && $0.service.port == service.port
+      }) {
         kept.append(rest.remove(at: index))
       } else {
         missing.append(service)

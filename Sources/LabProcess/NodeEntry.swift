@@ -34,11 +34,14 @@ public struct NodeEntry: Sendable {
 
   /// The way into a node of a lab whose namespaces this process can see. `folder` is the lab's; without one, or with
   /// nothing laid out in it, programs see the host's files.
-  public static func local(_ node: NodeName, of lab: LabName, folder: String?) throws(DatapathError) -> NodeEntry {
+  public static func local(_ node: NodeName, of lab: LabName, folder: String?) throws(DatapathError)
+    -> NodeEntry
+  {
     let path = Self.path(of: node, in: lab)
     guard access(path, F_OK) == 0 else {
       throw DatapathError(
-        .notFound, operation: "enter node '\(node)' of lab '\(lab)'", cause: "there is no network namespace \(path)",
+        .notFound, operation: "enter node '\(node)' of lab '\(lab)'",
+        cause: "there is no network namespace \(path)",
         remedy: "see netforge status --name \(lab)")
     }
     var view = NodeView.empty
@@ -71,12 +74,15 @@ public struct NodeEntry: Sendable {
     let error = errno
     withExtendedLifetime(sealed) {}
     throw DatapathError(
-      .notStarted, operation: "enter node '\(node)'", errno: error, cause: "/proc/self/exe: \(Errno(rawValue: error))")
+      .notStarted, operation: "enter node '\(node)'", errno: error,
+      cause: "/proc/self/exe: \(Errno(rawValue: error))")
   }
 
   /// Starts the program in a session of its own. Returns when it has begun: one that is not there is an error here.
   /// Blocks the calling thread for some milliseconds. With `diesWithCaller` the program dies with the calling thread.
-  public func spawn(_ command: Command, io: ProcessIO, diesWithCaller: Bool = false) throws(DatapathError) -> ChildProcess {
+  public func spawn(_ command: Command, io: ProcessIO, diesWithCaller: Bool = false) throws(DatapathError)
+    -> ChildProcess
+  {
     let operation = "start '\(command.arguments.first ?? "")' in node '\(node)'"
     var file = entryFile(command)
     var descriptors = [
@@ -113,10 +119,13 @@ public struct NodeEntry: Sendable {
     if ended, bytes.isEmpty { return child }
     child.kill(SIGKILL)
     _ = try? child.wait()
-    guard ended else { throw DatapathError(.timeout, operation: operation, cause: "it did not begin within 20 s") }
+    guard ended else {
+      throw DatapathError(.timeout, operation: operation, cause: "it did not begin within 20 s")
+    }
     var failure =
       EntryFile.failure(in: bytes)
-      ?? DatapathError(.bug, operation: operation, cause: "an entry that says nothing", remedy: "please report it")
+      ?? DatapathError(
+        .bug, operation: operation, cause: "an entry that says nothing", remedy: "please report it")
     if failure.code == .notStarted { failure.operation = operation }
     failure.path = StatePath(.node(node))
     throw failure
@@ -157,14 +166,18 @@ public struct NodeEntry: Sendable {
     return String(cString: text)
   }
 
-  static func pipe(for operation: String) throws(DatapathError) -> (reader: OwnedDescriptor, writer: ClosableDescriptor) {
+  static func pipe(for operation: String) throws(DatapathError) -> (
+    reader: OwnedDescriptor, writer: ClosableDescriptor
+  ) {
     var ends: [Int32] = [-1, -1]
     let error = -nf_pipe(&ends)
     guard error == 0 else {
-      throw DatapathError(.unavailable, operation: operation, errno: error, cause: "\(Errno(rawValue: error))")
+      throw DatapathError(
+        .unavailable, operation: operation, errno: error, cause: "\(Errno(rawValue: error))")
     }
     return (
-      OwnedDescriptor(FileDescriptor(rawValue: ends[0])), ClosableDescriptor(FileDescriptor(rawValue: ends[1]))
+      OwnedDescriptor(FileDescriptor(rawValue: ends[0])),
+      ClosableDescriptor(FileDescriptor(rawValue: ends[1]))
     )
   }
 }

@@ -97,6 +97,8 @@ final class SupervisedProgram: Sendable {
   }
 
   private func ended(_ child: ChildProcess) {
+    // Not yet waited for, so its number is still its own: what it left in its group goes with it.
+    if !state.withLock({ $0.isWanted }) { child.kill(SIGKILL, group: true) }
     guard let exit = NodePrograms.exit(of: child) else { return }
     reactor.remove(child.pidfd.rawValue)
     let (pause, onEnd) = state.withLock { state -> (Duration?, [@Sendable () -> Void]) in
@@ -147,7 +149,9 @@ enum NodePrograms {
 
   /// One element with blanks in it is a line for the shell.
   static func arguments(of program: NodeProgram) -> [String] {
-    guard program.arguments.count == 1, let line = program.arguments.first, line.contains(where: \.isWhitespace) else {
+    guard program.arguments.count == 1, let line = program.arguments.first,
+      line.contains(where: \.isWhitespace)
+    else {
       return program.arguments
     }
     return ["/bin/sh", "-c", line]
@@ -168,7 +172,8 @@ enum NodePrograms {
     ProcessIO(input: nothing.descriptor, output: log.descriptor, error: log.descriptor)
   }
 
-  private static let nothing = OwnedDescriptor(FileDescriptor(rawValue: open("/dev/null", O_RDWR | O_CLOEXEC)))
+  private static let nothing = OwnedDescriptor(
+    FileDescriptor(rawValue: open("/dev/null", O_RDWR | O_CLOEXEC)))
 
   static func note(_ line: String, in log: String) {
     guard let file = try? openLog(log) else { return }
@@ -204,7 +209,8 @@ enum NodePrograms {
     let start = Int(lseek(output.descriptor.rawValue, 0, SEEK_END))
     let started = await reactor.value { () -> Result<ChildProcess, DatapathError> in
       do throws(DatapathError) {
-        return .success(try entry.spawn(Command(arguments(of: program)), io: try io(to: output), diesWithCaller: true))
+        return .success(
+          try entry.spawn(Command(arguments(of: program)), io: try io(to: output), diesWithCaller: true))
       } catch {
         return .failure(error)
       }
@@ -226,7 +232,8 @@ enum NodePrograms {
       }
     throw DatapathError(
       .refused, operation: "run '\(program.arguments.joined(separator: " "))' (\(program.location))",
-      path: StatePath(.node(entry.node)), cause: how + (lines.isEmpty ? "" : ": " + lines.joined(separator: " | ")),
+      path: StatePath(.node(entry.node)),
+      cause: how + (lines.isEmpty ? "" : ": " + lines.joined(separator: " | ")),
       remedy: "all that it printed is in \(log)")
   }
 

@@ -44,9 +44,12 @@ final class NodeServiceListener: Sendable {
         guard error > 0 else { continue }
         let transport = type == SOCK_STREAM ? "TCP" : "UDP"
         failure = DatapathError(
-          .refused, operation: "open the \(service.kind) service on \(transport) port \(service.port) (\(service.location))",
+          .refused,
+          operation:
+            "open the \(service.kind) service on \(transport) port \(service.port) (\(service.location))",
           path: StatePath(.node(node)), errno: error, cause: "\(Errno(rawValue: error))",
-          remedy: error == EADDRINUSE ? "another program of the node listens there: give one of them another port" : nil)
+          remedy: error == EADDRINUSE
+            ? "another program of the node listens there: give one of them another port" : nil)
         break open
       }
     }

@@ -38,11 +38,14 @@ final class Reactor: Sendable {
     epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
     wake = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
     guard epoll >= 0, wake >= 0 else {
-      throw DatapathError(.unavailable, operation: "wait for descriptors", errno: errno, cause: "\(Errno(rawValue: errno))")
+      throw DatapathError(
+        .unavailable, operation: "wait for descriptors", errno: errno, cause: "\(Errno(rawValue: errno))")
     }
     control(EPOLL_CTL_ADD, wake, Self.readable)
     guard startThread({ self.run() }) else {
-      throw DatapathError(.unavailable, operation: "start a thread", errno: EAGAIN, cause: "\(Errno.resourceTemporarilyUnavailable)")
+      throw DatapathError(
+        .unavailable, operation: "start a thread", errno: EAGAIN,
+        cause: "\(Errno.resourceTemporarilyUnavailable)")
     }
   }
 

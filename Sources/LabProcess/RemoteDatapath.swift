@@ -36,7 +36,9 @@ public struct RemoteDatapath: Datapath {
     try await connection.perform(.apply(batch, lab))
   }
 
-  public func remove(_ lab: LabName) async throws(DatapathError) { try await connection.perform(.remove(lab)) }
+  public func remove(_ lab: LabName) async throws(DatapathError) {
+    try await connection.perform(.remove(lab))
+  }
 
   public func changes(of lab: LabName) async throws(DatapathError) -> ChangeStream {
     try connection.events(.changes(lab))
@@ -122,7 +124,9 @@ struct RemoteEndpoint: NodeEndpoint {
   func accept(
     timeout: Interval
   ) async throws(DatapathError) -> (connection: any NodeEndpoint, peer: SocketEndpoint) {
-    guard case .accepted(let accepted, let peer) = try await connection.request(.accept(handle, timeout)).reply else {
+    guard
+      case .accepted(let accepted, let peer) = try await connection.request(.accept(handle, timeout)).reply
+    else {
       throw connection.unexpected()
     }
     return (RemoteEndpoint(connection, accepted), peer)

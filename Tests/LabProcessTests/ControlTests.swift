@@ -26,7 +26,8 @@ final class TestServer: Sendable {
     try LabFile.makeFolder(path)
     let flag = Flag()
     server = LabServer(
-      lab: lab, kind: .kernel, folder: path, log: "\(path)/process.log", datapath: datapath, reactor: try Reactor(),
+      lab: lab, kind: .kernel, folder: path, log: "\(path)/process.log", datapath: datapath,
+      reactor: try Reactor(),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onShutdown: { flag.set() })
     shutdown = flag
     try server.listen()
@@ -61,7 +62,8 @@ struct ControlTests {
     let observation = try await remote.observe(server.lab, scope: Scope(namespaces: [id], claims: [claim]))
     #expect(observation.owned.namespaces.map(\.id) == [id])
     #expect(observation.foreign == [ForeignObject(path: claim, detail: "theirs")])
-    let change = Change(path: StatePath(id), operation: .create, before: nil, after: .namespace(id), reason: "new")
+    let change = Change(
+      path: StatePath(id), operation: .create, before: nil, after: .namespace(id), reason: "new")
     let batch = Plan.Batch(title: "create namespaces", changes: [change])
     try await remote.apply(batch, to: server.lab)
     let applied = server.datapath.applied.withLock { $0 }
@@ -78,9 +80,11 @@ struct ControlTests {
     var changes: [Change] = []
     for index in 0..<2000 {
       let id = NamespaceID.node(try #require(NodeName("node-with-a-long-name-\(index)")))
-      changes.append(Change(path: StatePath(id), operation: .create, before: nil, after: .namespace(id), reason: "new"))
+      changes.append(
+        Change(path: StatePath(id), operation: .create, before: nil, after: .namespace(id), reason: "new"))
       for name in ["eth0", "eth1", "eth2"] {
-        let link = LinkState(name: try #require(InterfaceName(name)), kind: .bridge(BridgeState(stp: true)), mtu: 1400)
+        let link = LinkState(
+          name: try #require(InterfaceName(name)), kind: .bridge(BridgeState(stp: true)), mtu: 1400)
         changes.append(
           Change(
             path: StateObject.link(link).path(in: id), operation: .create, before: nil, after: .link(link),
@@ -97,7 +101,8 @@ struct ControlTests {
   func errors() async throws {
     let node = try #require(Self.node)
     let error = DatapathError(
-      .refused, operation: "set the mtu of eth0", path: StatePath(.node(node), .link, key: ["eth0"]), errno: 22,
+      .refused, operation: "set the mtu of eth0", path: StatePath(.node(node), .link, key: ["eth0"]),
+      errno: 22,
       cause: "mtu greater than device maximum.", remedy: "a smaller one")
     let server = try TestServer(FakeDatapath(failure: error))
     let remote = try await server.connect().datapath
@@ -158,7 +163,9 @@ struct ControlTests {
     try writer.close()
   }
 
-  @Test("A program runs on the caller's descriptors; its signals and its end are the caller's to send and to know")
+  @Test(
+    "A program runs on the caller's descriptors; its signals and its end are the caller's to send and to know"
+  )
   func processes() async throws {
     let server = try TestServer()
     let node = try #require(Self.node)
@@ -194,7 +201,8 @@ struct ControlTests {
     let bytes = (0..<100_000).map { UInt8(truncatingIfNeeded: $0) }
     try await endpoint.send(bytes, to: FakeEndpoint.place)
     let datagram = try await endpoint.receive(limit: 90_000, timeout: .seconds(1))
-    #expect(datagram == Datagram(bytes: Array(bytes.prefix(90_000)), source: FakeEndpoint.place, hopLimit: 63))
+    #expect(
+      datagram == Datagram(bytes: Array(bytes.prefix(90_000)), source: FakeEndpoint.place, hopLimit: 63))
     let timeout = await #expect(throws: DatapathError.self) {
       _ = try await endpoint.receive(limit: 1, timeout: .zero)
     }
@@ -232,7 +240,9 @@ struct ControlTests {
   @Test("Without a lab process the error says so and where the log is")
   func nobody() async throws {
     let folder = TestFolder()
-    let error = await #expect(throws: DatapathError.self) { try await LabConnection.open(folder: folder.path) }
+    let error = await #expect(throws: DatapathError.self) {
+      try await LabConnection.open(folder: folder.path)
+    }
     #expect(error?.code == .notFound)
     #expect(error.map { "\($0)" }?.contains("process.log") == true)
   }
@@ -291,7 +301,8 @@ struct ControlTests {
     let greeting = [0] + (try ControlCoding.encode(ControlGreeting(pid: 1, lab: nil)))
     if seed % 3 != 0 { try Self.send(greeting, to: client) }
     let batch = Plan.Batch(title: "t", changes: [])
-    let valid = try ControlCoding.encode(ControlEnvelope(id: 1, body: ControlRequest.apply(batch, server.lab)))
+    let valid = try ControlCoding.encode(
+      ControlEnvelope(id: 1, body: ControlRequest.apply(batch, server.lab)))
     for _ in 0..<20 {
       var bytes: [UInt8]
       switch Int.random(in: 0..<7, using: &generator) {
@@ -299,7 +310,10 @@ struct ControlTests {
       case 1:
         bytes = [0] + valid
         bytes[Int.random(in: 0..<bytes.count, using: &generator)] = .random(in: 0...255, using: &generator)
-      case 2: bytes = (0..<Int.random(in: 1..<300, using: &generator)).map { _ in .random(in: 0...255, using: &generator) }
+      case 2:
+        bytes = (0..<Int.random(in: 1..<300, using: &generator)).map { _ in
+          .random(in: 0...255, using: &generator)
+        }
       case 3: bytes = [1]
       case 4: bytes = [0] + Array(String(repeating: "[", count: 20_000).utf8)
       case 5: bytes = [0] + Array("{\"id\":99999999999999999999999,\"body\":{\"status\":{}}}".utf8)
@@ -309,7 +323,9 @@ struct ControlTests {
       if Bool.random(using: &generator) {
         descriptors = (0..<Int.random(in: 1...16, using: &generator)).map { _ in 2 }
       }
-      if nf_packet_send(client.rawValue, bytes, bytes.count, descriptors, descriptors.count) == -EPIPE { break }
+      if nf_packet_send(client.rawValue, bytes, bytes.count, descriptors, descriptors.count) == -EPIPE {
+        break
+      }
     }
     try client.close()
     #expect(try await server.connect().status().lab == server.lab)

@@ -15,7 +15,7 @@ struct EntryTests {
   /// Runs this very program as `__enter` with a request, which its constructor carries out.
   static func enter(
     _ fields: [(String, String)], identity: SpawnRequest.Identity? = nil, timeout: Duration = .seconds(20)
-  ) throws -> (status: Spawn.ExitStatus, output: String, error: String) {
+  ) async throws -> (status: Spawn.ExitStatus, output: String, error: String) {
     var file = EntryFile()
     for (tag, value) in fields { file.add(tag, value) }
     let sealed = try file.sealed(for: "test")
@@ -25,12 +25,15 @@ struct EntryTests {
       environment: NodeEntry.ownEnvironment().filter { !$0.hasPrefix("PATH=") } + ["PATH=\(TestHost.path)"],
       descriptors: [.init(sealed.descriptor, as: 3)])
     request.identity = identity
-    let output = try request.run(
-      capturing: [OutputCapture(1, limit: 1 << 20), OutputCapture(2, limit: 1 << 20)], timeout: timeout)
+    let output = try await TestHost.complete(
+      request, capturing: [OutputCapture(1, limit: 1 << 20), OutputCapture(2, limit: 1 << 20)],
+      timeout: timeout)
     return (output.status, output.text(1), output.text(2))
   }
 
-  static func shell(_ script: String) -> [(String, String)] { [("arg", "/bin/sh"), ("arg", "-ec"), ("arg", script)] }
+  static func shell(_ script: String) -> [(String, String)] {
+    [("arg", "/bin/sh"), ("arg", "-ec"), ("arg", script)]
+  }
 
   static let pings = """
     ip netns add a; ip netns add b
@@ -45,13 +48,13 @@ struct EntryTests {
     "A user namespace holds two namespaces that reach each other, and the host sees none of it",
     .enabled(if: TestHost.hasUserNamespaces, "this host allows no user namespaces"),
     .enabled(if: TestHost.has("ip", "ping"), "needs ip and ping"))
-  func rootless() throws {
-    let before = try TestHost.run("ip", "netns").output
-    let (status, output, error) = try Self.enter([("rootless", "1")] + Self.shell(Self.pings))
+  func rootless() async throws {
+    let before = try await TestHost.run("ip", "netns").output
+    let (status, output, error) = try await Self.enter([("rootless", "1")] + Self.shell(Self.pings))
     #expect(status == .exited(0), "\(error)")
     #expect(output.contains("1 received"))
     #expect(output.contains("\n0\n"), "the invoking user is 0 in there")
-    let after = try TestHost.run("ip", "netns").output
+    let after = try await TestHost.run("ip", "netns").output
     #expect(!after.split(separator: "\n").contains { $0 == "a" || $0 == "b" }, "\(before)")
   }
 
@@ -59,8 +62,8 @@ struct EntryTests {
     "An ordinary user has the same", .enabled(if: TestHost.isRoot, "needs root to become nobody"),
     .enabled(if: TestHost.hasUserNamespaces, "this host allows no user namespaces"),
     .enabled(if: TestHost.has("ip", "ping"), "needs ip and ping"))
-  func nobody() throws {
-    let (status, output, error) = try Self.enter(
+  func nobody() async throws {
+    let (status, output, error) = try await Self.enter(
       [("rootless", "1")] + Self.shell(Self.pings), identity: TestHost.nobody)
     #expect(status == .exited(0), "\(error)")
     #expect(output.contains("1 received"))
@@ -71,7 +74,7 @@ struct EntryTests {
     "Without a /run/netns there is one in memory, beside what else is in /run",
     .enabled(if: TestHost.isRoot, "needs root to hide /run/netns"),
     .enabled(if: TestHost.hasUserNamespaces, "this host allows no user namespaces"))
-  func runFolder() throws {
+  func runFolder() async throws {
     let script = "test -f /run/x/file; test -L /run/link; ip netns add q; ip netns; ls /run"
     var file = EntryFile()
     file.add("rootless", "1")
@@ -85,8 +88,9 @@ struct EntryTests {
       descriptors: [.init(sealed.descriptor, as: 3), .init(program.descriptor, as: 4)])
     request.newNamespaces = .mount
     request.mounts = [.init("tmpfs", on: "/mnt", type: "tmpfs")]
-    let output = try request.run(
-      capturing: [OutputCapture(1, limit: 1 << 20), OutputCapture(2, limit: 1 << 20)], timeout: .seconds(20))
+    let output = try await TestHost.complete(
+      request, capturing: [OutputCapture(1, limit: 1 << 20), OutputCapture(2, limit: 1 << 20)],
+      timeout: .seconds(20))
     #expect(output.status == .exited(0), "\(output.text(2))")
     #expect(output.text(1).hasPrefix("q\n"))
   }
@@ -94,7 +98,7 @@ struct EntryTests {
   @Test(
     "A forbidden user namespace names the setting that forbids it",
     .enabled(if: TestHost.isRoot && TestHost.hasUserNamespaces, "needs root"))
-  func forbidden() throws {
+  func forbidden() async throws {
     // Inside a user namespace its own limit can be lowered without touching the host.
     var file = EntryFile()
     file.add("rootless", "1")
@@ -103,13 +107,16 @@ struct EntryTests {
     let program = try EntryFile.ownProgram(for: "test")
     var request = SpawnRequest(
       .path("/bin/sh"),
-      arguments: ["sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec /proc/self/fd/4 __enter 3"],
+      arguments: [
+        "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec /proc/self/fd/4 __enter 3",
+      ],
       environment: NodeEntry.ownEnvironment(),
       descriptors: [.init(sealed.descriptor, as: 3), .init(program.descriptor, as: 4)])
     request.newNamespaces = .user
     request.userMap = "0 0 1"
     request.groupMap = "0 0 1"
-    let output = try request.run(capturing: [OutputCapture(2, limit: 1 << 16)], timeout: .seconds(20))
+    let output = try await TestHost.complete(
+      request, capturing: [OutputCapture(2, limit: 1 << 16)], timeout: .seconds(20))
     #expect(output.status == .exited(126))
     #expect(output.text(2).contains("cannot make a user namespace"))
     #expect(output.text(2).contains("user.max_user_namespaces is 0"))
@@ -118,18 +125,22 @@ struct EntryTests {
   @Test(
     "Exit codes are a shell's",
     arguments: [
-      (["/bin/sh", "-c", "exit 7"], Spawn.ExitStatus.exited(7)), (["/bin/sh", "-c", "kill -TERM $$"], .signaled(15)),
-      (["netforge-no-such-program"], .exited(127)), (["/no/such/program"], .exited(127)), (["/etc/passwd"], .exited(126)),
+      (["/bin/sh", "-c", "exit 7"], Spawn.ExitStatus.exited(7)),
+      (["/bin/sh", "-c", "kill -TERM $$"], .signaled(15)),
+      (["netforge-no-such-program"], .exited(127)), (["/no/such/program"], .exited(127)),
+      (["/etc/passwd"], .exited(126)),
       (["/etc"], .exited(126)),
     ])
-  func exitCodes(arguments: [String], expected: Spawn.ExitStatus) throws {
-    let (status, _, error) = try Self.enter(arguments.map { ("arg", $0) })
+  func exitCodes(arguments: [String], expected: Spawn.ExitStatus) async throws {
+    let (status, _, error) = try await Self.enter(arguments.map { ("arg", $0) })
     #expect(status == expected)
-    if status == .exited(127) || status == .exited(126) { #expect(error.hasPrefix("netforge: cannot start '")) }
+    if status == .exited(127) || status == .exited(126) {
+      #expect(error.hasPrefix("netforge: cannot start '"))
+    }
   }
 
   @Test("What is no sealed request of ours is not obeyed")
-  func forged() throws {
+  func forged() async throws {
     // A plain file with the right text: anybody can write one.
     let folder = TestFolder()
     let path = "\(folder.path)/request"
@@ -141,10 +152,13 @@ struct EntryTests {
   }
 
   @Test("Requests that are torn or senseless end in an error, never in a crash", arguments: 0..<40)
-  func torn(seed: Int) throws {
+  func torn(seed: Int) async throws {
     var generator = SplitMix(UInt64(seed))
     var bytes = Array("\(NF_ENTRY_MAGIC)\0".utf8)
-    let words = ["arg", "bind", "on", "env", "cwd", "user", "net", "view", "status", "netns", "-1", "99999999999", "", "x"]
+    let words = [
+      "arg", "bind", "on", "env", "cwd", "user", "net", "view", "status", "netns", "-1", "99999999999", "",
+      "x",
+    ]
     for _ in 0..<Int.random(in: 0..<6, using: &generator) {
       bytes += Array((words.randomElement(using: &generator) ?? "").utf8)
       if Bool.random(using: &generator) || Bool.random(using: &generator) { bytes.append(0) }
@@ -158,7 +172,8 @@ struct EntryTests {
       .file(program.descriptor, name: "netforge"), arguments: ["netforge", "__enter", "3"],
       environment: ["PATH=/nonexistent"] + NodeEntry.ownEnvironment().filter { $0.hasPrefix("LD_") },
       descriptors: [.init(sealed.descriptor, as: 3)])
-    let output = try request.run(capturing: [OutputCapture(2, limit: 1 << 16)], timeout: .seconds(20))
+    let output = try await TestHost.complete(
+      request, capturing: [OutputCapture(2, limit: 1 << 16)], timeout: .seconds(20))
     #expect(output.status == .exited(126) || output.status == .exited(127), "\(output.status)")
   }
 }
@@ -167,9 +182,11 @@ struct EntryTests {
   "Programs in nodes", .timeLimit(.minutes(2)), .enabled(if: TestHost.isRoot, "needs root"),
   .enabled(if: TestHost.has("ip"), "needs ip"))
 struct NodeEntryTests {
-  @Test("A program sees its node's network, hosts, files and variables; the host and other nodes see none of them")
-  func view() throws {
-    let lab = try TestLab("web", "db")
+  @Test(
+    "A program sees its node's network, hosts, files and variables; the host and other nodes see none of them"
+  )
+  func view() async throws {
+    let lab = try await TestLab("web", "db")
     let location = SourceLocation(file: "t.swift", line: 3)
     let new = "/etc/netforge-test-\(getpid())/deep/x.conf"
     let runtime = NodeRuntime(
@@ -181,51 +198,51 @@ struct NodeEntryTests {
     let address = try #require(HostsEntry(line: "10.0.0.2 db db.example"))
     _ = try NodeView.layOut(runtime, hosts: [address], folder: lab.folder.path)
     let script = "getent hosts db; cat /etc/motd \(new); echo $COLOR; ls /sys/class/net; ls /etc/passwd"
-    let (status, output) = try lab.run(["/bin/sh", "-c", script])
+    let (status, output) = try await lab.run(["/bin/sh", "-c", script])
     #expect(status == .exited(0))
     #expect(output.contains("10.0.0.2"))
     #expect(output.contains("hello\nnew\ngreen\nlo\n/etc/passwd\n"))
     #expect(access("/etc/netforge-test-\(getpid())", F_OK) != 0)
-    let (_, other) = try lab.run(["/bin/sh", "-c", "cat \(new); getent hosts db; echo $COLOR"], in: 1)
+    let (_, other) = try await lab.run(["/bin/sh", "-c", "cat \(new); getent hosts db; echo $COLOR"], in: 1)
     #expect(!other.contains("green") && !other.contains("10.0.0.2"))
   }
 
   @Test("A name that nobody has is unknown at once")
-  func resolver() throws {
-    let lab = try TestLab("web")
+  func resolver() async throws {
+    let lab = try await TestLab("web")
     _ = try NodeView.layOut(NodeRuntime(node: lab.nodes[0]), hosts: [], folder: lab.folder.path)
     let began = ContinuousClock.now
-    let (status, _) = try lab.run(["getent", "hosts", "nobody-has-this-name.example"])
+    let (status, _) = try await lab.run(["getent", "hosts", "nobody-has-this-name.example"])
     #expect(status != .exited(0))
     #expect(ContinuousClock.now - began < .seconds(5))
   }
 
   @Test("A program that is not there is an error, not an exit code")
-  func missing() throws {
-    let lab = try TestLab("web")
-    let error = #expect(throws: DatapathError.self) { try lab.run(["netforge-no-such-program"]) }
+  func missing() async throws {
+    let lab = try await TestLab("web")
+    let error = await #expect(throws: DatapathError.self) { try await lab.run(["netforge-no-such-program"]) }
     #expect(error?.code == .notStarted)
     #expect(error?.errno == ENOENT)
     #expect(error.map { "\($0)" }?.contains("command not found") == true)
   }
 
   @Test("A node that is not there is said by name")
-  func noNode() throws {
-    let lab = try TestLab()
+  func noNode() async throws {
+    let lab = try await TestLab()
     let node = try #require(NodeName("web"))
     let error = #expect(throws: DatapathError.self) { try NodeEntry.local(node, of: lab.name, folder: nil) }
     #expect(error?.code == .notFound)
   }
 
   @Test("A text with a NUL is refused")
-  func nul() throws {
-    let lab = try TestLab("web")
-    #expect(throws: DatapathError.self) { try lab.run(["/bin/echo", "a\0b"]) }
+  func nul() async throws {
+    let lab = try await TestLab("web")
+    await #expect(throws: DatapathError.self) { try await lab.run(["/bin/echo", "a\0b"]) }
   }
 
   @Test("A terminal stays a terminal")
-  func terminal() throws {
-    let lab = try TestLab("web")
+  func terminal() async throws {
+    let lab = try await TestLab("web")
     var file = EntryFile()
     file.add("netns", NodeEntry.path(of: lab.nodes[0], in: lab.name))
     file.add("view", "1")
@@ -242,13 +259,15 @@ struct NodeEntryTests {
       .file(program.descriptor, name: "netforge"), arguments: ["netforge", "__enter", "3"],
       environment: NodeEntry.ownEnvironment(),
       descriptors: [
-        .init(terminal, as: 0), .init(terminal, as: 1), .init(terminal, as: 2), .init(sealed.descriptor, as: 3),
+        .init(terminal, as: 0), .init(terminal, as: 1), .init(terminal, as: 2),
+        .init(sealed.descriptor, as: 3),
       ])
     request.session = .new
     request.terminal = 0
     let child = try request.spawn()
     close(side)
-    let (bytes, _) = EntryFile.readAll(FileDescriptor(rawValue: main), timeout: .seconds(20))
+    let reader = FileDescriptor(rawValue: main)
+    let (bytes, _) = await TestHost.aside { EntryFile.readAll(reader, timeout: .seconds(20)) }
     #expect(try child.wait(timeout: .seconds(20)) == .exited(0))
     let text = String(decoding: bytes, as: UTF8.self)
     #expect(text.contains("/dev/pts/") && text.contains("33 101"), "\(text)")

@@ -35,7 +35,8 @@ final class FakeDatapath: Datapath {
     try check()
     let names = (scope.namespaces ?? []).sorted()
     return Observation(
-      owned: LabState(lab: lab, namespaces: names.map { NamespaceState(id: $0) }), unmarked: LabState(lab: lab),
+      owned: LabState(lab: lab, namespaces: names.map { NamespaceState(id: $0) }),
+      unmarked: LabState(lab: lab),
       foreign: scope.claims.sorted().map { ForeignObject(path: $0, detail: "theirs") })
   }
 

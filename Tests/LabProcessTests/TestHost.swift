@@ -25,18 +25,33 @@ enum TestHost {
     }
   }
 
+  /// What `body` gives, called on a thread of its own: it may block as long as it likes.
+  static func aside<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
+    await withCheckedContinuation { continuation in
+      let hasBegun = startThread { continuation.resume(returning: body()) }
+      if !hasBegun { continuation.resume(returning: body()) }
+    }
+  }
+
+  /// Runs a request to its end without holding a thread of the concurrency pool.
+  static func complete(
+    _ request: SpawnRequest, capturing captures: [OutputCapture], timeout: Duration
+  ) async throws -> ProgramOutput {
+    try await aside { Result { try request.run(capturing: captures, timeout: timeout) } }.get()
+  }
+
   /// Runs a program to its end.
   @discardableResult
   static func run(
     _ arguments: String..., input: String = "", timeout: Duration = .seconds(20)
-  ) throws -> (status: Spawn.ExitStatus, output: String, error: String) {
-    try run(arguments, input: input, timeout: timeout)
+  ) async throws -> (status: Spawn.ExitStatus, output: String, error: String) {
+    try await run(arguments, input: input, timeout: timeout)
   }
 
   @discardableResult
   static func run(
     _ arguments: [String], input: String = "", timeout: Duration = .seconds(20)
-  ) throws -> (status: Spawn.ExitStatus, output: String, error: String) {
+  ) async throws -> (status: Spawn.ExitStatus, output: String, error: String) {
     var request = SpawnRequest(
       .name(try #require(arguments.first), search: path), arguments: arguments, environment: ["PATH=\(path)"])
     var ends: [Int32] = [-1, -1]
@@ -45,8 +60,9 @@ enum TestHost {
     _ = write(ends[1], input, input.utf8.count)
     close(ends[1])
     request.descriptors = [.init(FileDescriptor(rawValue: ends[0]), as: 0)]
-    let output = try request.run(
-      capturing: [OutputCapture(1, limit: 1 << 20), OutputCapture(2, limit: 1 << 20)], timeout: timeout)
+    let output = try await complete(
+      request, capturing: [OutputCapture(1, limit: 1 << 20), OutputCapture(2, limit: 1 << 20)],
+      timeout: timeout)
     return (output.status, output.text(1), output.text(2))
   }
 
@@ -71,7 +87,9 @@ final class TestFolder: Sendable {
 
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
-  func text(_ name: String) -> String { (try? String(contentsOfFile: "\(path)/\(name)", encoding: .utf8)) ?? "" }
+  func text(_ name: String) -> String {
+    (try? String(contentsOfFile: "\(path)/\(name)", encoding: .utf8)) ?? ""
+  }
 }
 
 /// A lab's folder and named namespaces of its nodes, made by `ip netns` and removed with the object.
@@ -80,17 +98,21 @@ final class TestLab: Sendable {
   let folder = TestFolder()
   let nodes: [NodeName]
 
-  init(_ nodes: String...) throws {
+  init(_ nodes: String...) async throws {
     name = TestHost.labName()
     self.nodes = nodes.compactMap(NodeName.init)
     for node in self.nodes {
-      try TestHost.run("ip", "netns", "add", netns(node))
-      try TestHost.run("ip", "-n", netns(node), "link", "set", "lo", "up")
+      try await TestHost.run("ip", "netns", "add", netns(node))
+      try await TestHost.run("ip", "-n", netns(node), "link", "set", "lo", "up")
     }
   }
 
   deinit {
-    for node in nodes { _ = try? TestHost.run("ip", "netns", "del", netns(node)) }
+    for node in nodes {
+      let request = SpawnRequest(
+        .name("ip", search: TestHost.path), arguments: ["ip", "netns", "del", netns(node)], environment: [])
+      _ = try? request.run(capturing: [], timeout: .seconds(20))
+    }
   }
 
   func netns(_ node: NodeName) -> String { NamespaceID.node(node).netnsName(in: name) ?? "" }
@@ -100,7 +122,8 @@ final class TestLab: Sendable {
   }
 
   func runtime(
-    _ index: Int = 0, environment: [String: String] = [:], files: [NodeFile] = [], commands: [NodeProgram] = [],
+    _ index: Int = 0, environment: [String: String] = [:], files: [NodeFile] = [],
+    commands: [NodeProgram] = [],
     programs: [NodeProgram] = [], services: [NodeService] = [], hosts: [HostsEntry] = []
   ) -> LabRuntime {
     let node = NodeRuntime(
@@ -112,7 +135,7 @@ final class TestLab: Sendable {
   /// Runs a program in a node through the entry; what it printed.
   func run(
     _ arguments: [String], in index: Int = 0, environment: [String: String] = [:]
-  ) throws -> (status: Spawn.ExitStatus, output: String) {
+  ) async throws -> (status: Spawn.ExitStatus, output: String) {
     var ends: [Int32] = [-1, -1]
     try #require(nf_pipe(&ends) == 0)
     let reader = FileDescriptor(rawValue: ends[0])
@@ -127,7 +150,7 @@ final class TestLab: Sendable {
         io: ProcessIO(input: nothing, output: writer.descriptor, error: writer.descriptor))
     }
     writer.close()
-    let (bytes, _) = EntryFile.readAll(reader, timeout: .seconds(20))
+    let (bytes, _) = await TestHost.aside { EntryFile.readAll(reader, timeout: .seconds(20)) }
     let status = try #require(try child.wait(timeout: .seconds(20)))
     return (status, String(decoding: bytes, as: UTF8.self))
   }
