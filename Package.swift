@@ -22,6 +22,11 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
   .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
+/// A module of the packet's path: every use of raw memory in it is marked.
+func hotModule(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings + [.strictMemorySafety()])
+}
+
 func tests(of name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
   .testTarget(
     name: "\(name)Tests", dependencies: dependencies + [.byName(name: name)],
@@ -56,6 +61,9 @@ let package = Package(
     module("LabCore", ["NetTypes", "Nftables", system]),
     module("TopologyModel", ["NetTypes", "Nftables", "LabCore"]),
 
+    // The emulated kernel.
+    hotModule("NetStack", ["NetTypes", "Rtnetlink"]),
+
     // The kernel's doors.
     module("Spawn", ["CLinux", system]),
     module("Netlink", ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl", system]),
@@ -83,6 +91,7 @@ let package = Package(
     tests(of: "NetTypes", []),
     tests(of: "Rtnetlink", ["NetTypes"]),
     tests(of: "Nftables", ["NetTypes"]),
+    tests(of: "NetStack", ["NetTypes", "Rtnetlink"]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
     tests(of: "TopologyModel", ["NetTypes", "LabCore"]),
@@ -95,5 +104,9 @@ let package = Package(
     tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),
+    .executableTarget(
+      name: "netstack-bench", dependencies: ["NetStack", "NetTypes", "Rtnetlink"],
+      path: "Benchmarks/NetStack",
+      swiftSettings: settings),
   ]
 )

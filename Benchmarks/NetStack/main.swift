@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// How fast the emulated kernel is on one core, and what an idle node takes. Only `poll` is timed: frames are put into
+// the ring before and taken from the other one after, so that the generator's cost is not in the figures.
+//
+//    swift build -c release --product netstack-bench && .build/release/netstack-bench
+
+import Glibc
+import NetStack
+import NetTypes
+import Rtnetlink
+
+func nanoseconds() -> Int64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+}
+
+func residentBytes() -> Int {
+  var text = [UInt8](repeating: 0, count: 256)
+  let file = open("/proc/self/statm", O_RDONLY)
+  guard file >= 0 else { return 0 }
+  defer { close(file) }
+  let count = read(file, &text, text.count)
+  let fields = String(decoding: text.prefix(max(count, 0)), as: UTF8.self).split(separator: " ")
+  return fields.count > 1 ? (Int(fields[1]) ?? 0) * 4096 : 0
+}
+
+func address(_ text: String) -> IPv4Address { IPv4Address(text) ?? .any }
+
+extension Kernel {
+  mutating func set(_ name: String, _ namespace: NamespaceIndex, _ body: (inout LinkMessage) -> Void) throws {
+    var link = LinkMessage(name: name)
+    link.set(.up, true)
+    body(&link)
+    try perform(link.request(.change), in: namespace)
+  }
+}
+
+/// Frames of 64 bytes (60 without the checksum that a wire adds) from many sources to many destinations.
+struct Frames {
+  var frames: [[UInt8]] = []
+  var next = 0
+
+  mutating func take() -> [UInt8] {
+    next = next + 1 == frames.count ? 0 : next + 1
+    return frames[next]
+  }
+}
+
+func report(_ name: String, _ nanoseconds: Int64, _ packets: Int) {
+  let each = Double(nanoseconds) / Double(packets)
+  let text = "\(name): \((each * 10).rounded() / 10) ns a packet, \((10_000 / each).rounded() / 10) Mpps"
+  print(text)
+}
+
+/// Puts rounds of frames into one face, polls, and takes them from another; the time of the polls alone.
+func measure(
+  _ kernel: inout Kernel, from: DeviceIndex, to: DeviceIndex, _ frames: inout Frames, round: Int, packets: Int
+) -> Int64 {
+  var best = Int64.max
+  for _ in 0..<5 {
+    var spent: Int64 = 0
+    var sent = 0
+    var arrived = 0
+    var now = kernel.now
+    while sent < packets {
+      for _ in 0..<round { kernel.inject(frames.take(), into: from) }
+      sent += round
+      now = now + .microseconds(10)
+      let start = nanoseconds()
+      while kernel.poll(now: now).hasMore {}
+      spent += nanoseconds() - start
+      while kernel.takeFrame(from: to, { _ in () }) != nil { arrived += 1 }
+    }
+    guard arrived == sent else { fatalError("\(sent) sent, \(arrived) arrived") }
+    best = min(best, spent)
+  }
+  return best
+}
+
+func bridgeHop(burst: Int) throws {
+  var kernel = Kernel(.init(seed: 1, burst: burst), now: Instant(nanoseconds: 0))
+  let network = try kernel.makeNamespace()
+  var bridge = LinkMessage(name: "br0")
+  bridge.kind = .bridge(BridgeOptions())
+  bridge.set(.up, true)
+  try kernel.perform(bridge.request(.create), in: network)
+  let master = kernel.index(of: "br0", in: network)
+  var ports: [DeviceIndex] = []
+  for name in ["a", "b"] {
+    guard let valid = InterfaceName(name) else { return }
+    ports.append(try kernel.makeOutside(valid, in: network))
+    try kernel.set(name, network) { $0.master = master }
+  }
+  func mac(_ side: UInt8, _ number: Int) -> [UInt8] {
+    [2, 0, 0, side, UInt8(number >> 8), UInt8(number & 255)]
+  }
+  // Behind b stand 1,000 hosts that have all said something.
+  for number in 0..<1000 {
+    kernel.inject(mac(0, 0) + mac(2, number) + [8, 0] + [UInt8](repeating: 0, count: 46), into: ports[1])
+    while kernel.poll(now: kernel.now).hasMore {}
+    while kernel.takeFrame(from: ports[0], { _ in () }) != nil {}
+  }
+  var frames = Frames()
+  for number in 0..<4096 {
+    frames.frames.append(
+      mac(2, (number * 7919) % 1000) + mac(1, (number * 104_729) % 1000) + [8, 0]
+        + [UInt8](repeating: 0, count: 46))
+  }
+  let packets = 512_000
+  let spent = measure(&kernel, from: ports[0], to: ports[1], &frames, round: 256, packets: packets)
+  report("bridge hop, 64 bytes, 1,000 + 1,000 hosts, bursts of \(burst)", spent, packets)
+}
+
+func forwarding(burst: Int) throws {
+  var kernel = Kernel(.init(seed: 1, burst: burst), now: Instant(nanoseconds: 0))
+  let router = try kernel.makeNamespace()
+  try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: router)
+  var faces: [DeviceIndex] = []
+  for (name, subnet) in [("left", "10.0.1.1/24"), ("right", "10.0.2.1/24")] {
+    guard let valid = InterfaceName(name), let prefix = IPPrefix(subnet) else { return }
+    faces.append(try kernel.makeOutside(valid, in: router, mac: MACAddress(rawValue: 0x0200_0000_0001)))
+    try kernel.set(name, router) { _ in }
+    guard let index = kernel.index(of: name, in: router) else { return }
+    try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: router)
+  }
+  guard let right = kernel.index(of: "right", in: router) else { return }
+  for hop in 2..<18 {
+    var neighbor = NeighborMessage(family: .ipv4, index: right)
+    neighbor.destination = IPAddress("10.0.2.\(hop)")
+    neighbor.macAddress = MACAddress(rawValue: 0x0200_0000_0100 + UInt64(hop))
+    neighbor.state = .permanent
+    try kernel.perform(neighbor.request(.create), in: router)
+  }
+  for number in 0..<1000 {
+    var route = RouteMessage(family: .ipv4)
+    route.destination = IPPrefix("20.\(number / 250).\(number % 250).0/24")
+    route.gateway = IPAddress("10.0.2.\(2 + number % 16)")
+    route.type = .unicast
+    route.table = RouteMessage.mainTable
+    try kernel.perform(route.request(.create), in: router)
+  }
+  var frames = Frames()
+  for number in 0..<4096 {
+    let network = (number * 7919) % 1000
+    var header: [UInt8] = [0x45, 0, 0, 46, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 1, UInt8(2 + number % 200)]
+    header += [20, UInt8(network / 250), UInt8(network % 250), UInt8(number & 255)]
+    var sum: UInt32 = 0
+    for place in stride(from: 0, to: 20, by: 2) {
+      sum += UInt32(header[place]) << 8 | UInt32(header[place + 1])
+    }
+    while sum > 0xffff { sum = sum & 0xffff + sum >> 16 }
+    header[10] = UInt8(~sum >> 8 & 255)
+    header[11] = UInt8(~sum & 255)
+    frames.frames.append(
+      [2, 0, 0, 0, 0, 1] + [2, 0, 0, 0, 0, 9] + [8, 0] + header + [UInt8](repeating: 0, count: 26))
+  }
+  let packets = 512_000
+  let spent = measure(&kernel, from: faces[0], to: faces[1], &frames, round: 256, packets: packets)
+  report("IPv4 forwarding, 64 bytes, 1,000 routes, 4,096 flows, bursts of \(burst)", spent, packets)
+}
+
+/// Pings across a chain of routers, one packet at a time: what a simulation in virtual time mostly does.
+func simulation() throws {
+  var kernel = Kernel(.init(seed: 1), now: Instant(nanoseconds: 0))
+  let hops = 8
+  var nodes: [NamespaceIndex] = []
+  for _ in 0...hops { nodes.append(try kernel.makeNamespace()) }
+  for (number, node) in nodes.enumerated() {
+    try kernel.set("lo", node) { _ in }
+    try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: node)
+    guard number < hops else { continue }
+    var peer = LinkMessage(name: "left")
+    peer.namespaceDescriptor = Kernel.descriptor(of: nodes[number + 1])
+    var link = LinkMessage(name: "right")
+    link.kind = .veth(peer: peer)
+    try kernel.perform(link.request(.create), in: node)
+    for (name, at, host) in [("right", node, 1), ("left", nodes[number + 1], 2)] {
+      try kernel.set(name, at) { _ in }
+      guard let index = kernel.index(of: name, in: at), let prefix = IPPrefix("10.0.\(number).\(host)/24")
+      else { return }
+      try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: at)
+    }
+  }
+  func addRoute(_ destination: String?, _ gateway: String, _ node: NamespaceIndex) throws {
+    var route = RouteMessage(family: .ipv4)
+    route.destination = destination.flatMap { IPPrefix($0) }
+    route.gateway = IPAddress(gateway)
+    route.type = .unicast
+    route.table = RouteMessage.mainTable
+    try kernel.perform(route.request(.create), in: node)
+  }
+  for number in 0..<hops { try addRoute("10.0.\(hops - 1).2/32", "10.0.\(number).2", nodes[number]) }
+  for number in 2...hops { try addRoute("10.0.0.0/24", "10.0.\(number - 1).1", nodes[number]) }
+  let endpoint = try kernel.openEcho(in: nodes[0])
+  let pings = 50_000
+  var replies = 0
+  let start = nanoseconds()
+  for sequence in 0..<pings {
+    try kernel.sendEcho(
+      EchoRequest(to: address("10.0.\(hops - 1).2"), sequence: UInt16(truncatingIfNeeded: sequence)),
+      by: endpoint)
+    kernel.run(for: .microseconds(100))
+    while kernel.receiveEcho(endpoint) != nil { replies += 1 }
+  }
+  let spent = nanoseconds() - start
+  guard replies >= pings - 16 else { fatalError("\(replies) replies of \(pings)") }
+  report("virtual time, pings over \(hops) hops, bursts of one, a packet a hop", spent, pings * hops * 2)
+}
+
+func memory() throws {
+  let count = 10_000
+  var kernel = Kernel(.init(seed: 1), now: Instant(nanoseconds: 0))
+  let before = residentBytes()
+  let start = nanoseconds()
+  let network = try kernel.makeNamespace()
+  var master: Int32 = 0
+  for number in 0..<count {
+    if number % 1000 == 0 {
+      var bridge = LinkMessage(name: "lan\(number / 1000)")
+      bridge.kind = .bridge(BridgeOptions())
+      bridge.set(.up, true)
+      try kernel.perform(bridge.request(.create), in: network)
+      master = kernel.index(of: "lan\(number / 1000)", in: network) ?? 0
+    }
+    let node = try kernel.makeNamespace()
+    try kernel.set("lo", node) { _ in }
+    var peer = LinkMessage(name: "p\(number)")
+    peer.namespaceDescriptor = Kernel.descriptor(of: network)
+    peer.master = master
+    peer.set(.up, true)
+    var link = LinkMessage(name: "eth0")
+    link.kind = .veth(peer: peer)
+    link.set(.up, true)
+    try kernel.perform(link.request(.create), in: node)
+    guard let index = kernel.index(of: "eth0", in: node),
+      let prefix = IPPrefix("10.\(number >> 16).\(number >> 8 & 255).\(number & 255)/8")
+    else { return }
+    try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: node)
+  }
+  let spent = nanoseconds() - start
+  let bytes = (residentBytes() - before) / count
+  print("idle node on a bridge: \(bytes) bytes; \(count) of them made in \(spent / 1_000_000) ms")
+}
+
+for burst in [64, 1] {
+  try bridgeHop(burst: burst)
+  try forwarding(burst: burst)
+}
+try simulation()
+try memory()

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Every packet ends for a reason. The names are the kernel's SKB_DROP_REASON_* (include/net/dropreason-core.h), so
+// that a drop here and one in the tracepoint skb:kfree_skb read the same.
+
+/// Why a packet ended.
+public enum DropReason: UInt8, CaseIterable, Sendable {
+  /// Not a drop: it was delivered, or left by an outside face.
+  case consumed
+  case noSocket
+  case packetTooSmall
+  case otherHost
+  case ipChecksum
+  case ipInvalidHeader
+  case ipInNoRoutes
+  case ipOutNoRoutes
+  case ipReversePathFilter
+  case ipLocalSource
+  case ipLocalNet
+  case ipInvalidSource
+  case ipInvalidDestination
+  case unicastInLayer2Multicast
+  case icmpChecksum
+  case invalidProtocol
+  case neighborCreateFailed
+  case neighborFailed
+  case neighborQueueFull
+  case neighborDead
+  case fullRing
+  case noMemory
+  case deviceReady
+  case deviceHeader
+  case unhandledProtocol
+  case headerTruncated
+  case packetTooBig
+  case bridgeIngressState
+  case bridgeInvalidSource
+  case bridgeNoEgress
+  case bridgeLinkLocal
+  // What the kernel tells otherwise, or not at all.
+  case arpInvalid
+  case arpNotForUs
+  case ttlExpired
+  case sizeExceeded
+  case echoIgnored
+  case fragmentsUnsupported
+  case optionsUnsupported
+  case deviceRemoved
+
+  /// The kernel's name in lower case; reasons that the kernel has no name for begin with `nf_`.
+  public var name: String {
+    switch self {
+    case .consumed: "consumed"
+    case .noSocket: "no_socket"
+    case .packetTooSmall: "pkt_too_small"
+    case .otherHost: "otherhost"
+    case .ipChecksum: "ip_csum"
+    case .ipInvalidHeader: "ip_inhdr"
+    case .ipInNoRoutes: "ip_innoroutes"
+    case .ipOutNoRoutes: "ip_outnoroutes"
+    case .ipReversePathFilter: "ip_rpfilter"
+    case .ipLocalSource: "ip_local_source"
+    case .ipLocalNet: "ip_localnet"
+    case .ipInvalidSource: "ip_invalid_source"
+    case .ipInvalidDestination: "ip_invalid_dest"
+    case .unicastInLayer2Multicast: "unicast_in_l2_multicast"
+    case .icmpChecksum: "icmp_csum"
+    case .invalidProtocol: "ip_noproto"
+    case .neighborCreateFailed: "neigh_createfail"
+    case .neighborFailed: "neigh_failed"
+    case .neighborQueueFull: "neigh_queuefull"
+    case .neighborDead: "neigh_dead"
+    case .fullRing: "full_ring"
+    case .noMemory: "nomem"
+    case .deviceReady: "dev_ready"
+    case .deviceHeader: "dev_hdr"
+    case .unhandledProtocol: "unhandled_proto"
+    case .headerTruncated: "hdr_trunc"
+    case .packetTooBig: "pkt_too_big"
+    case .bridgeIngressState: "bridge_ingress_stp_state"
+    case .bridgeInvalidSource: "mac_invalid_source"
+    case .bridgeNoEgress: "bridge_no_egress_port"
+    case .bridgeLinkLocal: "mac_ieee_mac_control"
+    case .arpInvalid: "nf_arp_invalid"
+    case .arpNotForUs: "nf_arp_not_for_us"
+    case .ttlExpired: "nf_ttl_expired"
+    case .sizeExceeded: "nf_larger_than_mtu"
+    case .echoIgnored: "nf_echo_ignored"
+    case .fragmentsUnsupported: "nf_fragments_unsupported"
+    case .optionsUnsupported: "nf_ip_options_unsupported"
+    case .deviceRemoved: "nf_device_removed"
+    }
+  }
+}
+
+/// How many packets ended for each reason.
+public struct DropCounters: Sendable {
+  private var counts = InlineArray<40, UInt64>(repeating: 0)
+
+  /// None yet.
+  public init() {}
+
+  /// The count of one reason.
+  public internal(set) subscript(reason: DropReason) -> UInt64 {
+    @inline(__always) get { counts[Int(reason.rawValue)] }
+    @inline(__always) set { counts[Int(reason.rawValue)] = newValue }
+  }
+
+  /// All that are not zero, in the order of declaration.
+  public var nonZero: [(reason: DropReason, count: UInt64)] {
+    DropReason.allCases.filter { self[$0] > 0 }.map { ($0, self[$0]) }
+  }
+
+  /// All ends that are drops.
+  public var dropped: UInt64 {
+    DropReason.allCases.dropFirst().reduce(0) { $0 + self[$1] }
+  }
+}

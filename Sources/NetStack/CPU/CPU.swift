@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What one CPU has of its own: the devices to poll, interrupts that wait, timers, chance, and the time that its driver
+// last told. A lab on several CPUs is several of these, each with the shards (a node, or one bridge) placed on it.
+
+import NetTypes
+
+/// One CPU's state.
+struct CPU: ~Copyable {
+  /// Devices whose NAPI polls, in order.
+  var pollList: SlotRing
+  /// Devices that have interrupted and have not been handled.
+  var interrupts: SlotRing
+  var wheel: TimerWheel
+  var heap = PreciseHeap()
+  var random: RandomState
+  /// Nanoseconds.
+  var now: Int64
+  var statistics = SoftnetStatistics()
+
+  init(seed: UInt64, now: Instant) {
+    pollList = SlotRing(limit: 1 << 24)
+    interrupts = SlotRing(limit: 1 << 24)
+    wheel = TimerWheel(now: now.nanoseconds)
+    random = RandomState(seed: seed)
+    self.now = now.nanoseconds
+  }
+
+  var nextDeadline: Int64? {
+    switch (wheel.nextDeadline, heap.nextDeadline) {
+    case (let tick?, let precise?): min(tick, precise)
+    case (let tick?, nil): tick
+    case (nil, let precise): precise
+    }
+  }
+
+  var hasWork: Bool { !pollList.isEmpty || !interrupts.isEmpty }
+}
+
+/// A CPU's line of `/proc/net/softnet_stat`.
+public struct SoftnetStatistics: Hashable, Sendable {
+  /// Packets polled.
+  public var processed: UInt64 = 0
+  /// How often the budget of one round ended before the work.
+  public var timeSqueeze: UInt64 = 0
+  /// Polls of a device.
+  public var polls: UInt64 = 0
+  /// Interrupts handled.
+  public var interrupts: UInt64 = 0
+
+  /// All zero.
+  public init() {}
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A CPU's turn: timers, interrupts, NET_RX (net/core/dev.c, net_rx_action).
+
+public import NetTypes
+
+/// What a turn leaves to do.
+public struct PollResult: Hashable, Sendable {
+  /// The budget ended before the work: call again at once.
+  public var hasMore: Bool
+  /// When the next timer is due, if nothing comes before it.
+  public var nextDeadline: Instant?
+}
+
+extension Kernel {
+  /// NAPI's budget for one device.
+  static let deviceBudget = 64
+  /// The budget of one turn (net.core.netdev_budget).
+  static let turnBudget = 300
+
+  /// Runs what is due at `now`, within the budget of one turn. Time that runs backwards stands still.
+  public mutating func poll(now: Instant) -> PollResult {
+    cpu.now = max(cpu.now, now.nanoseconds)
+    runTimers()
+    handleInterrupts()
+    netReceive()
+    return PollResult(
+      hasMore: cpu.hasWork, nextDeadline: cpu.nextDeadline.map { Instant(nanoseconds: $0) })
+  }
+
+  private mutating func runTimers() {
+    while let event = cpu.wheel.popDue(now: cpu.now) { handle(event) }
+    while let event = cpu.heap.popDue(now: cpu.now) { handle(event) }
+  }
+
+  private mutating func handle(_ event: TimerEvent) {
+    switch event.kind {
+    case .neighbor: neighborTimer(TableIndex(event.index))
+    case .forwardingAge: forwardingAgeTimer(TableIndex(event.index))
+    case .interrupt:
+      let index = DeviceIndex(event.index)
+      guard devices.contains(index), devices[index].napi.isArmed else { return }
+      devices[index].napi.isArmed = false
+      if !devices[index].ring.isEmpty { raiseInterrupt(index) }
+    }
+  }
+
+  private mutating func raiseInterrupt(_ index: DeviceIndex) {
+    guard !devices[index].napi.isScheduled, !devices[index].napi.hasInterrupted else { return }
+    devices[index].napi.hasInterrupted = true
+    _ = cpu.interrupts.push(index.rawValue)
+  }
+
+  /// A frame has come into a device's ring: interrupts, now or when enough have come or waited.
+  mutating func frameArrived(_ index: DeviceIndex) {
+    guard !devices[index].napi.isScheduled else { return }
+    let coalescing = devices[index].coalescing
+    guard coalescing.delay > .zero, devices[index].ring.count < coalescing.frames else {
+      raiseInterrupt(index)
+      return
+    }
+    guard !devices[index].napi.isArmed else { return }
+    devices[index].napi.isArmed = true
+    cpu.heap.schedule(
+      TimerEvent(kind: .interrupt, index: index.rawValue), at: cpu.now + coalescing.delay.nanoseconds)
+  }
+
+  private mutating func handleInterrupts() {
+    while let value = cpu.interrupts.pop() {
+      let index = DeviceIndex(value)
+      guard devices.contains(index) else { continue }
+      cpu.statistics.interrupts += 1
+      devices[index].napi.hasInterrupted = false
+      schedule(index)
+    }
+  }
+
+  /// Puts a device on the poll list (napi_schedule); its interrupt is masked until the ring is dry.
+  @inline(__always) mutating func schedule(_ index: DeviceIndex) {
+    guard !devices[index].napi.isScheduled else { return }
+    devices[index].napi.isScheduled = true
+    _ = cpu.pollList.push(index.rawValue)
+  }
+
+  private mutating func netReceive() {
+    var budget = Self.turnBudget
+    while let value = cpu.pollList.pop() {
+      let index = DeviceIndex(value)
+      guard devices.contains(index) else { continue }
+      let work = pollDevice(index, Self.deviceBudget)
+      budget -= work
+      // The device may have gone while its packets were handled.
+      if devices.contains(index) {
+        if work < Self.deviceBudget, devices[index].ring.isEmpty {
+          devices[index].napi.isScheduled = false
+        } else {
+          _ = cpu.pollList.push(value)
+        }
+      }
+      if budget <= 0 {
+        if !cpu.pollList.isEmpty { cpu.statistics.timeSqueeze += 1 }
+        return
+      }
+    }
+  }
+
+  /// Takes up to `budget` packets from a device's ring up the stack.
+  private mutating func pollDevice(_ index: DeviceIndex, _ budget: Int) -> Int {
+    cpu.statistics.polls &+= 1
+    var done = 0
+    var burst = Burst()
+    while done < budget, devices.contains(index) {
+      burst.removeAll()
+      devices[index].ring.pop(min(options.burst, budget &- done), into: &burst)
+      guard !burst.isEmpty else { break }
+      done &+= burst.count
+      receive(&burst, on: index)
+    }
+    cpu.statistics.processed &+= UInt64(done)
+    return done
+  }
+}

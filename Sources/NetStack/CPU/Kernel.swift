@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The emulated kernel as one CPU runs it. It is driven: frames and configuration come in, `poll(now:)` runs what is
+// due, frames and the next deadline come out. It has no clock, thread, descriptor or source of chance of its own.
+//
+// All state hangs on this one value, which is never copied, and the stages are its methods, a folder a layer; so the
+// compiler sees who writes what, and no packet pays for a reference count or a check of exclusive access.
+
+public import NetTypes
+
+/// An emulated kernel.
+public struct Kernel: ~Copyable {
+  /// What is chosen when a kernel is made.
+  public struct Options: Sendable {
+    /// Everything random follows from it.
+    public var seed: UInt64
+    /// How many packets go through the stages together, 1 to 64. The result does not depend on it.
+    public var burst: Int
+    /// How many packets there can be.
+    public var pool: BufferPool.Configuration
+    /// How many namespaces there can be.
+    public var namespaceLimit: Int
+    /// How many devices there can be.
+    public var deviceLimit: Int
+
+    /// Bursts of 64, limits beyond any lab's.
+    public init(seed: UInt64, burst: Int = 64, pool: BufferPool.Configuration = .init()) {
+      self.seed = seed
+      self.burst = max(1, min(burst, Burst.capacity))
+      self.pool = pool
+      namespaceLimit = 1 << 20
+      deviceLimit = 1 << 22
+    }
+  }
+
+  let options: Options
+  var pool: BufferPool
+  var cpu: CPU
+  var namespaces: Table<NetNamespace>
+  var devices: Table<Device>
+  var bridges: Table<Bridge>
+  var neighbors: Table<Neighbor>
+  var echoes: Table<EchoEndpoint>
+  var capture = CaptureLog()
+
+  /// A kernel without namespaces, whose clock stands at `now`.
+  public init(_ options: Options, now: Instant) {
+    self.options = options
+    pool = BufferPool(options.pool)
+    cpu = CPU(seed: options.seed, now: now)
+    namespaces = Table(limit: options.namespaceLimit)
+    devices = Table(limit: options.deviceLimit)
+    bridges = Table(limit: options.deviceLimit)
+    neighbors = Table(limit: 1 << 24)
+    echoes = Table(limit: 1 << 20)
+  }
+
+  /// The time that the kernel was last told.
+  public var now: Instant { Instant(nanoseconds: cpu.now) }
+
+  /// Counters of the CPU.
+  public var softnet: SoftnetStatistics { cpu.statistics }
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Bridges and their ports by message (net/bridge/br_netlink.c, br_if.c), and their forwarding databases
+// (br_fdb.c).
+
+import NetTypes
+import Rtnetlink
+
+extension Kernel {
+  mutating func createBridge(
+    _ message: LinkMessage, _ options: BridgeOptions, in namespace: NamespaceIndex
+  ) throws(KernelError) -> DeviceIndex {
+    guard let name = InterfaceName(message.name ?? "bridge0") else { throw .invalidArgument }
+    let index = try insertDevice(
+      .bridge(.none), in: namespace, name: name, index: message.index, mac: message.macAddress?.rawValue)
+    guard let bridge = bridges.insert(Bridge(device: index, seed: cpu.random.next())) else {
+      removeDevice(index)
+      throw .noBuffers
+    }
+    devices[index].kind = .bridge(bridge)
+    addLocalEntry(of: bridge, port: index)
+    do throws(KernelError) {
+      try applyBridge(bridge, options)
+    } catch {
+      removeDevice(index)
+      throw error
+    }
+    return index
+  }
+
+  mutating func applyBridge(_ bridge: BridgeIndex, _ options: BridgeOptions) throws(KernelError) {
+    guard options.stpState ?? 0 == 0 else {
+      throw .notSupported("the emulated bridge has no spanning tree yet")
+    }
+    guard options.vlanFiltering != true else {
+      throw .notSupported("the emulated bridge filters no VLANs yet")
+    }
+    guard options.multicastQuerier != true else {
+      throw .notSupported("the emulated bridge does not ask for groups yet")
+    }
+    if let time = options.ageingTime {
+      bridges[bridge].ageing = Int64(time) * 10_000_000
+      cpu.wheel.cancel(&bridges[bridge].ageTimer)
+      armForwardingAge(bridge, at: cpu.now)
+    }
+    if let mask = options.groupForwardMask {
+      // BR_GROUPFWD_RESTRICTED: the spanning tree's, pause frames, and LACP's.
+      guard mask & 7 == 0 else { throw .invalidArgument }
+      bridges[bridge].groupForwardMask = mask
+    }
+  }
+
+  mutating func joinBridge(_ index: DeviceIndex, _ ifindex: Int32) throws(KernelError) {
+    let namespace = devices[index].namespace
+    guard let master = device(ifindex: ifindex, in: namespace) else { throw .noSuchDevice }
+    guard case .bridge(let bridge) = devices[master].kind else { throw KernelError(95) }
+    guard devices[index].master != bridge else { return }
+    switch devices[index].kind {
+    case .loopback: throw .invalidArgument
+    case .bridge: throw KernelError(40, "Can not enslave a bridge to a bridge")
+    case .veth, .outside: break
+    }
+    guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exists }
+    if !devices[index].master.isNone { leaveBridge(index) }
+    var number: UInt16 = 1
+    let taken = Set(bridges[bridge].ports.map { devices[$0].port.number })
+    while taken.contains(number) { number += 1 }
+    devices[index].master = bridge
+    devices[index].port = BridgePort(number: number)
+    bridges[bridge].ports.append(index)
+    addLocalEntry(of: bridge, port: index)
+    chooseBridgeAddress(bridge)
+  }
+
+  mutating func leaveBridge(_ index: DeviceIndex) {
+    let bridge = devices[index].master
+    guard bridges.contains(bridge) else { return }
+    bridges[bridge].ports.removeAll { $0 == index }
+    bridges[bridge].database.removeAll { $0.port == index }
+    devices[index].master = .none
+    devices[index].port = BridgePort()
+    chooseBridgeAddress(bridge)
+  }
+
+  /// A port that goes down takes what was learned behind it along.
+  mutating func forgetLearned(_ index: DeviceIndex) {
+    bridges[devices[index].master].database.removeAll { entry in
+      entry.port == index && entry.flags.isDisjoint(with: [.local, .static])
+    }
+  }
+
+  /// A bridge without an address of its own takes the smallest of its ports' (br_stp_recalculate_bridge_id).
+  mutating func chooseBridgeAddress(_ bridge: BridgeIndex) {
+    let index = bridges[bridge].device
+    guard !devices[index].macIsSet, let smallest = bridges[bridge].ports.map({ devices[$0].mac }).min(),
+      smallest != devices[index].mac
+    else { return }
+    let old = devices[index].mac
+    devices[index].mac = smallest
+    replaceLocalEntry(of: bridge, port: index, old: old, new: smallest)
+  }
+
+  mutating func addLocalEntry(of bridge: BridgeIndex, port: DeviceIndex) {
+    let key = devices[port].mac
+    if let place = bridges[bridge].database.find(key) {
+      // A port's own address wins over what was learned; the bridge's over none.
+      if bridges[bridge].database[place].flags.contains(.local) { return }
+      bridges[bridge].database.remove(at: place)
+    }
+    _ = bridges[bridge].database.insert(
+      ForwardingEntry(key: key, port: port, flags: [.local, .static], updated: cpu.now))
+  }
+
+  mutating func replaceLocalEntry(of bridge: BridgeIndex, port: DeviceIndex, old: UInt64, new: UInt64) {
+    if let place = bridges[bridge].database.find(old), bridges[bridge].database[place].port == port,
+      bridges[bridge].database[place].flags.contains(.local)
+    {
+      bridges[bridge].database.remove(at: place)
+    }
+    addLocalEntry(of: bridge, port: port)
+    // The address that went may have been another's too.
+    for other in bridges[bridge].ports + [bridges[bridge].device] where devices[other].mac == old {
+      addLocalEntry(of: bridge, port: other)
+    }
+  }
+
+  mutating func applyPort(_ index: DeviceIndex, _ port: LinkPort) throws(KernelError) {
+    guard case .bridge(let options) = port, !devices[index].master.isNone else { throw .invalidArgument }
+    guard options.bpduGuard != true, options.rootBlock != true, options.multicastToUnicast != true,
+      options.proxyARP != true, options.neighborSuppression != true, options.vlanTunnel != true
+    else {
+      throw .notSupported(
+        "an emulated bridge's port has no guard, root block, multicast to unicast, proxy ARP, neighbour "
+          + "suppression or VLAN tunnel yet")
+    }
+    if let value = options.learning { devices[index].port.learning = value }
+    if let value = options.unicastFlood { devices[index].port.unicastFlood = value }
+    if let value = options.multicastFlood { devices[index].port.multicastFlood = value }
+    if let value = options.broadcastFlood { devices[index].port.broadcastFlood = value }
+    if let value = options.hairpin { devices[index].port.hairpin = value }
+    if let value = options.isolated { devices[index].port.isolated = value }
+    if let state = options.state { devices[index].port.isForwarding = state == .forwarding }
+  }
+
+  // MARK: Forwarding database
+
+  /// The bridge and, for entries of the bridge itself, its device.
+  private func database(
+    _ message: NeighborMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) -> (BridgeIndex, DeviceIndex) {
+    guard let index = device(ifindex: message.index, in: namespace) else { throw .noSuchDevice }
+    guard message.vlan ?? 0 == 0 else { throw .notSupported("the emulated bridge filters no VLANs yet") }
+    if message.flags.contains(.master) {
+      guard !devices[index].master.isNone else { throw KernelError(95) }
+      return (devices[index].master, index)
+    }
+    if case .bridge(let bridge) = devices[index].kind { return (bridge, index) }
+    throw .notSupported("only a bridge has a forwarding database here")
+  }
+
+  mutating func addForwardingEntry(
+    _ message: NeighborMessage, _ flags: MessageFlags, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    guard let mac = message.macAddress else { throw .invalid("invalid address") }
+    guard !mac.isMulticast, mac != .zero else { throw .invalidArgument }
+    let (bridge, index) = try database(message, in: namespace)
+    var entryFlags: ForwardingEntry.Flags = .added
+    if message.state.contains(.permanent) {
+      entryFlags.formUnion([.local, .static])
+    } else if message.state.contains(.noARP) {
+      entryFlags.insert(.static)
+    } else if !message.state.contains(.reachable) {
+      throw .invalidArgument
+    }
+    if message.flags.contains(.sticky) { entryFlags.insert(.sticky) }
+    let entry = ForwardingEntry(key: mac.rawValue, port: index, flags: entryFlags, updated: cpu.now)
+    if let place = bridges[bridge].database.find(mac.rawValue) {
+      guard !flags.contains(.exclusive) else { throw .exists }
+      bridges[bridge].database[place] = entry
+    } else {
+      guard flags.contains(.create) else { throw .noSuchEntry }
+      guard bridges[bridge].database.insert(entry) else { throw .noBuffers }
+    }
+    if !entryFlags.contains(.static) { armForwardingAge(bridge, at: cpu.now + bridges[bridge].ageing) }
+  }
+
+  mutating func deleteForwardingEntry(
+    _ message: NeighborMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    guard let mac = message.macAddress else { throw .invalid("invalid address") }
+    let (bridge, index) = try database(message, in: namespace)
+    guard let place = bridges[bridge].database.find(mac.rawValue),
+      bridges[bridge].database[place].port == index
+    else { throw .noSuchEntry }
+    bridges[bridge].database.remove(at: place)
+  }
+
+  func forwardingEntries(
+    _ filter: NeighborMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) -> [NetlinkMessage] {
+    var answers: [NetlinkMessage] = []
+    for index in namespaces[namespace].devices {
+      guard case .bridge(let bridge) = devices[index].kind else { continue }
+      if let master = filter.master, master != devices[index].ifindex { continue }
+      for entry in bridges[bridge].database.sorted {
+        let port = devices[entry.port].ifindex
+        if filter.index > 0, filter.index != port { continue }
+        var message = NeighborMessage(family: .bridge, index: port)
+        message.linkAddress = MACAddress(rawValue: entry.key).bytes
+        message.state =
+          entry.flags.contains(.local) ? .permanent : entry.flags.contains(.static) ? .noARP : .reachable
+        if entry.port != index {
+          message.master = devices[index].ifindex
+          message.flags.insert(.master)
+        } else {
+          message.flags.insert(.own)
+        }
+        if entry.flags.contains(.sticky) { message.flags.insert(.sticky) }
+        answers.append(message.message(.newNeighbor, []))
+      }
+    }
+    return answers
+  }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Links as a dump shows them (net/core/rtnetlink.c, rtnl_fill_ifinfo), and what `ip -s link` and the accounting ask.
+
+import NetTypes
+import Rtnetlink
+
+extension Kernel {
+  /// Whether a device's link could carry a frame now.
+  func hasCarrier(_ index: DeviceIndex) -> Bool {
+    guard devices[index].isUp else { return false }
+    switch devices[index].kind {
+    case .loopback, .outside: return true
+    case .veth(let peer): return devices.contains(peer) && devices[peer].isUp
+    case .bridge(let bridge):
+      return bridges[bridge].ports.contains { devices[$0].port.isForwarding && hasCarrier($0) }
+    }
+  }
+
+  func links(_ filter: LinkMessage, all: Bool, in namespace: NamespaceIndex) throws(KernelError)
+    -> [NetlinkMessage]
+  {
+    guard all else {
+      let found =
+        filter.index > 0
+        ? device(ifindex: filter.index, in: namespace)
+        : (filter.name ?? filter.alternativeNames.first).flatMap { device($0, in: namespace) }
+      guard let found else { throw .noSuchDevice }
+      return [message(found, filter).message(.newLink, [])]
+    }
+    return namespaces[namespace].devices.filter { index in
+      if let master = filter.master, master > 0 {
+        let bridge = devices[index].master
+        guard !bridge.isNone, devices[bridges[bridge].device].ifindex == master else { return false }
+      }
+      if let kind = filter.kind?.name, kind != kindName(index) { return false }
+      // The bridge family lists ports and bridges only.
+      if filter.family == .bridge, devices[index].master.isNone, kindName(index) != "bridge" { return false }
+      return true
+    }.map { message($0, filter).message(.newLink, []) }
+  }
+
+  private func kindName(_ index: DeviceIndex) -> String? {
+    switch devices[index].kind {
+    case .loopback: nil
+    case .veth: "veth"
+    case .bridge: "bridge"
+    case .outside: "tun"
+    }
+  }
+
+  private func message(_ index: DeviceIndex, _ filter: LinkMessage) -> LinkMessage {
+    var link = LinkMessage(index: devices[index].ifindex, name: devices[index].name.text)
+    let carrier = hasCarrier(index)
+    link.family = filter.family
+    link.deviceType = devices[index].isLoopback ? 772 : 1
+    link.flags = LinkFlags(rawValue: devices[index].flags.rawValue)
+    if carrier { link.flags.formUnion([.running, .lowerUp]) }
+    link.macAddress = MACAddress(rawValue: devices[index].mac)
+    link.broadcast = devices[index].isLoopback ? MACAddress.zero.bytes : MACAddress.broadcast.bytes
+    link.mtu = UInt32(devices[index].mtu)
+    link.minimumMTU = devices[index].isLoopback ? 0 : 68
+    link.maximumMTU = devices[index].isLoopback ? 0 : UInt32(Device.maximumMTU)
+    link.transmitQueueLength = 1000
+    link.transmitQueues = 1
+    link.receiveQueues = 1
+    link.group = devices[index].group
+    link.promiscuity = devices[index].master.isNone ? 0 : 1
+    link.carrier = carrier
+    link.qdisc = devices[index].isUp ? "noqueue" : "noop"
+    link.alias = devices[index].alias
+    link.alternativeNames = devices[index].alternativeNames
+    link.operationalState = operationalState(index, carrier)
+    if filter.extended?.contains(.skipStatistics) != true { link.statistics = statistics(index) }
+    switch devices[index].kind {
+    case .loopback: break
+    case .outside:
+      var options = TunOptions()
+      options.type = 2
+      link.kind = .tun(options)
+    case .veth(let peer):
+      link.kind = .veth(peer: nil)
+      if devices.contains(peer) {
+        link.lowerIndex = devices[peer].ifindex
+        if devices[peer].namespace != devices[index].namespace {
+          link.linkNamespaceID = Self.descriptor(of: devices[peer].namespace)
+        }
+      }
+    case .bridge(let bridge): link.kind = .bridge(options(bridge))
+    }
+    if !devices[index].master.isNone {
+      link.master = devices[bridges[devices[index].master].device].ifindex
+      link.port = .bridge(options(port: index))
+    }
+    return link
+  }
+
+  private func operationalState(_ index: DeviceIndex, _ carrier: Bool) -> OperationalState {
+    guard devices[index].isUp else { return .down }
+    if devices[index].isLoopback { return .unknown }
+    if carrier { return .up }
+    if case .veth = devices[index].kind { return .lowerLayerDown }
+    return .down
+  }
+
+  private func statistics(_ index: DeviceIndex) -> LinkStatistics {
+    let own = devices[index].statistics
+    var link = LinkStatistics()
+    link.receivedPackets = own.rxPackets
+    link.receivedBytes = own.rxBytes
+    link.receiveErrors = own.rxErrors
+    link.receiveDropped = own.rxDropped
+    link.multicast = own.multicast
+    link.transmittedPackets = own.txPackets
+    link.transmittedBytes = own.txBytes
+    link.transmitErrors = own.txErrors
+    link.transmitDropped = own.txDropped
+    return link
+  }
+
+  private func options(_ bridge: BridgeIndex) -> BridgeOptions {
+    var options = BridgeOptions()
+    options.ageingTime = UInt32(clamping: bridges[bridge].ageing / 10_000_000)
+    options.stpState = 0
+    options.vlanFiltering = false
+    options.groupForwardMask = bridges[bridge].groupForwardMask
+    options.forwardDelay = 1500
+    options.helloTime = 200
+    options.maximumAge = 2000
+    options.priority = 32768
+    options.multicastSnooping = false
+    options.multicastQuerier = false
+    return options
+  }
+
+  private func options(port index: DeviceIndex) -> BridgePortOptions {
+    let port = devices[index].port
+    var options = BridgePortOptions()
+    options.state = hasCarrier(index) && port.isForwarding ? .forwarding : .disabled
+    options.learning = port.learning
+    options.unicastFlood = port.unicastFlood
+    options.multicastFlood = port.multicastFlood
+    options.broadcastFlood = port.broadcastFlood
+    options.hairpin = port.hairpin
+    options.isolated = port.isolated
+    options.number = port.number
+    return options
+  }
+
+  // MARK: What is counted
+
+  /// A device's counters.
+  public func statistics(of index: DeviceIndex) -> InterfaceStatistics? {
+    devices.contains(index) ? devices[index].statistics : nil
+  }
+
+  /// A namespace's counters, as nstat names them.
+  public func counters(of namespace: NamespaceIndex) -> SNMPCounters? {
+    namespaces.contains(namespace) ? namespaces[namespace].snmp : nil
+  }
+
+  /// Why packets ended in a namespace.
+  public func drops(of namespace: NamespaceIndex) -> DropCounters? {
+    namespaces.contains(namespace) ? namespaces[namespace].drops : nil
+  }
+
+  /// Packets begun, ended, and found with somebody who holds them: in a ring, or waiting for a neighbour. Between
+  /// polls `allocated == freed + held`, or a packet has been lost.
+  public var accounting: Accounting {
+    var held = 0
+    for index in devices.indices { held += devices[index].ring.count + devices[index].outbound.count }
+    for index in neighbors.indices { held += neighbors[index].queueCount }
+    return Accounting(
+      allocated: pool.allocated, freed: pool.freed, held: UInt64(held), failures: pool.failures,
+      reasons: pool.reasons)
+  }
+}
+
+/// Where all packets are.
+public struct Accounting: Sendable {
+  /// Packets begun, copies for flooding included.
+  public var allocated: UInt64
+  /// Packets ended, for whatever reason.
+  public var freed: UInt64
+  /// Packets found in rings and queues.
+  public var held: UInt64
+  /// Packets that could not begin for want of memory.
+  public var failures: UInt64
+  /// Why they ended.
+  public var reasons: DropCounters
+
+  /// Whether none was lost and none ended twice.
+  public var isClosed: Bool { allocated == freed + held }
+}

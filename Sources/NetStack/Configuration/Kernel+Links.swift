@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Links by message (net/core/rtnetlink.c): making, changing and removing devices.
+
+public import NetTypes
+import Rtnetlink
+
+extension Kernel {
+  // MARK: Devices
+
+  /// Puts a device into a namespace. Number 0 takes the next free one.
+  mutating func insertDevice(
+    _ kind: Device.Kind, in namespace: NamespaceIndex, name: InterfaceName, index: Int32, mac: UInt64?
+  ) throws(KernelError) -> DeviceIndex {
+    guard device(name.text, in: namespace) == nil else { throw .exists }
+    var ifindex = index
+    if ifindex > 0 {
+      guard device(ifindex: ifindex, in: namespace) == nil else { throw .busy }
+    } else {
+      ifindex = namespaces[namespace].nextIfindex
+      while device(ifindex: ifindex, in: namespace) != nil { ifindex += 1 }
+      guard ifindex < Int32.max else { throw .noBuffers }
+      namespaces[namespace].nextIfindex = ifindex + 1
+    }
+    let address = mac ?? (cpu.random.next() >> 16 & ~0x0100_0000_0000 | 0x0200_0000_0000)
+    let device = Device(
+      kind: kind, namespace: namespace, ifindex: ifindex, name: name, mac: address, macIsSet: mac != nil)
+    guard let place = devices.insert(device) else { throw .noBuffers }
+    let position = namespaces[namespace].devices.firstIndex { devices[$0].ifindex > ifindex }
+    namespaces[namespace].devices.insert(place, at: position ?? namespaces[namespace].devices.count)
+    inheritSettings(place)
+    return place
+  }
+
+  /// Takes a device away, with its addresses, routes, neighbours, and the other end of a pair.
+  mutating func removeDevice(_ index: DeviceIndex) {
+    guard devices.contains(index) else { return }
+    let namespace = devices[index].namespace
+    setUp(index, false)
+    let before = derivedRoutes(of: index)
+    devices[index].addresses = []
+    for route in before { namespaces[namespace].routes.remove(route) }
+    namespaces[namespace].routes.removeAll { $0.device == index }
+    refreshLocalAddresses(of: namespace)
+    if !devices[index].master.isNone { leaveBridge(index) }
+    var peer = DeviceIndex.none
+    switch devices[index].kind {
+    case .veth(let other): peer = other
+    case .bridge(let bridge) where bridges.contains(bridge):
+      while let port = bridges[bridge].ports.last { leaveBridge(port) }
+      cpu.wheel.cancel(&bridges[bridge].ageTimer)
+      bridges.remove(bridge)
+    case .loopback, .outside, .bridge: break
+    }
+    emptyRings(of: index)
+    cpu.pollList.remove(index.rawValue)
+    cpu.interrupts.remove(index.rawValue)
+    forgetSettings(of: devices[index].name, in: namespace)
+    namespaces[namespace].devices.removeAll { $0 == index }
+    devices.remove(index)
+    if devices.contains(peer) { removeDevice(peer) }
+  }
+
+  private mutating func emptyRings(of index: DeviceIndex) {
+    while let value = devices[index].ring.pop() {
+      drop(Slot(index: value), .deviceRemoved, in: devices[index].namespace)
+    }
+    while let value = devices[index].outbound.pop() {
+      drop(Slot(index: value), .deviceRemoved, in: devices[index].namespace)
+    }
+  }
+
+  /// Brings a device up or down, with what the kernel does to its routes and neighbours.
+  mutating func setUp(_ index: DeviceIndex, _ isUp: Bool) {
+    guard devices[index].isUp != isUp else { return }
+    let namespace = devices[index].namespace
+    if isUp {
+      devices[index].flags.insert(.up)
+      if devices[index].isLoopback, devices[index].addresses.isEmpty { addLoopbackAddress(index) }
+      let standing = namespaces[namespace].routes.routes.filter { $0.device == index }
+      for route in derivedRoutes(of: index) where !standing.contains(route) {
+        namespaces[namespace].routes.insert(route)
+      }
+      return
+    }
+    devices[index].flags.remove(.up)
+    // Routes by the device go; what is local stays (fib_sync_down_dev).
+    namespaces[namespace].routes.removeAll { $0.device == index && $0.scope != .host }
+    for neighbor in namespaces[namespace].neighbors.sorted where neighbors[neighbor].device == index {
+      removeNeighbor(neighbor)
+    }
+    if !devices[index].master.isNone { forgetLearned(index) }
+    emptyRings(of: index)
+  }
+
+  // MARK: Requests
+
+  mutating func changeLink(
+    _ message: LinkMessage, _ flags: MessageFlags, isSet: Bool, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    var found: DeviceIndex?
+    if message.index > 0 {
+      found = device(ifindex: message.index, in: namespace)
+    } else if let name = message.name {
+      found = device(name, in: namespace)
+    }
+    if let found {
+      guard !flags.contains(.exclusive) else { throw .exists }
+      guard !flags.contains(.replace) else { throw KernelError(95) }
+      try modify(found, message)
+      return
+    }
+    guard flags.contains(.create), !isSet else { throw .noSuchDevice }
+    guard let kind = message.kind else { throw .notSupported("Unknown device type") }
+    try createLink(message, kind, in: namespace)
+  }
+
+  private mutating func createLink(
+    _ message: LinkMessage, _ kind: LinkKind, in asking: NamespaceIndex
+  ) throws(KernelError) {
+    var namespace = asking
+    if let descriptor = message.namespaceDescriptor { namespace = try self.namespace(descriptor: descriptor) }
+    try checkAttributes(message)
+    let index: DeviceIndex
+    switch kind {
+    case .veth(let peer): index = try createVeth(message, peer ?? LinkMessage(), in: namespace)
+    case .bridge(let options): index = try createBridge(message, options, in: namespace)
+    default: throw .notSupported("the emulated kernel has no devices of kind \(kind.name)")
+    }
+    do throws(KernelError) {
+      try finish(index, message)
+    } catch {
+      removeDevice(index)
+      throw error
+    }
+  }
+
+  private mutating func createVeth(
+    _ message: LinkMessage, _ peer: LinkMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) -> DeviceIndex {
+    var other = namespace
+    if let descriptor = peer.namespaceDescriptor { other = try self.namespace(descriptor: descriptor) }
+    try checkAttributes(peer)
+    let peerName = try newName(peer.name, prefix: "veth", in: other)
+    let placeholder = DeviceIndex.none
+    let second = try insertDevice(
+      .veth(peer: placeholder), in: other, name: peerName, index: peer.index, mac: peer.macAddress?.rawValue)
+    do throws(KernelError) {
+      let name = try newName(message.name, prefix: "veth", in: namespace)
+      let first = try insertDevice(
+        .veth(peer: second), in: namespace, name: name, index: message.index,
+        mac: message.macAddress?.rawValue)
+      devices[second].kind = .veth(peer: first)
+      do throws(KernelError) {
+        try finish(second, peer)
+      } catch {
+        removeDevice(first)
+        throw error
+      }
+      return first
+    } catch {
+      removeDevice(second)
+      throw error
+    }
+  }
+
+  /// Makes an outside face, as TUNSETIFF with IFF_TAP does: no message can.
+  public mutating func makeOutside(
+    _ name: InterfaceName, in namespace: NamespaceIndex, mac: MACAddress? = nil
+  ) throws(KernelError) -> DeviceIndex {
+    guard namespaces.contains(namespace) else { throw .noSuchDevice }
+    return try insertDevice(.outside, in: namespace, name: name, index: 0, mac: mac?.rawValue)
+  }
+
+  /// When an outside face interrupts.
+  public mutating func setCoalescing(_ coalescing: Coalescing, of device: DeviceIndex) {
+    guard devices.contains(device) else { return }
+    devices[device].coalescing = coalescing
+  }
+
+  private func newName(
+    _ wanted: String?, prefix: String, in namespace: NamespaceIndex
+  ) throws(KernelError) -> InterfaceName {
+    if let wanted, !wanted.isEmpty, !wanted.contains("%d") {
+      guard let name = InterfaceName(wanted) else { throw .invalidArgument }
+      guard device(wanted, in: namespace) == nil else { throw .exists }
+      return name
+    }
+    let stem = wanted.map { String($0.prefix { $0 != "%" }) }.flatMap { $0.isEmpty ? nil : $0 } ?? prefix
+    for number in 0..<32768 {
+      if device("\(stem)\(number)", in: namespace) == nil, let name = InterfaceName("\(stem)\(number)") {
+        return name
+      }
+    }
+    throw KernelError(23)
+  }
+
+  /// What no device here can have.
+  private func checkAttributes(_ message: LinkMessage) throws(KernelError) {
+    if let address = message.address {
+      guard address.count == 6 else { throw .invalidArgument }
+      guard let mac = MACAddress(bytes: address), !mac.isMulticast, mac != .zero else {
+        throw addressNotAvailable
+      }
+    }
+    if let mtu = message.mtu {
+      guard mtu >= 68 else { throw .invalid("mtu less than device minimum") }
+      guard mtu <= Device.maximumMTU else { throw .invalid("mtu greater than device maximum") }
+    }
+    guard message.xdp?.descriptor ?? -1 < 0 else { throw .notSupported("the emulated kernel has no XDP yet") }
+  }
+
+  private var addressNotAvailable: KernelError { .addressNotAvailable }
+
+  private mutating func finish(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
+    if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
+    if let group = message.group { devices[index].group = group }
+    // A VETH_INFO_PEER with IFF_UP set is refused by the kernel, since its other end is not registered yet.
+    if let master = message.master, master > 0 { try joinBridge(index, master) }
+    try applyFlags(index, message)
+    if let port = message.port { try applyPort(index, port) }
+  }
+
+  private mutating func applyFlags(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
+    let mask = DeviceFlags(rawValue: message.changeMask.rawValue).intersection(.changeable)
+    let wanted = DeviceFlags(rawValue: message.flags.rawValue)
+    for flag in [DeviceFlags.noARP, .promiscuous, .allMulticast, .multicast] where mask.contains(flag) {
+      if wanted.contains(flag) {
+        devices[index].flags.insert(flag)
+      } else {
+        devices[index].flags.remove(flag)
+      }
+    }
+    if mask.contains(.up) { setUp(index, wanted.contains(.up)) }
+  }
+
+  private mutating func modify(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
+    let namespace = devices[index].namespace
+    if let descriptor = message.namespaceDescriptor, try self.namespace(descriptor: descriptor) != namespace {
+      throw .notSupported("the emulated kernel moves no device to another namespace; make it there")
+    }
+    try checkAttributes(message)
+    if let name = message.name, message.index > 0, name != devices[index].name.text {
+      guard let valid = InterfaceName(name) else { throw .invalidArgument }
+      guard device(name, in: namespace) == nil else { throw .exists }
+      renameSettings(from: devices[index].name, to: valid, in: namespace)
+      devices[index].name = valid
+    }
+    if let mac = message.macAddress {
+      guard !devices[index].isLoopback else { throw KernelError(95) }
+      changeMAC(index, mac.rawValue)
+    }
+    if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
+    if let group = message.group { devices[index].group = group }
+    if let alias = message.alias { devices[index].alias = alias.isEmpty ? nil : alias }
+    if let master = message.master {
+      let current = devices[index].master
+      if master == 0 {
+        if !current.isNone { leaveBridge(index) }
+      } else {
+        try joinBridge(index, master)
+      }
+    }
+    if case .bridge(let options)? = message.kind {
+      guard case .bridge(let bridge) = devices[index].kind else { throw KernelError(95) }
+      try applyBridge(bridge, options)
+    }
+    if let port = message.port { try applyPort(index, port) }
+    try applyFlags(index, message)
+  }
+
+  private mutating func renameSettings(
+    from old: InterfaceName, to new: InterfaceName, in namespace: NamespaceIndex
+  ) {
+    for position in namespaces[namespace].sysctls.indices {
+      let parts = namespaces[namespace].sysctls[position].name.split(separator: "/")
+      guard parts.count == 5, parts[3] == old.text else { continue }
+      let prefix = parts[0..<3].joined(separator: "/")
+      namespaces[namespace].sysctls[position].name = "\(prefix)/\(new)/\(parts[4])"
+    }
+  }
+
+  private mutating func changeMAC(_ index: DeviceIndex, _ mac: UInt64) {
+    let old = devices[index].mac
+    devices[index].mac = mac
+    devices[index].macIsSet = true
+    if !devices[index].master.isNone {
+      replaceLocalEntry(of: devices[index].master, port: index, old: old, new: mac)
+      chooseBridgeAddress(devices[index].master)
+    } else if case .bridge(let bridge) = devices[index].kind {
+      replaceLocalEntry(of: bridge, port: index, old: old, new: mac)
+    }
+    // What the neighbours know is not true any more, nor what is known of them on this link (neigh_changeaddr).
+    let namespace = devices[index].namespace
+    for neighbor in namespaces[namespace].neighbors.sorted
+    where neighbors[neighbor].device == index && !neighbors[neighbor].state.contains(.permanent) {
+      removeNeighbor(neighbor)
+    }
+  }
+
+  mutating func deleteLink(_ message: LinkMessage, in namespace: NamespaceIndex) throws(KernelError) {
+    if message.index == 0, message.name == nil, let group = message.group {
+      guard group != 0 else { throw .notPermitted }
+      let members = namespaces[namespace].devices.filter { devices[$0].group == group }
+      guard !members.isEmpty else { throw .noSuchDevice }
+      for member in members { removeDevice(member) }
+      return
+    }
+    let found =
+      message.index > 0
+      ? device(ifindex: message.index, in: namespace) : message.name.flatMap { device($0, in: namespace) }
+    guard let found else { throw .noSuchDevice }
+    guard !devices[found].isLoopback else { throw KernelError(95) }
+    removeDevice(found)
+  }
+
+  mutating func changeAlternativeNames(
+    _ message: LinkMessage, isNew: Bool, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    let found =
+      message.index > 0
+      ? device(ifindex: message.index, in: namespace) : message.name.flatMap { device($0, in: namespace) }
+    guard let found else { throw .noSuchDevice }
+    for name in message.alternativeNames {
+      if isNew {
+        guard !name.isEmpty, name.utf8.count < 128 else { throw .invalidArgument }
+        guard device(name, in: namespace) == nil else { throw .exists }
+        devices[found].alternativeNames.append(name)
+      } else {
+        guard devices[found].alternativeNames.contains(name) else { throw .noSuchEntry }
+        devices[found].alternativeNames.removeAll { $0 == name }
+      }
+    }
+  }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The door for configuration: rtnetlink's requests, answered with the kernel's error numbers and, where it has them,
+// its words. What Linux has and this kernel has not is EOPNOTSUPP with a sentence that names it.
+
+import NetTypes
+public import Rtnetlink
+
+extension Kernel {
+  /// Makes a namespace with its loopback device, which is down, as `unshare(CLONE_NEWNET)` does.
+  public mutating func makeNamespace() throws(KernelError) -> NamespaceIndex {
+    guard let namespace = namespaces.insert(NetNamespace(random: &cpu.random)) else { throw .noBuffers }
+    _ = try insertDevice(.loopback, in: namespace, name: .loopback, index: 0, mac: 0)
+    return namespace
+  }
+
+  /// Takes a namespace away with all that is in it. Other ends of its pairs go too.
+  public mutating func removeNamespace(_ namespace: NamespaceIndex) {
+    guard namespaces.contains(namespace) else { return }
+    for echo in namespaces[namespace].echoes { closeEcho(echo) }
+    while let last = namespaces[namespace].devices.last { removeDevice(last) }
+    namespaces.remove(namespace)
+  }
+
+  /// A namespace as IFLA_NET_NS_FD names it in messages to this kernel.
+  public static func descriptor(of namespace: NamespaceIndex) -> Int32 {
+    Int32(truncatingIfNeeded: namespace.rawValue)
+  }
+
+  func namespace(descriptor: Int32) throws(KernelError) -> NamespaceIndex {
+    guard let raw = UInt32(exactly: descriptor), namespaces.contains(NamespaceIndex(raw)) else {
+      throw KernelError(9)
+    }
+    return NamespaceIndex(raw)
+  }
+
+  /// The device of that name.
+  public func device(_ name: String, in namespace: NamespaceIndex) -> DeviceIndex? {
+    guard namespaces.contains(namespace) else { return nil }
+    return namespaces[namespace].devices.first {
+      devices[$0].name.text == name || devices[$0].alternativeNames.contains(name)
+    }
+  }
+
+  /// The number of the device of that name.
+  public func index(of name: String, in namespace: NamespaceIndex) -> Int32? {
+    device(name, in: namespace).map { devices[$0].ifindex }
+  }
+
+  func device(ifindex: Int32, in namespace: NamespaceIndex) -> DeviceIndex? {
+    namespaces[namespace].devices.first { devices[$0].ifindex == ifindex }
+  }
+
+  /// Carries out one request that changes something.
+  public mutating func perform(
+    _ request: NetlinkMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    guard namespaces.contains(namespace) else { throw .noSuchDevice }
+    switch request.type {
+    case .newLink, .setLink:
+      try changeLink(try decode(request), request.flags, isSet: request.type == .setLink, in: namespace)
+    case .deleteLink: try deleteLink(try decode(request), in: namespace)
+    case .newLinkProperty, .deleteLinkProperty:
+      try changeAlternativeNames(
+        try decodeLink(request), isNew: request.type == .newLinkProperty, in: namespace)
+    case .newAddress: try addAddress(try decode(request), request.flags, in: namespace)
+    case .deleteAddress: try deleteAddress(try decode(request), in: namespace)
+    case .newRoute: try addRoute(try decode(request), request.flags, in: namespace)
+    case .deleteRoute: try deleteRoute(try decode(request), in: namespace)
+    case .newNeighbor:
+      let message: NeighborMessage = try decode(request)
+      if message.family == .bridge {
+        try addForwardingEntry(message, request.flags, in: namespace)
+      } else {
+        try addNeighbor(message, request.flags, in: namespace)
+      }
+    case .deleteNeighbor:
+      let message: NeighborMessage = try decode(request)
+      if message.family == .bridge {
+        try deleteForwardingEntry(message, in: namespace)
+      } else {
+        try deleteNeighbor(message, in: namespace)
+      }
+    default:
+      throw .notSupported("the emulated kernel does not know \(request.type)")
+    }
+  }
+
+  /// All that a dump request (or a GET of one object) asks for, of this moment.
+  public mutating func dump(
+    _ request: NetlinkMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) -> [NetlinkMessage] {
+    guard namespaces.contains(namespace) else { throw .noSuchDevice }
+    let answers: [NetlinkMessage]
+    switch request.type {
+    case .getLink: answers = try links(try decode(request), all: isDump(request), in: namespace)
+    case .getAddress: answers = try addresses(try decode(request), in: namespace)
+    case .getRoute: answers = try routes(try decode(request), all: isDump(request), in: namespace)
+    case .getNeighbor:
+      let filter: NeighborMessage = try decode(request)
+      answers =
+        filter.family == .bridge
+        ? try forwardingEntries(filter, in: namespace) : try neighborEntries(filter, in: namespace)
+    case .getRule: answers = rules(in: namespace)
+    case .getQdisc, .getClass, .getNamespaceID: answers = []
+    default:
+      throw .notSupported("the emulated kernel does not know \(request.type)")
+    }
+    return answers.map { answer in
+      var answer = answer
+      answer.sequence = request.sequence
+      answer.port = request.port
+      if isDump(request) { answer.flags.insert(.multipart) }
+      return answer
+    }
+  }
+
+  private func isDump(_ request: NetlinkMessage) -> Bool { request.flags.contains(.dump) }
+
+  private func decode<Message: RtnetlinkMessage>(_ request: NetlinkMessage) throws(KernelError) -> Message {
+    do {
+      return try Message(parsing: request.payload[...])
+    } catch {
+      throw .invalid("\(error)")
+    }
+  }
+
+  private func decodeLink(_ request: NetlinkMessage) throws(KernelError) -> LinkMessage {
+    try decode(request)
+  }
+
+  /// The three rules that every namespace begins with; others are not here yet.
+  private func rules(in namespace: NamespaceIndex) -> [NetlinkMessage] {
+    [(0, 255), (32766, 254), (32767, 253)].map { priority, table in
+      var rule = RuleMessage(family: .ipv4)
+      rule.priority = UInt32(priority)
+      rule.table = UInt32(table)
+      return rule.message(.newRule, [])
+    }
+  }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the kernel answers when it will not do something: an error number and, where it has one, its text (the
+// extended acknowledgement). Numbers are Linux's on every machine that this runs on.
+
+/// An error of the emulated kernel.
+public struct KernelError: Error, Hashable, Sendable {
+  /// The number, positive.
+  public var errno: Int32
+  /// The kernel's own words, if it has any beside the number.
+  public var message: String?
+
+  init(_ errno: Int32, _ message: String? = nil) {
+    self.errno = errno
+    self.message = message
+  }
+
+  static let notPermitted = KernelError(1)
+  static let noSuchEntry = KernelError(2)
+  static let accessDenied = KernelError(13)
+  static let busy = KernelError(16)
+  static let exists = KernelError(17)
+  static let noSuchDevice = KernelError(19)
+  static let invalidArgument = KernelError(22)
+  static let noBuffers = KernelError(105)
+  static let noSuchProcess = KernelError(3)
+  static let messageTooLong = KernelError(90)
+  static let addressNotAvailable = KernelError(99)
+  static let networkDown = KernelError(100)
+  static let networkUnreachable = KernelError(101)
+  static let hostUnreachable = KernelError(113)
+  static let wouldBlock = KernelError(11)
+
+  static func invalid(_ message: String) -> KernelError { KernelError(22, message) }
+  /// Something that Linux has and this kernel has not.
+  static func notSupported(_ message: String) -> KernelError { KernelError(95, message) }
+}
+
+extension KernelError: CustomStringConvertible {
+  /// The words and the number.
+  public var description: String { message.map { "\($0) (errno \(errno))" } ?? "errno \(errno)" }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A network device: a value in the kernel's table, found by its index. What it does with a packet is chosen by a
+// switch over its kind; what it knows about itself is the same for all.
+
+public import NetTypes
+
+/// The place of a device in the kernel's table; not its ifindex, which counts in each namespace.
+public typealias DeviceIndex = TableIndex<Device>
+
+/// A network device.
+public struct Device: ~Copyable {
+  enum Kind {
+    case loopback
+    /// The other end; what this one sends stands in that one's ring.
+    case veth(peer: DeviceIndex)
+    case bridge(BridgeIndex)
+    /// A face to the world around the kernel: frames are handed in and taken out (a tap, a test).
+    case outside
+  }
+
+  /// Receive descriptors of a veth end (VETH_RING_SIZE).
+  static let ringSize = 256
+  /// Packets that an outside face holds until they are taken (txqueuelen).
+  static let outsideQueueLength = 1000
+
+  // MARK: What every packet reads
+
+  var kind: Kind
+  let namespace: NamespaceIndex
+  /// 48 bits.
+  var mac: UInt64
+  /// Bytes of a packet without its Ethernet header.
+  var mtu: Int
+  var flags: DeviceFlags
+  /// Whether capture wants its frames.
+  var isCaptured = false
+  /// The bridge that it is a port of.
+  var master: BridgeIndex = .none
+  var port = BridgePort()
+  var ipv4 = DeviceIPv4()
+  var statistics = InterfaceStatistics()
+  var ring: SlotRing
+  var napi = NAPI()
+
+  // MARK: What only configuration reads
+
+  let ifindex: Int32
+  var name: InterfaceName
+  var alias: String?
+  var alternativeNames: [String] = []
+  var group: UInt32 = 0
+  var macIsSet: Bool
+  var addresses: [InterfaceAddress] = []
+  /// Settings of `net.ipv4.neigh.<device>`.
+  var neighborParameters = NeighborParameters()
+  /// What an outside face has sent and nobody has taken.
+  var outbound: SlotRing
+  var coalescing = Coalescing()
+
+  init(
+    kind: Kind, namespace: NamespaceIndex, ifindex: Int32, name: InterfaceName, mac: UInt64, macIsSet: Bool
+  ) {
+    self.kind = kind
+    self.namespace = namespace
+    self.ifindex = ifindex
+    self.name = name
+    self.mac = mac
+    self.macIsSet = macIsSet
+    ring = SlotRing(limit: Self.ringSize)
+    outbound = SlotRing(limit: Self.outsideQueueLength)
+    switch kind {
+    case .loopback:
+      mtu = 65536
+      flags = .loopback
+      // What netdev_max_backlog is to the kernel's loopback.
+      ring = SlotRing(limit: 1024)
+    case .veth, .bridge, .outside:
+      mtu = 1500
+      flags = [.broadcast, .multicast]
+    }
+  }
+
+  var isUp: Bool { flags.contains(.up) }
+  var isLoopback: Bool { flags.contains(.loopback) }
+
+  /// The most that an MTU can be: one block behind the headroom and an Ethernet header with a VLAN tag.
+  static let maximumMTU = BufferPool.maximumLength - 18
+}
+
+/// A device's flags (`IFF_*`), with the kernel's bits.
+struct DeviceFlags: OptionSet, BitwiseCopyable {
+  var rawValue: UInt32
+  static let up = DeviceFlags(rawValue: 1)
+  static let broadcast = DeviceFlags(rawValue: 2)
+  static let loopback = DeviceFlags(rawValue: 8)
+  static let running = DeviceFlags(rawValue: 0x40)
+  static let noARP = DeviceFlags(rawValue: 0x80)
+  static let promiscuous = DeviceFlags(rawValue: 0x100)
+  static let allMulticast = DeviceFlags(rawValue: 0x200)
+  static let multicast = DeviceFlags(rawValue: 0x1000)
+  static let lowerUp = DeviceFlags(rawValue: 0x10000)
+
+  /// What configuration may set.
+  static let changeable: DeviceFlags = [.up, .noARP, .promiscuous, .allMulticast, .multicast]
+}
+
+/// NAPI's part of a device: whether its ring is being polled.
+struct NAPI {
+  /// On the poll list: the interrupt is masked.
+  var isScheduled = false
+  /// Among the interrupts that wait to be handled.
+  var hasInterrupted = false
+  /// A coalescing timer is running.
+  var isArmed = false
+}
+
+/// When an outside face interrupts, as `ethtool -C` says it.
+public struct Coalescing: Hashable, Sendable {
+  /// Frames after which it interrupts at once; at least 1.
+  public var frames: Int
+  /// How long fewer frames wait.
+  public var delay: Interval
+
+  /// By default every frame interrupts.
+  public init(frames: Int = 1, delay: Interval = .zero) {
+    self.frames = max(1, frames)
+    self.delay = delay
+  }
+}
+
+/// A device's settings under `net.ipv4.conf.<device>`, as packets need them.
+struct DeviceIPv4 {
+  var forwarding = false
+  var acceptLocal = false
+  var routeLocalnet = false
+  /// 0 off, 1 strict, 2 loose.
+  var reversePathFilter = 0
+  var arpIgnore = 0
+  var proxyARP = false
+  var promoteSecondaries = false
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// From the stack to the wire (net/core/dev.c, __dev_queue_xmit; drivers/net/veth.c). No device here has a queueing
+// discipline: as the kernel's veth, bridge and loopback they are `noqueue`.
+
+extension Kernel {
+  /// Sends frames by a device. The burst is empty afterwards.
+  mutating func transmit(_ burst: inout Burst, by index: DeviceIndex) {
+    guard devices[index].isUp else {
+      devices[index].statistics.txDropped &+= UInt64(burst.count)
+      dropAll(&burst, .deviceReady, in: devices[index].namespace)
+      return
+    }
+    if devices[index].isCaptured { record(burst, on: index, .transmitted) }
+    switch devices[index].kind {
+    case .veth(let peer): vethTransmit(&burst, by: index, to: peer)
+    case .bridge(let bridge): bridgeTransmit(&burst, by: index, bridge)
+    case .loopback:
+      countTransmitted(burst, by: index)
+      enqueue(&burst, from: index, to: index)
+    case .outside: outsideTransmit(&burst, by: index)
+    }
+  }
+
+  mutating func transmit(_ slot: Slot, by index: DeviceIndex) {
+    var burst = Burst(slot)
+    transmit(&burst, by: index)
+  }
+
+  @inline(__always) func totalBytes(_ burst: borrowing Burst) -> UInt64 {
+    var bytes = 0
+    for position in 0..<burst.count { bytes &+= Int(pool[burst[position]].length) }
+    return UInt64(bytes)
+  }
+
+  private mutating func countTransmitted(_ burst: borrowing Burst, by index: DeviceIndex) {
+    devices[index].statistics.txPackets &+= UInt64(burst.count)
+    devices[index].statistics.txBytes &+= totalBytes(burst)
+  }
+
+  private mutating func vethTransmit(_ burst: inout Burst, by index: DeviceIndex, to peer: DeviceIndex) {
+    guard devices.contains(peer), devices[peer].isUp else {
+      devices[index].statistics.txDropped &+= UInt64(burst.count)
+      dropAll(&burst, .deviceReady, in: devices[index].namespace)
+      return
+    }
+    // What the other end's MTU cannot hold, with room for a VLAN tag, it does not take (is_skb_forwardable).
+    let most = devices[peer].mtu &+ 18
+    var largest = 0
+    for position in 0..<burst.count { largest = max(largest, Int(pool[burst[position]].length)) }
+    if largest > most { refuseOversized(&burst, most, by: index, to: peer) }
+    enqueue(&burst, from: index, to: peer)
+  }
+
+  @inline(never) private mutating func refuseOversized(
+    _ burst: inout Burst, _ most: Int, by index: DeviceIndex, to peer: DeviceIndex
+  ) {
+    var fitting = Burst()
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      if Int(pool[slot].length) <= most {
+        fitting.append(slot)
+      } else {
+        devices[index].statistics.txDropped &+= 1
+        devices[peer].statistics.rxDropped &+= 1
+        drop(slot, .sizeExceeded, in: devices[peer].namespace)
+      }
+    }
+    burst.removeAll()
+    for position in 0..<fitting.count { burst.append(fitting[position]) }
+  }
+
+  /// Puts frames into a device's ring and sees that it is polled.
+  private mutating func enqueue(_ burst: inout Burst, from index: DeviceIndex, to receiver: DeviceIndex) {
+    var bytes = 0
+    var taken = 0
+    let crosses = devices[index].namespace != devices[receiver].namespace
+    while taken < burst.count {
+      let slot = burst[taken]
+      bytes &+= Int(pool[slot].length)
+      // At the border of a namespace what rules have marked is forgotten (skb_scrub_packet).
+      if crosses { pool[slot].mark = 0 }
+      pool[slot].flags = []
+      guard devices[receiver].ring.push(slot) else {
+        bytes &-= Int(pool[slot].length)
+        break
+      }
+      taken &+= 1
+    }
+    if index != receiver {
+      devices[index].statistics.txPackets &+= UInt64(taken)
+      devices[index].statistics.txBytes &+= UInt64(bytes)
+    }
+    if taken < burst.count {
+      devices[index].statistics.txDropped &+= UInt64(burst.count &- taken)
+      for position in taken..<burst.count {
+        drop(burst[position], .fullRing, in: devices[receiver].namespace)
+      }
+    }
+    burst.removeAll()
+    if taken > 0 { schedule(receiver) }
+  }
+
+  private mutating func outsideTransmit(_ burst: inout Burst, by index: DeviceIndex) {
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      if devices[index].outbound.push(slot) {
+        devices[index].statistics.txPackets &+= 1
+        devices[index].statistics.txBytes &+= UInt64(pool[slot].length)
+      } else {
+        devices[index].statistics.txDropped &+= 1
+        drop(slot, .fullRing, in: devices[index].namespace)
+      }
+    }
+    burst.removeAll()
+  }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// ICMP (RFC 792, 1122 3.2.2, 1812 4.3; net/ipv4/icmp.c).
+//
+//    0      1      2          4                        8
+//    │ type │ code │ checksum │ identifier │ sequence  │ data …        echo
+//    │ type │ code │ checksum │ information            │ IP header and what fits of its payload …     errors
+
+/// The types that are sent or understood here.
+enum ICMPType: UInt8 {
+  case echoReply = 0
+  case destinationUnreachable = 3
+  case sourceQuench = 4
+  case redirect = 5
+  case echo = 8
+  case timeExceeded = 11
+  case parameterProblem = 12
+
+  static func isError(_ type: UInt8) -> Bool {
+    switch ICMPType(rawValue: type) {
+    case .destinationUnreachable, .sourceQuench, .redirect, .timeExceeded, .parameterProblem: true
+    // Types that nobody knows are taken for errors, as the kernel does.
+    case nil: type > 18
+    default: false
+    }
+  }
+}
+
+extension Kernel {
+  /// Takes an ICMP message for this host (icmp_rcv).
+  mutating func icmpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
+    namespaces[namespace].snmp[.icmpInMsgs] &+= 1
+    let header = pool.bytes(slot)
+    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
+    guard bytes.checksum() == 0 else {
+      namespaces[namespace].snmp[.icmpInCsumErrors] &+= 1
+      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      drop(slot, .icmpChecksum, in: namespace)
+      return
+    }
+    guard bytes.count >= 8 else {
+      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      drop(slot, .headerTruncated, in: namespace)
+      return
+    }
+    let destination = header.u32(IPv4Header.destination)
+    let isGroup = IPv4Header.isMulticast(destination) || lookup(destination, in: namespace).type != .local
+    switch ICMPType(rawValue: bytes.u8(0)) {
+    case .echo:
+      namespaces[namespace].snmp[.icmpInEchos] &+= 1
+      let ignored =
+        namespaces[namespace].ipv4.echoIgnoreAll || isGroup && namespaces[namespace].ipv4.echoIgnoreBroadcasts
+      guard !ignored else {
+        drop(slot, .echoIgnored, in: namespace)
+        return
+      }
+      echoReply(slot, from: isGroup ? 0 : destination, in: namespace)
+    case .echoReply:
+      namespaces[namespace].snmp[.icmpInEchoReps] &+= 1
+      echoDeliver(slot, in: namespace)
+    case .destinationUnreachable:
+      namespaces[namespace].snmp[.icmpInDestUnreachs] &+= 1
+      echoError(slot, in: namespace)
+    case .timeExceeded:
+      namespaces[namespace].snmp[.icmpInTimeExcds] &+= 1
+      echoError(slot, in: namespace)
+    case .parameterProblem:
+      echoError(slot, in: namespace)
+    case .sourceQuench, .redirect, nil:
+      drop(slot, .unhandledProtocol, in: namespace)
+    }
+  }
+
+  /// Turns an echo request around.
+  private mutating func echoReply(_ slot: Slot, from source: UInt32, in namespace: NamespaceIndex) {
+    guard pool.makeWritable(slot) else {
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
+    let header = pool.bytes(slot)
+    let datagram = IPv4Datagram(
+      source: source, destination: header.u32(IPv4Header.source), proto: 1,
+      typeOfService: header.u8(IPv4Header.typeOfService))
+    pool.pull(slot, header.ipv4HeaderLength)
+    let bytes = pool.bytes(slot)
+    bytes.set(0, u8: ICMPType.echoReply.rawValue)
+    // RFC 1624: the word that held type 8 and the code has become smaller by 0x0800.
+    let sum = UInt32(bytes.u16(2)) &+ 0x0800
+    bytes.set(2, u16: UInt16(truncatingIfNeeded: sum & 0xffff &+ sum &>> 16))
+    pool[slot].flags = []
+    namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
+    namespaces[namespace].snmp[.icmpOutEchoReps] &+= 1
+    ipv4Send(slot, datagram, in: namespace)
+  }
+
+  /// Tells the sender of a packet, whose IP header is where its metadata says, why it did not arrive (icmp_send). The
+  /// packet itself is left to the caller.
+  mutating func icmpError(for slot: Slot, _ type: ICMPType, code: UInt8, information: UInt32) {
+    // What came in carries its device; what this host made itself does not, and is told to itself.
+    let device = DeviceIndex(pool[slot].device)
+    guard devices.contains(device) else { return }
+    let namespace = devices[device].namespace
+    guard pool[slot].packetType == .host, namespaces.contains(namespace) else { return }
+    let packet = pool.bytes(slot, from: pool[slot].networkHeader)
+    guard packet.count >= IPv4Header.length else { return }
+    let source = packet.u32(IPv4Header.source)
+    let destination = packet.u32(IPv4Header.destination)
+    guard !IPv4Header.isMulticast(destination), destination != .max, !IPv4Header.isMulticast(source),
+      source != 0
+    else { return }
+    let target = lookup(destination, in: namespace).type
+    guard target != .broadcast else { return }
+    guard packet.u16(IPv4Header.fragment) & IPv4Header.offsetMask == 0 else { return }
+    let inner = packet.ipv4HeaderLength
+    if packet.u8(IPv4Header.proto) == 1 {
+      guard packet.count > inner, !ICMPType.isError(packet.u8(inner)) else { return }
+    }
+    let back = lookup(source, in: namespace)
+    guard mayTell(type, source, isLocal: back.type == .local, in: namespace) else { return }
+    let quoted = min(packet.count, 576 - IPv4Header.length - 8)
+    let error = pool.allocate(8 + quoted, headroom: BufferPool.headroom)
+    guard error != .none else {
+      namespaces[namespace].snmp[.icmpOutErrors] &+= 1
+      return
+    }
+    _ = pool.put(error, 8 + quoted)
+    let bytes = pool.bytes(error)
+    bytes.set(0, u8: type.rawValue)
+    bytes.set(1, u8: code)
+    bytes.set(2, u16: 0)
+    bytes.set(4, u32: information)
+    bytes.dropFirst(8).copy(from: packet.prefix(quoted))
+    bytes.set(2, u16: bytes.checksum())
+    pool[error].device = device.rawValue
+    namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
+    switch type {
+    case .destinationUnreachable: namespaces[namespace].snmp[.icmpOutDestUnreachs] &+= 1
+    case .timeExceeded: namespaces[namespace].snmp[.icmpOutTimeExcds] &+= 1
+    default: break
+    }
+    let datagram = IPv4Datagram(
+      source: target == .local ? destination : 0, destination: source, proto: 1,
+      typeOfService: packet.u8(IPv4Header.typeOfService) & 0x1e | 0xc0)
+    ipv4Send(error, datagram, in: namespace)
+  }
+
+  private mutating func mayTell(
+    _ type: ICMPType, _ destination: UInt32, isLocal: Bool, in namespace: NamespaceIndex
+  ) -> Bool {
+    let settings = namespaces[namespace].ipv4
+    guard settings.icmpRateMask >> UInt32(type.rawValue) & 1 == 1, !isLocal else { return true }
+    guard
+      namespaces[namespace].errorLimits.allowGlobally(
+        now: cpu.now, perSecond: settings.icmpMessagesPerSecond, burst: settings.icmpMessagesBurst)
+    else {
+      namespaces[namespace].snmp[.icmpOutRateLimitGlobal] &+= 1
+      return false
+    }
+    guard settings.icmpRateLimit > 0 else { return true }
+    guard
+      namespaces[namespace].errorLimits.allow(destination, now: cpu.now, interval: settings.icmpRateLimit)
+    else {
+      namespaces[namespace].snmp[.icmpOutRateLimitHost] &+= 1
+      return false
+    }
+    return true
+  }
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// IPv4 from the link up (net/ipv4/ip_input.c, ip_forward.c, and route.c's ip_route_input_slow): validation, the
+// decision where a packet goes, and the way out again for those that are for others. Packets that leave one after the
+// other by one device go together; whatever may send something of its own lets them go first, so that bursts change
+// no order.
+
+/// What becomes of a packet that came in.
+private enum InputDecision {
+  case deliver
+  case forward
+  case drop(DropReason)
+  /// No route, or one that says no: an answer for the sender where this host is a router.
+  case refuse(RouteResult.Outcome)
+}
+
+/// Packets on their way out by one device, and the last decision, which the next packet of a flow shares.
+private struct ForwardingRun: ~Copyable {
+  var packets = Burst()
+  var device = DeviceIndex.none
+  var source: UInt32 = 0
+  var destination: UInt32 = 0
+  var egress = DeviceIndex.none
+  var nextHop: UInt32 = 0
+  var neighbor = NeighborIndex.none
+}
+
+extension Kernel {
+  /// Takes IPv4 packets that came in by a device. The burst is empty afterwards.
+  mutating func ipv4Receive(_ burst: inout Burst, on index: DeviceIndex) {
+    let namespace = devices[index].namespace
+    var run = ForwardingRun()
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      guard ipv4Validate(slot, in: namespace) else { continue }
+      let bytes = pool.bytes(slot)
+      let source = bytes.u32(IPv4Header.source)
+      let destination = bytes.u32(IPv4Header.destination)
+      if !run.egress.isNone, destination == run.destination, source == run.source {
+        ipv4Forward(slot, &run, from: index, namespace)
+        continue
+      }
+      var route = RouteResult.none
+      switch decide(source, destination, pool[slot].packetType, on: index, namespace, &route) {
+      case .forward:
+        run.source = source
+        run.destination = destination
+        run.egress = route.device
+        run.nextHop = route.gateway != 0 ? route.gateway : destination
+        run.neighbor = namespaces[namespace].neighbors.find(run.egress, run.nextHop)
+        ipv4Forward(slot, &run, from: index, namespace)
+      case .deliver:
+        flush(&run)
+        run.egress = .none
+        ipv4Deliver(slot, in: namespace)
+      case .drop(let reason):
+        drop(slot, reason, in: namespace)
+      case .refuse(let outcome):
+        flush(&run)
+        run.egress = .none
+        ipv4Refuse(slot, outcome, on: index, namespace)
+      }
+    }
+    flush(&run)
+    burst.removeAll()
+  }
+
+  @inline(__always) private mutating func flush(_ run: inout ForwardingRun) {
+    if !run.packets.isEmpty { transmit(&run.packets, by: run.device) }
+  }
+
+  /// The checks of RFC 1122 3.2.1 (ip_rcv_core). False: the packet was bad, and is gone.
+  @inline(__always)
+  private mutating func ipv4Validate(_ slot: Slot, in namespace: NamespaceIndex) -> Bool {
+    guard pool[slot].packetType != .otherHost else {
+      drop(slot, .otherHost, in: namespace)
+      return false
+    }
+    namespaces[namespace].snmp[.ipInReceives] &+= 1
+    let bytes = pool.bytes(slot)
+    guard bytes.count >= IPv4Header.length, bytes.u8(0) == 0x45 else {
+      return ipv4ValidateOptions(slot, namespace)
+    }
+    guard bytes.ipv4Checksum() == 0 else { return badChecksum(slot, namespace) }
+    let total = Int(bytes.u16(IPv4Header.totalLength))
+    guard total <= bytes.count else { return truncated(slot, namespace) }
+    guard total >= IPv4Header.length else { return badHeader(slot, .ipInvalidHeader, namespace) }
+    pool.trim(slot, to: total)
+    pool[slot].transportHeader = pool[slot].networkHeader &+ 20
+    return true
+  }
+
+  /// The same for headers that are not plain. Options that ask for nothing go on; those that a router would have to
+  /// fill in are not understood here, and a packet with one is dropped rather than passed on wrong.
+  @inline(never)
+  private mutating func ipv4ValidateOptions(_ slot: Slot, _ namespace: NamespaceIndex) -> Bool {
+    let bytes = pool.bytes(slot)
+    guard bytes.count >= IPv4Header.length else { return badHeader(slot, .headerTruncated, namespace) }
+    let length = bytes.ipv4HeaderLength
+    guard bytes.u8(0) >> 4 == 4, length >= IPv4Header.length, length <= bytes.count else {
+      return badHeader(slot, .ipInvalidHeader, namespace)
+    }
+    guard bytes.prefix(length).checksum() == 0 else { return badChecksum(slot, namespace) }
+    let total = Int(bytes.u16(IPv4Header.totalLength))
+    guard total <= bytes.count else { return truncated(slot, namespace) }
+    guard total >= length else { return badHeader(slot, .ipInvalidHeader, namespace) }
+    pool.trim(slot, to: total)
+    pool[slot].transportHeader = pool[slot].networkHeader &+ UInt16(length)
+    var offset = IPv4Header.length
+    while offset < length {
+      switch bytes.u8(offset) {
+      case 0: return true
+      case 1: offset += 1
+      case 148 where offset + 4 <= length && bytes.u8(offset + 1) == 4: offset += 4
+      default:
+        drop(slot, .optionsUnsupported, in: namespace)
+        return false
+      }
+    }
+    return true
+  }
+
+  @inline(never)
+  private mutating func badHeader(_ slot: Slot, _ reason: DropReason, _ namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].snmp[.ipInHdrErrors] &+= 1
+    drop(slot, reason, in: namespace)
+    return false
+  }
+
+  @inline(never) private mutating func badChecksum(_ slot: Slot, _ namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].snmp[.ipExtInCsumErrors] &+= 1
+    return badHeader(slot, .ipChecksum, namespace)
+  }
+
+  @inline(never) private mutating func truncated(_ slot: Slot, _ namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].snmp[.ipExtInTruncatedPkts] &+= 1
+    drop(slot, .packetTooSmall, in: namespace)
+    return false
+  }
+
+  // MARK: Where to
+
+  @inline(__always)
+  private mutating func decide(
+    _ source: UInt32, _ destination: UInt32, _ type: PacketType, on index: DeviceIndex,
+    _ namespace: NamespaceIndex, _ route: inout RouteResult
+  ) -> InputDecision {
+    // What this host sends to itself needs no proof of where it comes from.
+    if devices[index].isLoopback { return .deliver }
+    if IPv4Header.isMulticast(source) || source == .max { return .drop(.ipInvalidSource) }
+    if destination == .max || (source == 0 && destination == 0) { return .deliver }
+    if IPv4Header.isZeroNetwork(source) { return .drop(.ipInvalidSource) }
+    if IPv4Header.isZeroNetwork(destination) { return .drop(.ipInvalidDestination) }
+    if IPv4Header.isLoopback(source) || IPv4Header.isLoopback(destination), !devices[index].ipv4.routeLocalnet
+    {
+      return .drop(.ipLocalNet)
+    }
+    if IPv4Header.isMulticast(destination) { return decideMulticast(destination) }
+    route = namespaces[namespace].routes.lookup(destination)
+    switch route.type {
+    case .local, .broadcast:
+      if let reason = sourceFault(source, on: index, namespace) { return .drop(reason) }
+      return .deliver
+    case .unicast:
+      guard devices[index].ipv4.forwarding else { return .refuse(.unreachable) }
+      if let reason = sourceFault(source, on: index, namespace) { return .drop(reason) }
+      // A group's frame must not be forwarded to one host (RFC 1812 5.3.4).
+      guard type == .host else { return .drop(.unicastInLayer2Multicast) }
+      return .forward
+    case .none, .unreachable, .prohibit, .blackhole:
+      return .refuse(devices[index].ipv4.forwarding ? route.type : .unreachable)
+    }
+  }
+
+  /// Of groups this host is a member of one, all systems (RFC 1112); the others need IGMP.
+  private func decideMulticast(_ destination: UInt32) -> InputDecision {
+    destination == 0xe000_0001 ? .deliver : .drop(.ipInvalidDestination)
+  }
+
+  /// What is wrong with a packet's source (fib_validate_source).
+  @inline(__always)
+  private mutating func sourceFault(
+    _ source: UInt32, on index: DeviceIndex, _ namespace: NamespaceIndex
+  ) -> DropReason? {
+    if namespaces[namespace].isLocal(source), !devices[index].ipv4.acceptLocal { return .ipLocalSource }
+    let filter = devices[index].ipv4.reversePathFilter
+    return filter == 0 ? nil : reversePathFault(source, filter, on: index, namespace)
+  }
+
+  @inline(never)
+  private mutating func reversePathFault(
+    _ source: UInt32, _ filter: Int, on index: DeviceIndex, _ namespace: NamespaceIndex
+  ) -> DropReason? {
+    guard source != 0 else { return nil }
+    let back = namespaces[namespace].routes.lookup(source)
+    if back.type == .unicast, filter == 2 || back.device == index { return nil }
+    namespaces[namespace].snmp[.tcpExtIPReversePathFilter] &+= 1
+    return .ipReversePathFilter
+  }
+
+  func acceptsSource(_ source: UInt32, on index: DeviceIndex) -> Bool {
+    !namespaces[devices[index].namespace].isLocal(source) || devices[index].ipv4.acceptLocal
+  }
+
+  /// A packet with no way on (ip_error): only a router tells the sender.
+  private mutating func ipv4Refuse(
+    _ slot: Slot, _ outcome: RouteResult.Outcome, on index: DeviceIndex, _ namespace: NamespaceIndex
+  ) {
+    guard devices[index].ipv4.forwarding else {
+      namespaces[namespace].snmp[.ipInAddrErrors] &+= 1
+      drop(slot, .ipInNoRoutes, in: namespace)
+      return
+    }
+    switch outcome {
+    case .none:
+      namespaces[namespace].snmp[.ipExtInNoRoutes] &+= 1
+      icmpError(for: slot, .destinationUnreachable, code: 0, information: 0)
+    case .unreachable:
+      icmpError(for: slot, .destinationUnreachable, code: 1, information: 0)
+    case .prohibit:
+      icmpError(for: slot, .destinationUnreachable, code: 13, information: 0)
+    case .unicast, .local, .broadcast, .blackhole:
+      break
+    }
+    drop(slot, .ipInNoRoutes, in: namespace)
+  }
+
+  // MARK: Onwards
+
+  @inline(__always)
+  private mutating func ipv4Forward(
+    _ slot: Slot, _ run: inout ForwardingRun, from index: DeviceIndex, _ namespace: NamespaceIndex
+  ) {
+    let bytes = pool.bytes(slot)
+    let egress = run.egress
+    guard bytes.u8(IPv4Header.ttl) > 1, bytes.count <= devices[egress].mtu else {
+      flush(&run)
+      ipv4ForwardSlowly(slot, run.nextHop, by: egress, namespace)
+      return
+    }
+    guard pool.makeWritable(slot) else {
+      namespaces[namespace].snmp[.ipOutDiscards] &+= 1
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
+    namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
+    pool.bytes(slot).decrementTTL()
+    if run.device != egress {
+      flush(&run)
+      run.device = egress
+    }
+    if !run.neighbor.isNone, !neighbors[run.neighbor].state.isDisjoint(with: .connected),
+      pushEthernet(slot, to: neighbors[run.neighbor].mac, from: devices[egress].mac, type: 0x0800)
+    {
+      run.packets.append(slot)
+      return
+    }
+    flush(&run)
+    pool[slot].flags = .forwarded
+    neighborOutput(slot, run.nextHop, by: egress)
+    run.neighbor = namespaces[namespace].neighbors.find(egress, run.nextHop)
+  }
+
+  /// Packets whose time is over, or that are too large for the next link (ip_forward).
+  @inline(never)
+  private mutating func ipv4ForwardSlowly(
+    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ namespace: NamespaceIndex
+  ) {
+    let bytes = pool.bytes(slot)
+    guard bytes.u8(IPv4Header.ttl) > 1 else {
+      namespaces[namespace].snmp[.ipInHdrErrors] &+= 1
+      icmpError(for: slot, .timeExceeded, code: 0, information: 0)
+      drop(slot, .ttlExpired, in: namespace)
+      return
+    }
+    guard bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0 else {
+      namespaces[namespace].snmp[.ipFragFails] &+= 1
+      icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(devices[egress].mtu))
+      drop(slot, .packetTooBig, in: namespace)
+      return
+    }
+    guard pool.makeWritable(slot) else {
+      namespaces[namespace].snmp[.ipOutDiscards] &+= 1
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
+    namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
+    pool.bytes(slot).decrementTTL()
+    pool[slot].flags = .forwarded
+    ipv4Fragment(slot, nextHop, by: egress, namespace)
+  }
+
+  // MARK: Up
+
+  /// Gives a packet for this host to its protocol (ip_local_deliver).
+  private mutating func ipv4Deliver(_ slot: Slot, in namespace: NamespaceIndex) {
+    let bytes = pool.bytes(slot)
+    let fragment = bytes.u16(IPv4Header.fragment)
+    guard fragment & (IPv4Header.moreFragments | IPv4Header.offsetMask) == 0 else {
+      namespaces[namespace].snmp[.ipReasmReqds] &+= 1
+      namespaces[namespace].snmp[.ipReasmFails] &+= 1
+      drop(slot, .fragmentsUnsupported, in: namespace)
+      return
+    }
+    switch bytes.u8(IPv4Header.proto) {
+    case 1:
+      namespaces[namespace].snmp[.ipInDelivers] &+= 1
+      icmpReceive(slot, in: namespace)
+    case 17:
+      namespaces[namespace].snmp[.ipInDelivers] &+= 1
+      udpReceive(slot, in: namespace)
+    default:
+      namespaces[namespace].snmp[.ipInUnknownProtos] &+= 1
+      icmpError(for: slot, .destinationUnreachable, code: 2, information: 0)
+      drop(slot, .invalidProtocol, in: namespace)
+    }
+  }
+
+  /// No program has a UDP port yet, so that every port is closed (__udp4_lib_rcv).
+  private mutating func udpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
+    let header = pool.bytes(slot)
+    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
+    guard bytes.count >= 8, Int(bytes.u16(4)) >= 8, Int(bytes.u16(4)) <= bytes.count else {
+      namespaces[namespace].snmp[.udpInErrors] &+= 1
+      drop(slot, .packetTooSmall, in: namespace)
+      return
+    }
+    let length = Int(bytes.u16(4))
+    if bytes.u16(6) != 0 {
+      let addresses = UInt64(header.u32(IPv4Header.source)) + UInt64(header.u32(IPv4Header.destination))
+      let pseudo = foldChecksum(addresses + 17 + UInt64(length))
+      let sum = bytes.prefix(length).sum(UInt64(pseudo.bigEndian))
+      guard foldChecksum(sum) == .max else {
+        namespaces[namespace].snmp[.udpInCsumErrors] &+= 1
+        namespaces[namespace].snmp[.udpInErrors] &+= 1
+        drop(slot, .noSocket, in: namespace)
+        return
+      }
+    }
+    namespaces[namespace].snmp[.udpNoPorts] &+= 1
+    icmpError(for: slot, .destinationUnreachable, code: 3, information: 0)
+    drop(slot, .noSocket, in: namespace)
+  }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The forwarding table that packets read: a trie of six bits a level whose nodes keep two bit vectors in place of
+// pointers, one for children and one for runs of equal leaves (Asai and Ohara, "Poptrie", SIGCOMM 2015). It is built
+// from the routes as a whole and never changed: configuration replaces it.
+
+/// A longest-prefix-match table from IPv4 addresses to numbers.
+@safe struct RouteTrie: ~Copyable {
+  private struct Node: BitwiseCopyable {
+    /// Bit i: the six bits i lead to another node.
+    var children: UInt64
+    /// Bit i: a run of leaves begins at i.
+    var leaves: UInt64
+    var firstChild: UInt32
+    var firstLeaf: UInt32
+  }
+
+  /// No prefix covers the address.
+  static let noMatch: UInt32 = .max
+
+  private let nodes: UnsafeMutablePointer<Node>
+  private let leaves: UnsafeMutablePointer<UInt32>
+  /// Bytes that the trie takes.
+  let size: Int
+
+  /// A prefix and its number.
+  struct Prefix {
+    var address: UInt32
+    var length: UInt8
+    var value: UInt32
+  }
+
+  /// The prefixes are all different.
+  init(_ prefixes: [Prefix]) {
+    var builtNodes: [Node] = []
+    var builtLeaves: [UInt32] = []
+    // Children of one node stand side by side: breadth first.
+    var work: [(prefixes: [Prefix], bits: Int, inherited: UInt32)] = [(prefixes, 0, Self.noMatch)]
+    var next = 0
+    while next < work.count {
+      let (mine, bits, inherited) = work[next]
+      work[next].prefixes = []
+      next += 1
+      var values = [UInt32](repeating: inherited, count: 64)
+      var deeper = [[Prefix]](repeating: [], count: 64)
+      for prefix in mine.sorted(by: { $0.length < $1.length }) {
+        let index = Int(Self.digit(prefix.address, bits))
+        if Int(prefix.length) <= bits + 6 {
+          let span = 64 >> max(Int(prefix.length) - bits, 0)
+          for covered in index & ~(span - 1)..<(index & ~(span - 1)) + span { values[covered] = prefix.value }
+        } else {
+          deeper[index].append(prefix)
+        }
+      }
+      var node = Node(
+        children: 0, leaves: 0, firstChild: UInt32(work.count), firstLeaf: UInt32(builtLeaves.count))
+      var previous: UInt32?
+      for index in 0..<64 {
+        if !deeper[index].isEmpty {
+          node.children |= 1 << UInt64(index)
+          work.append((deeper[index], bits + 6, values[index]))
+        } else if values[index] != previous {
+          node.leaves |= 1 << UInt64(index)
+          builtLeaves.append(values[index])
+          previous = values[index]
+        }
+      }
+      builtNodes.append(node)
+    }
+    unsafe nodes = .allocate(capacity: max(builtNodes.count, 1))
+    unsafe leaves = .allocate(capacity: max(builtLeaves.count, 1))
+    for (index, node) in builtNodes.enumerated() { unsafe nodes[index] = node }
+    for (index, leaf) in builtLeaves.enumerated() { unsafe leaves[index] = leaf }
+    size = builtNodes.count * MemoryLayout<Node>.stride + builtLeaves.count * 4
+  }
+
+  deinit {
+    unsafe nodes.deallocate()
+    unsafe leaves.deallocate()
+  }
+
+  private static func digit(_ address: UInt32, _ bits: Int) -> UInt32 { (address << UInt32(bits)) >> 26 }
+
+  /// The number of the longest prefix that covers an address, or `noMatch`.
+  @inline(__always) func lookup(_ address: UInt32) -> UInt32 {
+    var key = address
+    var node = unsafe nodes[0]
+    while true {
+      let bit: UInt64 = 1 &<< UInt64(key &>> 26)
+      if node.children & bit == 0 {
+        let rank = (node.leaves & (bit &<< 1 &- 1)).nonzeroBitCount
+        return unsafe leaves[Int(node.firstLeaf) &+ rank &- 1]
+      }
+      let rank = (node.children & (bit &- 1)).nonzeroBitCount
+      node = unsafe nodes[Int(node.firstChild) &+ rank]
+      key = key &<< 6
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The Ethernet header (IEEE 802.3).
+//
+//    0              6              12       14
+//    │ destination  │ source       │ type   │ payload …
+
+/// Offsets within an Ethernet header.
+enum EthernetHeader {
+  static let destination = 0
+  static let source = 6
+  static let type = 12
+  static let length = 14
+
+  static let broadcast: UInt64 = 0xffff_ffff_ffff
+  /// Types below are lengths of 802.3 frames.
+  static let smallestType: UInt16 = 0x0600
+
+  static func isMulticast(_ address: UInt64) -> Bool { address >> 40 & 1 == 1 }
+}
+
+extension Kernel {
+  /// Sorts frames for the host by whom they mean and by protocol (eth_type_trans, __netif_receive_skb_core).
+  mutating func ethernetReceive(_ burst: inout Burst, on index: DeviceIndex) {
+    let namespace = devices[index].namespace
+    let own = devices[index].mac
+    var run = Burst()
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      let bytes = pool.bytes(slot)
+      guard bytes.count >= EthernetHeader.length else {
+        devices[index].statistics.rxErrors &+= 1
+        drop(slot, .headerTruncated, in: namespace)
+        continue
+      }
+      let destination = bytes.u48(EthernetHeader.destination)
+      let type = bytes.u16(EthernetHeader.type)
+      pool.pull(slot, EthernetHeader.length)
+      let start = pool[slot].dataOffset
+      pool[slot].linkHeader = start &- UInt16(EthernetHeader.length)
+      pool[slot].networkHeader = start
+      pool[slot].etherType = type
+      pool[slot].device = index.rawValue
+      if destination == own {
+        pool[slot].packetType = .host
+      } else if EthernetHeader.isMulticast(destination) {
+        pool[slot].packetType = destination == EthernetHeader.broadcast ? .broadcast : .multicast
+        devices[index].statistics.multicast &+= 1
+      } else {
+        pool[slot].packetType = .otherHost
+      }
+      if type == 0x0800 {
+        run.append(slot)
+        continue
+      }
+      // What is not IPv4 may be answered: all that came before goes first.
+      if !run.isEmpty { ipv4Receive(&run, on: index) }
+      if type == 0x0806 {
+        arpReceive(slot, on: index)
+      } else {
+        devices[index].statistics.rxDropped &+= 1
+        drop(slot, .unhandledProtocol, in: namespace)
+      }
+    }
+    if !run.isEmpty { ipv4Receive(&run, on: index) }
+    burst.removeAll()
+  }
+}

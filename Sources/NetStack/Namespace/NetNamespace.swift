@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A network namespace: what a node has of the stack. Ten thousand of them are cheap: tables are made at the first use,
+// settings are differences from the kernel's defaults, and packets are held by nobody who is idle.
+
+public import NetTypes
+
+/// The place of a namespace in the kernel's table.
+public typealias NamespaceIndex = TableIndex<NetNamespace>
+
+/// A network namespace.
+public struct NetNamespace: ~Copyable {
+  /// By ifindex.
+  var devices: [DeviceIndex] = []
+  var nextIfindex: Int32 = 1
+  var routes = ForwardingInformationBase()
+  var neighbors: NeighborTable
+  /// Every address of every device.
+  var local = AddressSet()
+  var ipv4 = IPv4Settings()
+  var sysctls: [SysctlOverride] = []
+  var echoes: [EchoIndex] = []
+  var errorLimits: ICMPRateLimiter
+  /// The next identification of a datagram (RFC 6864).
+  var nextIdentification: UInt16
+  var snmp = SNMPCounters()
+  var drops = DropCounters()
+  /// Packets that a full queue of an unresolved neighbour pushed out (unresolved_discards).
+  var neighborDiscards: UInt64 = 0
+  /// Neighbours that did not answer (res_failed).
+  var neighborFailures: UInt64 = 0
+  /// Neighbours for which there was no place (table_fulls).
+  var neighborOverflows: UInt64 = 0
+
+  init(random: inout RandomState) {
+    neighbors = NeighborTable(seed: random.next())
+    errorLimits = ICMPRateLimiter(seed: random.next())
+    nextIdentification = UInt16(truncatingIfNeeded: random.next())
+  }
+
+  @inline(__always) func isLocal(_ address: UInt32) -> Bool { local.contains(address) }
+}
+
+/// The namespace's settings as packets need them: those of `net.ipv4` and of `net.ipv4.conf.all`.
+struct IPv4Settings {
+  var defaultTTL: UInt8 = 64
+  var echoIgnoreAll = false
+  var echoIgnoreBroadcasts = true
+  /// Nanoseconds between errors to one host, six of which may come at once.
+  var icmpRateLimit: Int64 = 1_000_000_000
+  /// A bit for each type that the limit is for.
+  var icmpRateMask: UInt32 = 6168
+  var icmpMessagesPerSecond: Int64 = 1000
+  var icmpMessagesBurst: Int64 = 50
+  var arpIgnore = 0
+}
+
+/// An IPv4 address of a device.
+public struct InterfaceAddress: Hashable, Sendable {
+  /// The device's own.
+  public var local: IPv4Address
+  /// The peer's on a point-to-point link, else the same as `local`.
+  public var peer: IPv4Address
+  /// 0 to 32.
+  public var prefixLength: UInt8
+  /// The subnet's broadcast address, if it has one.
+  public var broadcast: IPv4Address?
+  /// RT_SCOPE_*.
+  public var scope: UInt8
+  /// Not the first of its subnet.
+  public var isSecondary = false
+  /// No route for the prefix.
+  public var noPrefixRoute = false
+  /// Begins with the device's name.
+  public var label: String
+  /// Who made it (IFAPROT_*).
+  public var protocolNumber: UInt8 = 0
+  /// The metric of the prefix's route.
+  public var routePriority: UInt32 = 0
+
+  var mask: UInt32 { Route.mask(prefixLength) }
+  /// The subnet, which on a point-to-point link is the peer's.
+  var network: UInt32 { peer.rawValue & mask }
+
+  func isOnSubnet(_ address: UInt32) -> Bool { (address ^ peer.rawValue) & mask == 0 }
+}
+
+/// A set of addresses, looked up for every packet's source.
+@safe struct AddressSet: ~Copyable {
+  private var places: UnsafeMutablePointer<UInt32>?
+  private var mask = 0
+
+  init() {}
+
+  deinit { unsafe places?.deallocate() }
+
+  @inline(__always) private func home(_ address: UInt32) -> Int {
+    Int(truncatingIfNeeded: (address &* 0x9e37_79b1) &>> 16) & mask
+  }
+
+  @inline(__always) func contains(_ address: UInt32) -> Bool {
+    guard let base = unsafe places else { return false }
+    var index = home(address)
+    while true {
+      let found = unsafe base[index]
+      if found == address { return found != 0 }
+      if found == 0 { return false }
+      index = (index &+ 1) & mask
+    }
+  }
+
+  /// Replaces all of them. 0.0.0.0 is never one.
+  mutating func replace(with addresses: [UInt32]) {
+    var size = 4
+    while size < addresses.count * 2 { size *= 2 }
+    unsafe places?.deallocate()
+    let fresh = UnsafeMutablePointer<UInt32>.allocate(capacity: size)
+    unsafe fresh.initialize(repeating: 0, count: size)
+    unsafe places = fresh
+    mask = size - 1
+    for address in addresses where address != 0 && !contains(address) {
+      var index = home(address)
+      while unsafe fresh[index] != 0 { index = (index &+ 1) & mask }
+      unsafe fresh[index] = address
+    }
+  }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What a timer does when it is due: a kind and the index of what it is about. No closures: an event can be compared,
+// counted and replayed.
+
+/// What is due.
+struct TimerEvent: Hashable, BitwiseCopyable {
+  enum Kind: UInt8, BitwiseCopyable {
+    /// A neighbour's state machine (index of the neighbour).
+    case neighbor
+    /// A bridge's forwarding database has entries that are too old (index of the bridge).
+    case forwardingAge
+    /// A device's coalesced interrupt (index of the device).
+    case interrupt
+  }
+
+  var kind: Kind
+  var index: UInt32
+}
+
+/// A timer that is running. Knowing it is owning it: it is cancelled or it comes due, once.
+struct TimerID: Hashable, BitwiseCopyable {
+  var index: UInt32
+  static let none = TimerID(index: .max)
+}
