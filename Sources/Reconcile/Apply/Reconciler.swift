@@ -108,6 +108,8 @@ public struct Reconciler: Sendable {
   ) async throws(ReconcileError) -> Plan {
     let prepared = try await prepare(desired, sources: description.sources, recreating: recreating)
     if prepared.plan.isEmpty {
+      // Another lab may have set what this one relies on as well.
+      _ = try recordHostSettings(prepared, desired: desired)
       if prepared.journal != nil {
         try writing { folder throws(LabFolderError) in try folder.setJournal(nil) }
       }

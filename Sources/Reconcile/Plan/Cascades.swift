@@ -59,20 +59,21 @@ struct PlannedLab {
   // MARK: Devices
 
   /// A device goes, with its other end, all that stands on it, and all that names it.
-  mutating func deleteLink(_ reference: LinkReference, because reason: String) {
+  mutating func deleteLink(_ reference: LinkReference, because cause: String) {
     guard let space = namespaces[reference.namespace],
       let link = space.links.removeValue(forKey: reference.name)
     else {
       return
     }
     if let index = link.index { space.indexes.remove(index) }
-    lose(.link(link), in: reference.namespace, because: reason)
+    lose(.link(link), in: reference.namespace, because: cause)
     for child in children.removeValue(forKey: reference) ?? [] where parentOfPresent(child) == reference {
-      deleteLink(child, because: "goes with \(reference.name)")
+      deleteLink(child, because: "made anew with \(reference.name)")
     }
-    if case .veth(let peer?) = link.kind { deleteLink(peer, because: "goes with its other end") }
+    if case .veth(let peer?) = link.kind { deleteLink(peer, because: "made anew with its other end") }
+    let reason = "put back after \(reference.name) goes"
     for (name, port) in space.links where port.master == reference.name {
-      leaveBridge(LinkReference(reference.namespace, name), because: "bridge \(reference.name) goes")
+      leaveBridge(LinkReference(reference.namespace, name), because: reason)
     }
     for address in space.addresses.removeValue(forKey: reference.name) ?? [] {
       lose(.address(address), in: reference.namespace, because: reason)

@@ -32,15 +32,24 @@ struct ChangeList {
   ) {
     var path = after.path(in: namespace)
     path.attribute = attribute
-    var change = Change(
-      path: path, operation: .update, before: before, after: after, isDisruptive: disruptive,
-      reason: reason ?? "")
-    if reason == nil {
-      let old = change.valueBefore?.description ?? "unset"
-      let new = change.valueAfter?.description ?? "unset"
-      change.reason = attribute.map { "\($0.rawValue) \(old) -> \(new)" } ?? "its settings differ"
-    }
-    changes.append(change)
+    changes.append(
+      Change(
+        path: path, operation: .update, before: before, after: after, isDisruptive: disruptive,
+        reason: reason ?? Self.difference(before, after, attribute)))
+  }
+
+  /// `mtu 1500 -> 1400`, for each attribute that differs.
+  private static func difference(_ before: StateObject?, _ after: StateObject, _ attribute: AttributeName?)
+    -> String
+  {
+    let old = Dictionary(
+      (before?.attributes ?? []).map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
+    let new = Dictionary(
+      after.attributes.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
+    let names = attribute.map { [$0] } ?? after.attributes.map(\.name).filter { new[$0] != old[$0] }
+    return names.map { name in
+      "\(name.rawValue) \(old[name]?.description ?? "unset") -> \(new[name]?.description ?? "unset")"
+    }.joined(separator: ", ")
   }
 
   mutating func replace(

@@ -92,7 +92,8 @@ extension LinkState {
       result.port = (result.port ?? BridgePortState()).taking(name, from: source)
     default:
       switch (result.kind, other.kind) {
-      case (.bridge(let bridge), .bridge(let wanted)): result.kind = .bridge(bridge.taking(name, from: wanted))
+      case (.bridge(let bridge), .bridge(let wanted)):
+        result.kind = .bridge(bridge.taking(name, from: wanted))
       case (.vxlan(let tunnel), .vxlan(let wanted)): result.kind = .vxlan(tunnel.taking(name, from: wanted))
       case (.macvlan(var macvlan), .macvlan(let wanted)):
         macvlan.mode = wanted.mode
@@ -119,7 +120,8 @@ private func wants<Value: Equatable>(_ desired: Value?, _ observed: Value?) -> B
 
 extension BridgeState {
   /// What a bridge begins with, as far as a topology can change it (br_device.c).
-  static let kernelDefault = BridgeState(stp: false, ageingTime: 30_000, priority: 32_768, vlanFiltering: false)
+  static let kernelDefault = BridgeState(
+    stp: false, ageingTime: 30_000, priority: 32_768, vlanFiltering: false)
 
   /// What is to be changed. An option that nothing asks for goes back to the kernel's default, so that taking a line
   /// out of a topology undoes it; it need not be sent when a bridge is made, which a kernel without VLANs would refuse.
@@ -190,7 +192,8 @@ extension BridgePortState {
   }
 
   static let attributeNames: Set<AttributeName> = [
-    .portIsolated, .portHairpin, .portLearning, .portFlood, .portMulticastFlood, .portGuard, .portFastLeave, .portCost,
+    .portIsolated, .portHairpin, .portLearning, .portFlood, .portMulticastFlood, .portGuard, .portFastLeave,
+    .portCost,
     .portPriority, .portVLANs,
   ]
 

@@ -81,9 +81,23 @@ extension PlanWork {
     let before = old.map { StateObject.sysctl(SysctlState(name: sysctl.name, value: $0)) }
     let lost = planned.losses.isEmpty ? nil : planned.losses[StatePath(id, .sysctl, key: [sysctl.name])]
     self[keyPath: list].update(
-      before, to: .sysctl(sysctl), attribute: .value, in: id,
+      before, to: .sysctl(sysctl), attribute: .value, in: id, disruptive: endsIPv6(sysctl, in: id),
       reason: old == nil ? lost ?? "set to \(sysctl.value)" : nil)
     planned.write(sysctl, in: id)
+  }
+
+  /// Whether the write takes IPv6 addresses, and with them what is bound to them.
+  private func endsIPv6(_ sysctl: SysctlState, in id: NamespaceID) -> Bool {
+    guard sysctl.value == "1", sysctl.name.hasSuffix("/disable_ipv6"), let space = planned.namespaces[id]
+    else {
+      return false
+    }
+    let name = SysctlName(sysctl.name)
+    guard name.scope != "default" else { return false }
+    return space.addresses.contains { link, addresses in
+      (name.link ?? link) == link
+        && addresses.contains { $0.prefix.family == .ipv6 && !$0.prefix.address.isLoopback }
+    }
   }
 
   /// Settings of the host that the lab does not want any more go back to what they were.

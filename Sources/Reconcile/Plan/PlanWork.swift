@@ -56,11 +56,13 @@ struct PlanWork {
       namespaceDeletes.delete(.namespace(id), in: id, disruptive: true, reason: Self.unwanted)
       planned.deleteNamespace(id, because: Self.unwanted)
     }
+    let createsNamespaces = namespaces.changes.contains { $0.path.kind == .namespace }
     return Plan(
       lab: lab,
       batches: [
         Plan.Batch(title: "make way", changes: makeWay.changes),
-        Plan.Batch(title: "create namespaces", changes: namespaces.changes),
+        Plan.Batch(
+          title: createsNamespaces ? "create namespaces" : "write settings", changes: namespaces.changes),
         Plan.Batch(title: "create links", changes: newLinks.changes),
         Plan.Batch(title: "configure", changes: configuration.changes),
         Plan.Batch(title: "write firewalls", changes: firewalls.changes),
@@ -75,7 +77,7 @@ struct PlanWork {
   private mutating func planMakingWay(_ wanted: [NamespaceID: NamespaceState]) {
     for id in observedIDs where recreated.contains(id) && id != .host && wanted[id] != nil {
       makeWay.delete(.namespace(id), in: id, disruptive: true, reason: "made anew")
-      planned.deleteNamespace(id, because: "put back after its namespace is made anew")
+      planned.deleteNamespace(id, because: "made anew with its namespace")
     }
     for space in desired {
       let seen = planned.namespace(space.id)
@@ -85,9 +87,7 @@ struct PlanWork {
         let reference = LinkReference(space.id, link.name)
         if let old = seen.links[link.name] {
           guard case .replacement(let reason) = link.difference(from: old) else { continue }
-          delete(
-            old, at: reference, into: \.makeWay, reason: "made anew: \(reason)",
-            put: "put back after \(link.name) is made anew")
+          delete(old, at: reference, into: \.makeWay, reason: "made anew: \(reason)")
         } else if link.hasSharedIdentity || link.index.map({ seen.indexes.contains($0) }) ?? false {
           // By name, so that the order of the plan is nobody's hash seed's.
           for name in seen.links.keys.sorted() where !names.contains(name) {
@@ -96,8 +96,7 @@ struct PlanWork {
             }
             delete(
               old, at: LinkReference(space.id, name), into: \.makeWay,
-              reason: "stands where \(link.name) is to be",
-              put: "put back after \(name) goes")
+              reason: "stands where \(link.name) is to be")
           }
         }
       }
@@ -106,12 +105,12 @@ struct PlanWork {
 
   private mutating func delete(
     _ link: LinkState, at reference: LinkReference, into list: WritableKeyPath<PlanWork, ChangeList>,
-    reason: String, put: String
+    reason: String
   ) {
     // An earlier delete may have taken it along.
     guard planned.link(reference) != nil, link.kind != .loopback else { return }
     self[keyPath: list].delete(.link(link), in: reference.namespace, disruptive: true, reason: reason)
-    planned.deleteLink(reference, because: put)
+    planned.deleteLink(reference, because: "made anew")
   }
 
   private mutating func planNamespaces() {
@@ -212,8 +211,7 @@ struct PlanWork {
       for name in seen.links.keys.sorted() where !names.contains(name) {
         guard let link = seen.links[name] else { continue }
         delete(
-          link, at: LinkReference(id, name), into: \.linkDeletes, reason: Self.unwanted,
-          put: "put back after \(name) goes")
+          link, at: LinkReference(id, name), into: \.linkDeletes, reason: Self.unwanted)
       }
     }
   }
