@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The statements of a table's rules: each by itself, then in the chain that holds them.
+
+import LabCore
+import NetTypes
+
+extension TopologyCheck {
+  // MARK: Statements
+
+  /// What stands after a verdict is never reached.
+  mutating func checkOrder(
+    _ statements: [Topology.Statement], _ scope: TableScope, at location: SourceLocation
+  ) {
+    if statements.isEmpty { fail("\(scope.who): a rule says nothing", at: location) }
+    if let end = statements.firstIndex(where: \.isTerminal), end < statements.count - 1 {
+      fail(
+        "\(scope.who): what stands after a rule's verdict, reject or NAT is never reached; put it before",
+        at: location)
+    }
+  }
+
+  /// The set or map that a statement names. Nil with a complaint, or without one when the set itself was refused.
+  private mutating func set(
+    _ name: String, key: [Topology.Selector], _ who: String, _ scope: TableScope, at location: SourceLocation
+  ) -> Topology.ElementSet? {
+    guard let set = scope.sets[name] else {
+      if !scope.refused.contains(name) {
+        fail("\(who): there is no set '\(name)'\(didYouMean(name, scope.sets.keys.sorted()))", at: location)
+      }
+      return nil
+    }
+    guard set.key == key.map(\.type) else {
+      fail(
+        "\(who): '\(name)' holds \(set.key.map(\.rawValue).joined(separator: " . ")), not \(key.map(\.type.rawValue).joined(separator: " . "))",
+        at: location)
+      return nil
+    }
+    return set
+  }
+
+  mutating func statement(
+    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope, _ counters: inout [String]
+  ) -> Topology.Statement? {
+    let who = scope.who
+    let location = reader.location
+    switch reader.kind {
+    case "match": return match(reader, scope)
+    case "verdict": return verdict(reader.required("verdict"), who, scope, at: location).map { .verdict($0) }
+    case "verdictMap":
+      guard let selectors = selectors(reader.texts("selectors"), who, at: location) else { return nil }
+      if let name = reader.text("map") {
+        guard let set = set(name, key: selectors, who, scope, at: location) else { return nil }
+        guard case .verdict = set.data else {
+          fail("\(who): '\(name)' does not lead to verdicts", at: location)
+          return nil
+        }
+        return .verdictMap(selectors, .named(name))
+      }
+      let elements = reader.objects("elements").compactMap {
+        element($0, key: selectors.map(\.type), data: .verdict, who, scope)
+      }
+      guard elements.count == reader.values("elements").count, !elements.isEmpty else {
+        if reader.values("elements").isEmpty { fail("\(who): a verdict map is empty", at: location) }
+        return nil
+      }
+      return .verdictMap(selectors, .anonymous(elements))
+    case "counter":
+      let name = reader.text("name")
+      if let name {
+        guard Self.isIdentifier(name) else {
+          fail(
+            "\(who): counter '\(name)' should be called by letters, digits, '_', '-' and '.', a letter first",
+            at: location)
+          return nil
+        }
+        if !counters.contains(name) { counters.append(name) }
+      }
+      return .counter(name)
+    case "limit":
+      guard let count = integer(reader, "count", 1...Int(UInt32.max), "\(who): limit"),
+        let per: Topology.Rate.Per = choice(reader.required("per"), "\(who): limit", at: location)
+      else { return nil }
+      return .limit(
+        Topology.Rate(
+          count: UInt64(count), per: per, burst: number32(reader, "burst", "\(who): burst"),
+          inBytes: reader.flag("bytes") ?? false, over: reader.flag("over") ?? false))
+    case "quota":
+      guard let count = integer(reader, "count", 1...Int.max, "\(who): quota") else { return nil }
+      return .quota(bytes: UInt64(count), over: reader.flag("over") ?? false)
+    case "connectionLimit":
+      guard let count = number32(reader, "count", "\(who): connection limit") else { return nil }
+      return .connectionLimit(count: count, over: reader.flag("over") ?? false)
+    case "log":
+      if let prefix = reader.text("prefix"), !Self.isLogPrefix(prefix) {
+        fail("\(who): the log's prefix should be one line of at most 127 characters", at: location)
+        return nil
+      }
+      let level = integer(reader, "level", 0...7, "\(who): log level")
+      let group = integer(reader, "group", 0...65535, "\(who): log group")
+      if level != nil, group != nil {
+        fail("\(who): a log goes either to a group or to the kernel's log at a level", at: location)
+      }
+      return .log(prefix: reader.text("prefix"), level: level, group: group)
+    case "reject":
+      guard
+        let rejection: Topology.Rejection = choice(
+          reader.text("with") ?? "portUnreachable", "\(who): reject", at: location)
+      else { return nil }
+      if let base, base.kind == .nat || ![.prerouting, .input, .forward, .output].contains(base.hook) {
+        fail(
+          "\(who): packets are rejected at prerouting, input, forward and output of a filter chain, not at \(base.hook.rawValue)",
+          at: location)
+        return nil
+      }
+      return .reject(rejection)
+    case "setMark":
+      guard let mark: Topology.MarkKind = choice(reader.required("mark"), "\(who): mark", at: location),
+        let value = number32(reader, "value", "\(who): mark")
+      else { return nil }
+      return .setMark(mark, value: value, mask: number32(reader, "mask", "\(who): mask") ?? .max)
+    case "copyMark":
+      guard let from: Topology.MarkKind = choice(reader.required("from"), "\(who): mark", at: location),
+        let to: Topology.MarkKind = choice(reader.required("to"), "\(who): mark", at: location)
+      else { return nil }
+      guard from != to else {
+        fail("\(who): a mark is copied onto itself", at: location)
+        return nil
+      }
+      return .copyMark(from: from, to: to)
+    case "noTrack":
+      if let base, base.priority >= -200 || ![.prerouting, .output].contains(base.hook) {
+        fail(
+          "\(who): NoTrack stands at prerouting or output before connection tracking (priority .raw)",
+          at: location)
+        return nil
+      }
+      return .noTrack
+    case "updateSet":
+      guard let selectors = selectors(reader.texts("selectors"), who, at: location),
+        let set = set(reader.required("set"), key: selectors, who, scope, at: location)
+      else { return nil }
+      guard set.isDynamic, case .none = set.data else {
+        fail("\(who): rules add to a dynamic set only; give '\(set.name)' dynamic: true", at: location)
+        return nil
+      }
+      return .updateSet(
+        set.name, selectors,
+        timeout: nanoseconds(reader, "timeoutNanoseconds", "\(who): timeout", upTo: 365 * 86_400_000_000_000))
+    default: return translation(reader, base: base, scope)
+    }
+  }
+
+  private mutating func match(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {
+    let who = scope.who
+    let location = reader.location
+    guard let selectors = selectors(reader.texts("selectors"), who, at: location),
+      let comparison: Topology.Match.Operator = choice(
+        reader.required("is"), "\(who): comparison", at: location)
+    else { return nil }
+    let name = selectors.map(\.rawValue).joined(separator: " . ")
+    guard selectors.allSatisfy({ $0.exists(in: scope.family) }) else {
+      fail("\(who): \(name) never holds in family \(scope.family.rawValue)", at: location)
+      return nil
+    }
+    if let set = reader.text("set") {
+      guard let known = self.set(set, key: selectors, "\(who): \(name)", scope, at: location) else {
+        return nil
+      }
+      guard case .none = known.data, comparison == .equal || comparison == .notEqual else {
+        fail("\(who): \(name): '\(set)' is a map; a comparison takes a set, with is or isNot", at: location)
+        return nil
+      }
+      return .match(Topology.Match(selectors: selectors, comparison: comparison, operand: .set(set)))
+    }
+    var operands: [[Topology.Value]] = []
+    for value in reader.values("values") {
+      guard case .array(let parts) = value else { continue }
+      let texts = parts.compactMap { if case .string(let text) = $0 { text } else { nil } }
+      guard let known = values(texts, of: selectors.map(\.type), "\(who): \(name)", scope, at: location)
+      else { return nil }
+      operands.append(known)
+    }
+    guard !operands.isEmpty else {
+      fail("\(who): \(name) is compared with nothing", at: location)
+      return nil
+    }
+    let isOrder = comparison != .equal && comparison != .notEqual
+    if isOrder, operands.count > 1 || selectors.count > 1 || operands[0].contains(where: \.isInterval) {
+      fail("\(who): \(name): less and greater compare with one value", at: location)
+      return nil
+    }
+    return .match(Topology.Match(selectors: selectors, comparison: comparison, operand: .values(operands)))
+  }
+
+  // MARK: NAT
+
+  private mutating func translation(
+    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope
+  ) -> Topology.Statement? {
+    let who = scope.who
+    let location = reader.location
+    let places: [Topology.Chain.Hook]
+    switch reader.kind {
+    case "masquerade": places = [.postrouting]
+    case "sourceNAT": places = [.postrouting, .input]
+    default: places = [.prerouting, .output]
+    }
+    guard let base, base.kind == .nat, places.contains(base.hook) else {
+      fail(
+        "\(who): \(reader.kind) stands in a nat chain at \(places.map(\.rawValue).joined(separator: " or ")) only",
+        at: location)
+      return nil
+    }
+    var flags: [Topology.TranslationFlag] = []
+    for word in reader.texts("flags") {
+      guard let flag: Topology.TranslationFlag = choice(word, "\(who): flags", at: location) else {
+        return nil
+      }
+      flags.append(flag)
+    }
+    var ports: ClosedRange<Port>?
+    if let text = reader.text("ports") {
+      guard let known = self.ports(text, who, at: location) else { return nil }
+      ports = known
+    }
+    switch reader.kind {
+    case "masquerade": return .masquerade(ports: ports, flags: flags)
+    case "redirect": return .redirect(ports: ports, flags: flags)
+    case "sourceNAT":
+      guard let range = range(reader.required("address"), "\(who): address", at: location),
+        fits(range.lowerBound, scope, at: location)
+      else { return nil }
+      return .sourceNAT(.address(range, ports: ports), flags: flags)
+    default: return destination(reader, ports: ports, flags: flags, scope)
+    }
+  }
+
+  private mutating func fits(_ address: IPAddress, _ scope: TableScope, at location: SourceLocation) -> Bool {
+    let family: IPFamily? = scope.family == .ip ? .ipv4 : scope.family == .ip6 ? .ipv6 : nil
+    guard let family, family != address.family else { return true }
+    fail(
+      "\(scope.who): \(address) does not belong into a table of family \(scope.family.rawValue)", at: location
+    )
+    return false
+  }
+
+  private mutating func destination(
+    _ reader: Reader, ports: ClosedRange<Port>?, flags: [Topology.TranslationFlag], _ scope: TableScope
+  ) -> Topology.Statement? {
+    let who = scope.who
+    let location = reader.location
+    if let text = reader.text("address") {
+      guard let range = range(text, "\(who): address", at: location),
+        fits(range.lowerBound, scope, at: location)
+      else { return nil }
+      return .destinationNAT(.address(range, ports: ports), flags: flags)
+    }
+    let spread = reader.texts("spread").compactMap { address($0, "\(who): address", at: location) }
+    guard spread.count == reader.texts("spread").count else { return nil }
+    if let first = spread.first {
+      guard spread.allSatisfy({ $0.family == first.family }), fits(first, scope, at: location) else {
+        if fits(first, scope, at: location) {
+          fail("\(who): the addresses are of different families", at: location)
+        }
+        return nil
+      }
+      return .destinationNAT(
+        .spread(spread, port: ports?.lowerBound, random: reader.flag("random") ?? false), flags: flags)
+    }
+    guard let name = reader.text("map") else {
+      guard let ports else {
+        fail("\(who): the translation says neither an address nor a port", at: location)
+        return nil
+      }
+      return .destinationNAT(.address(nil, ports: ports), flags: flags)
+    }
+    guard let selectors = selectors(reader.texts("selectors"), who, at: location),
+      let set = set(name, key: selectors, who, scope, at: location)
+    else { return nil }
+    guard case .values(let types) = set.data, let first = types.first,
+      first == .ipv4Address || first == .ipv6Address,
+      types.count == 1 || types.count == 2 && types[1] == .port
+    else {
+      fail("\(who): '\(name)' should lead to addresses, or to pairs of address and port", at: location)
+      return nil
+    }
+    return .destinationNAT(.map(selectors, .named(name)), flags: flags)
+  }
+}
+
+extension Topology.Value {
+  /// Whether it is more than a single value.
+  var isInterval: Bool {
+    switch self {
+    case .prefix, .addressRange, .numberRange: true
+    case .name(let name): name.hasSuffix("*")
+    case .address, .mac, .number: false
+    }
+  }
+}
+
+extension Topology.Verdict {
+  /// The chain that it leads to.
+  var target: String? {
+    switch self {
+    case .jump(let chain), .goto(let chain): chain
+    case .accept, .drop, .proceed, .return: nil
+    }
+  }
+}
+
+extension Topology.Statement {
+  /// Whether nothing after it is reached.
+  var isTerminal: Bool {
+    switch self {
+    case .verdict(.proceed): false
+    case .verdict, .reject, .masquerade, .sourceNAT, .destinationNAT, .redirect: true
+    default: false
+    }
+  }
+
+  /// Every verdict that it can come to.
+  func verdicts(sets: [String: Topology.ElementSet]) -> [Topology.Verdict] {
+    switch self {
+    case .verdict(let verdict): [verdict]
+    case .verdictMap(_, .named(let name)): (sets[name]?.elements ?? []).compactMap(\.verdict)
+    case .verdictMap(_, .anonymous(let elements)): elements.compactMap(\.verdict)
+    default: []
+    }
+  }
+}
