@@ -33,8 +33,8 @@ enum Feature: String, Hashable, CaseIterable, Sendable {
 
   var remedy: String {
     switch self {
-    case .netem: "use a kernel with it, leave out delay and loss, or use --datapath emulated"
-    default: "use a kernel with it, or --datapath emulated"
+    case .netem: "use a kernel with it, or leave out delay, loss and their kin"
+    default: "use a kernel with it"
     }
   }
 }

@@ -87,7 +87,8 @@ public enum Manifest {
   /// Loads a topology from text that is at hand.
   /// - Parameter folder: where `lab.read` finds its files.
   public static func load(
-    text: [UInt8], name: String = "<stdin>", folder: String = ".", options: ManifestOptions = ManifestOptions()
+    text: [UInt8], name: String = "<stdin>", folder: String = ".",
+    options: ManifestOptions = ManifestOptions()
   ) async throws(ManifestError) -> LoadedManifest {
     let result = await DedicatedThread.run { () -> Result<LoadedManifest, ManifestError> in
       do throws(ManifestError) {
@@ -154,7 +155,8 @@ public enum Manifest {
       kept.reads.allSatisfy({ FileBroker.isUnchanged($0, beneath: sources.folder) })
     {
       return LoadedManifest(
-        format: .program, bytes: kept.declarations, origin: .cache, paths: sources.paths, printed: kept.printed)
+        format: .program, bytes: kept.declarations, origin: .cache, paths: sources.paths,
+        printed: kept.printed)
     }
 
     let language = try Language.prepare(with: toolchain, runsAsOther: identity != nil, in: cache)
@@ -167,12 +169,15 @@ public enum Manifest {
       libraries: ["\(Files.folder(of: toolchain.folder))/lib/swift/linux"], limits: options.limits)
     let result = try run.run()
     cache.store(
-      CachedResult(reads: result.reads, printed: result.printed, declarations: result.declarations).bytes, as: key)
+      CachedResult(reads: result.reads, printed: result.printed, declarations: result.declarations).bytes,
+      as: key)
     return LoadedManifest(
-      format: .program, bytes: result.declarations, origin: .compiled, paths: sources.paths, printed: result.printed)
+      format: .program, bytes: result.declarations, origin: .compiled, paths: sources.paths,
+      printed: result.printed)
   }
 
-  private static func key(of sources: SourceSet, _ toolchain: Toolchain, _ options: ManifestOptions) -> String {
+  private static func key(of sources: SourceSet, _ toolchain: Toolchain, _ options: ManifestOptions) -> String
+  {
     var hash = SHA256()
     hash.field(Language.version)
     hash.field(toolchain.identity)

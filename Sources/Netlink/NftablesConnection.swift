@@ -3,6 +3,7 @@
 // The netlink socket under `NftablesSocket`: sends a transaction and collects what the kernel says of it, or
 // reads a table. The kernel works while the send runs and has queued every answer when it returns.
 
+import CLinux
 import CMnl
 import CNftnl
 import Glibc
