@@ -73,7 +73,7 @@ extension Feature {
       case .veth: features.append(.veth)
       case .bridge(let bridge):
         features.append(.bridge)
-        if bridge.vlanFiltering == true { features.append(.bridgeVLANFiltering) }
+        if bridge.vlanFiltering == true || bridge.defaultPVID != nil { features.append(.bridgeVLANFiltering) }
       case .dummy: features.append(.dummy)
       case .vlan: features.append(.vlan)
       case .vxlan: features.append(.vxlan)
@@ -81,7 +81,9 @@ extension Feature {
       case .tuntap: features.append(.tun)
       case .loopback, .external, .other: break
       }
+      if link.port?.vlans != nil { features.append(.bridgeVLANFiltering) }
       return features
+    case .fdb(let entry): return entry.vlan == nil ? [] : [.bridgeVLANFiltering]
     case .qdisc(let qdisc):
       switch qdisc.kind {
       case .netem: return [.netem]

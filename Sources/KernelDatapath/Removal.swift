@@ -29,6 +29,8 @@ struct Removal {
       let namespaces = try ownNamespaces()
       try removeHostTables()
       try removeHostDevices()
+      // No pair of the lab has an end in another namespace any more.
+      kernel.session.namespaces = kernel.session.namespaces.filter { namespaces.contains($0.key) }
       do throws(NamespaceFailure) { try kernel.removeNamespaces(namespaces) } catch { throw error.error }
       kernel.session = LabSession()
       try awaitDevices()

@@ -17,6 +17,7 @@ struct Survey {
   private let scope: Scope
   private let decoder: StateDecoder
   private var foreign: [ForeignObject] = []
+  private var hostLinks: [LinkMessage] = []
   /// The lab's namespaces that are there, with their devices.
   private var found: [(id: NamespaceID, links: [LinkMessage])] = []
 
@@ -34,7 +35,7 @@ struct Survey {
       namespaces.reserveCapacity(found.count)
       for (id, links) in found { namespaces.append(try read(id, links)) }
       try identify(&namespaces)
-      let result = decoder.observe(namespaces)
+      let result = decoder.observe(namespaces, host: hostLinks)
       kernel.session.tables = result.tables
       return Observation(
         owned: hostLimited(result.owned, isOwned: true), unmarked: hostLimited(result.unmarked, isOwned: false),
@@ -125,10 +126,10 @@ struct Survey {
   /// where a device's other end is need not ask from there.
   private func identify(_ namespaces: inout [ReadNamespace]) throws(TransportError) {
     var positions: [NamespaceID: Int] = [:]
-    var handles: [(id: NamespaceID, handle: Int32)] = []
+    var handles = [(id: NamespaceID.host, handle: try kernel.channel(to: .host).handle)]
     for (position, namespace) in namespaces.enumerated() {
       positions[namespace.id] = position
-      handles.append((namespace.id, try kernel.channel(to: namespace.id).handle))
+      if namespace.id != .host { handles.append((namespace.id, try kernel.channel(to: namespace.id).handle)) }
     }
     let foreign = namespaces.map { ReadNamespace.foreignIdentifiers(in: $0.dump.links) }
     let order = namespaces.indices.sorted { foreign[$0].count > foreign[$1].count }
@@ -158,9 +159,10 @@ struct Survey {
 
   /// Reads the host's namespace when the lab has, or wants, something there.
   private mutating func findHost() throws(TransportError) {
-    guard scope.namespaces?.contains(.host) != false else { return }
     let wantsHost = scope.claims.contains { $0.namespace == .host } || scope.sysctls[.host]?.isEmpty == false
     let links = try kernel.channel(to: .host).allLinks()
+    hostLinks = links
+    guard scope.namespaces?.contains(.host) != false else { return }
     guard wantsHost || links.contains(where: decoder.ownership.ownsHostDevice) else { return }
     found.append((.host, links))
     for link in links {

@@ -63,7 +63,8 @@ public struct Applier<Kernel: LabKernel> {
     } catch {
       throw failure(error, deletions, "remove")
     }
-    for change in deletions { tables[change.path.namespace] = nil }
+    // Pairs have gone from other namespaces too.
+    tables = [:]
   }
 
   private func failure(_ failure: NamespaceFailure, _ changes: [Change], _ verb: StaticString) -> DatapathError {
@@ -84,7 +85,10 @@ public struct Applier<Kernel: LabKernel> {
         try run(encoder.takeRounds(), changes)
         try makeTunTap(device, change, &encoder)
       }
-      do throws(EncodingFailure) { try encoder.encode(position) } catch { throw Self.error(error, change) }
+      do throws(EncodingFailure) { try encoder.encode(position) } catch {
+        if case .missingLink = error, change.operation == .delete { continue }
+        throw Self.error(error, change)
+      }
     }
     encoder.finish()
     try run(encoder.takeRounds(), changes)
@@ -179,7 +183,11 @@ public struct Applier<Kernel: LabKernel> {
       throw DatapathError(error, doing: first.verb, change: changes[first.change])
     }
     for (step, refusal) in zip(steps, refusals) {
-      if let refusal { throw DatapathError(refusal, doing: step.verb, change: changes[step.change]) }
+      guard let refusal else { continue }
+      let change = changes[step.change]
+      // The kernel's cascades, or another change, may have taken along what was to be deleted.
+      if change.operation == .delete, refusal.meansAbsence { continue }
+      throw DatapathError(refusal, doing: step.verb, change: change)
     }
   }
 

@@ -34,6 +34,9 @@ extension TransportError {
     ETIMEDOUT: "ETIMEDOUT", EDQUOT: "EDQUOT",
   ]
 
+  /// Whether the kernel says that the object is not there.
+  var meansAbsence: Bool { [ENOENT, ESRCH, ENODEV, ENXIO, EADDRNOTAVAIL].contains(errno) }
+
   /// What would mend it, where that is known.
   func remedy(for kind: StatePath.Kind, _ operation: Change.Operation) -> String? {
     switch errno {

@@ -75,6 +75,7 @@ final class HostKernel: LabKernel {
   }
 
   func removeNamespaces(_ namespaces: [NamespaceID]) throws(NamespaceFailure) {
+    try removePairs(of: namespaces)
     // A namespace lives as long as a descriptor or a socket of ours does.
     for id in namespaces { session.namespaces[id] = nil }
     for id in namespaces {
@@ -84,6 +85,42 @@ final class HostKernel: LabKernel {
         try thread.unname(name)
       } catch {
         throw NamespaceFailure(namespace: id, error: error)
+      }
+    }
+  }
+
+  /// Deletes the pairs that reach from namespaces about to go into others of the lab. The kernel would do so too, when
+  /// it finds the time, and until then their names are taken.
+  private func removePairs(of doomed: [NamespaceID]) throws(NamespaceFailure) {
+    let survivors = session.namespaces.keys.filter { !doomed.contains($0) }.sorted()
+    guard !survivors.isEmpty else { return }
+    var ends: [NamespaceID: [Int32]] = [:]
+    for id in doomed {
+      do throws(TransportError) {
+        let channel = try channel(to: id)
+        let pairs = try channel.allLinks().filter { link in
+          if case .veth = link.kind { link.linkNamespaceID != nil } else { false }
+        }
+        guard !pairs.isEmpty else { continue }
+        var handles: [(id: NamespaceID, handle: Int32)] = []
+        for survivor in survivors { handles.append((survivor, try self.channel(to: survivor).handle)) }
+        let known = try channel.identifiers(of: handles)
+        for pair in pairs {
+          guard let place = pair.linkNamespaceID.flatMap({ known[$0] }), let index = pair.lowerIndex else { continue }
+          ends[place, default: []].append(index)
+        }
+      } catch {
+        // What is not there any more needs no care.
+        guard error.errno != ENOENT else { continue }
+        throw NamespaceFailure(namespace: id, error: error)
+      }
+    }
+    for (place, indices) in ends.sorted(by: { $0.key < $1.key }) {
+      do throws(TransportError) {
+        let refusals = try channel(to: place).transact(Ownership(lab: lab).deletion(of: indices))
+        if let refusal = refusals.compactMap({ $0 }).first { throw refusal }
+      } catch {
+        throw NamespaceFailure(namespace: place, error: error)
       }
     }
   }

@@ -28,11 +28,13 @@ public struct ReadNamespace: Sendable {
 
 extension StateDecoder {
   /// The states of all that was read.
+  /// - Parameter host: the devices of the host, which others may stand on though the lab has nothing there.
   public func observe(
-    _ namespaces: [ReadNamespace]
+    _ namespaces: [ReadNamespace], host: [LinkMessage]
   ) -> (owned: LabState, unmarked: LabState, tables: [NamespaceID: LinkTable]) {
     var names: [NamespaceID: [Int32: InterfaceName]] = [:]
     var tables: [NamespaceID: LinkTable] = [:]
+    for link in host { names[.host, default: [:]][link.index] = link.name.flatMap { InterfaceName($0) } }
     for namespace in namespaces {
       tables[namespace.id] = LinkTable(namespace.dump.links)
       for link in namespace.dump.links {

@@ -104,24 +104,33 @@ extension StateDecoder {
   }
 
   /// The bucket's size that was asked for. The kernel keeps the time that a bucket takes in steps of 64 ns, so that at
-  /// high rates several sizes are one to it: of those, the one with the most factors of two is what people ask for.
+  /// high rates several sizes are one to it: of those, the roundest is what people and programs ask for.
   static func roundest(_ options: TBFOptions) -> UInt32 {
     let told = UInt64(options.burst)
-    // A step of 64 ns, in bytes, rounded up.
     let (high, low) = options.rate.multipliedFullWidth(by: 64)
-    guard high < 1_000_000_000 else { return options.burst }
+    guard told > 0, high < 1_000_000_000 else { return options.burst }
+    // What one step is in bytes; what was told is rounded down, the kernel's own time was too.
     let step = UInt64(1_000_000_000).dividingFullWidth((high, low)).quotient
-    let most = min(told.addingReportingOverflow(step &+ 1).partialValue, UInt64(UInt32.max))
-    guard told > 0, most > told else { return options.burst }
-    var shift: UInt64 = 31
-    while shift > 0 {
-      let unit = UInt64(1) << shift
-      let candidate = (told + unit - 1) / unit * unit
+    let (least, most) = (told - min(told - 1, step), told.addingReportingOverflow(step).partialValue)
+    guard step > 1, most > told, most <= UInt64(UInt32.max) else { return options.burst }
+    for unit in Self.roundNumbers {
+      let candidate = (least + unit - 1) / unit * unit
       if candidate <= most { return UInt32(clamping: candidate) }
-      shift -= 1
     }
     return options.burst
   }
+
+  /// Powers of two, and 1, 2 and 5 times powers of ten; the largest first.
+  private static let roundNumbers: [UInt64] = {
+    let binary = (1...31).map { UInt64(1) << UInt64($0) }
+    var decimal: [UInt64] = []
+    var ten: UInt64 = 1
+    while ten < UInt64(UInt32.max) {
+      decimal += [ten, ten * 2, ten * 5]
+      ten *= 10
+    }
+    return (binary + decimal).sorted(by: >)
+  }()
 }
 
 extension NetemState {
