@@ -36,6 +36,10 @@ final class ChangeFollower: Sendable {
   static func start(_ kernel: HostKernel) throws(DatapathError) -> ChangeFollower {
     var survey = Survey(kernel, scope: Scope(), addressesAreMarked: true)
     let ids = try survey.run().owned.namespaces.map(\.id).filter { $0 != .host }
+    // A monitor hears its own namespace without a number; the host's is the one to stand in.
+    do throws(TransportError) { try kernel.thread.enter(kernel.host) } catch {
+      throw DatapathError(.unavailable, operation: "follow lab '\(kernel.lab)'", cause: error.cause)
+    }
     do throws(NetlinkError) {
       let monitor = try NetlinkMonitor(groups: NetlinkMonitor.allGroups + [.qdisc])
       var names: [String: NamespaceID] = [:]
