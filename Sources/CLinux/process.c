@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -53,7 +54,8 @@ long nf_packet_receive(int socket, void *bytes, size_t size, int *descriptors, s
   *count = 0;
   ssize_t got;
   do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  while (got < 0 && errno == EINTR);
+  /* That the other side closed before it had read all is said once, before what it sent. */
+  while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) return -errno;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
@@ -209,6 +211,11 @@ int nf_echo_datagrams(int socket, int answer) {
 }
 
 /* MARK: the process */
+
+int nf_pidfd_open(pid_t pid) {
+  long file = syscall(SYS_pidfd_open, pid, 0u);
+  return file < 0 ? -errno : (int)file;
+}
 
 static int signal_pipe = -1;
 

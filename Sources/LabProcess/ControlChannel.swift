@@ -111,6 +111,11 @@ final class ControlChannel: Sendable {
           state.isWaiting = true
           return nil
         }
+        if result == -EPIPE || result == -ECONNRESET {
+          // The other side has gone. What it said before that is still to be read; then comes the end.
+          state.queue = []
+          break
+        }
         guard result == 0 else { return "\(Errno(rawValue: -result))" }
         state.queue.removeFirst()
       }

@@ -36,6 +36,10 @@ public final class LabConnection: Sendable {
 
   /// Connects to the lab process of the lab in `folder`. `notFound` when there is none.
   public static func open(folder: String) async throws(DatapathError) -> LabConnection {
+    try await open(folder: folder, timeout: .seconds(10))
+  }
+
+  static func open(folder: String, timeout: Duration) async throws(DatapathError) -> LabConnection {
     let operation = "talk to the lab process of \(folder)"
     let directory = try LabServer.openFolder(folder)
     let socket = nf_control_connect(directory.descriptor.rawValue, LabServer.socketName)
@@ -59,7 +63,18 @@ public final class LabConnection: Sendable {
         .permission, operation: operation, cause: "the process at the other end is user \(uid)'s",
         remedy: "use the account that brought the lab up")
     }
-    return try await open(file, processID: pid, log: "\(folder)/\(LabProcess.logName)")
+    return try await open(file, processID: pid, log: "\(folder)/\(LabProcess.logName)", timeout: timeout)
+  }
+
+  /// The number of the process that listens on the lab's control socket, without talking to it.
+  static func peer(folder: String) -> Int32? {
+    guard let directory = try? LabServer.openFolder(folder) else { return nil }
+    let socket = nf_control_connect(directory.descriptor.rawValue, LabServer.socketName)
+    guard socket >= 0 else { return nil }
+    defer { Glibc.close(socket) }
+    var pid: pid_t = 0
+    var uid: uid_t = 0
+    return nf_peer(socket, &pid, &uid) == 0 && pid > 1 ? pid : nil
   }
 
   /// Greets the other side of a connected socket, which is taken over.
@@ -132,8 +147,10 @@ public final class LabConnection: Sendable {
   private func take(_ packet: ControlPacket) {
     do throws(DatapathError) {
       guard state.withLock({ $0.peer != nil }) else {
-        greeted(.success(try ControlCoding.decode(ControlGreeting.self, from: packet.bytes)))
-        return
+        if let envelope = try? ControlCoding.decode(ControlEnvelope<ControlReply>.self, from: packet.bytes) {
+          return deliver(envelope, [])
+        }
+        return greeted(.success(try ControlCoding.decode(ControlGreeting.self, from: packet.bytes)))
       }
       let envelope = try ControlCoding.decode(ControlEnvelope<ControlReply>.self, from: packet.bytes)
       deliver(envelope, packet.descriptors)
@@ -289,6 +306,13 @@ public final class LabConnection: Sendable {
 
   /// Ends programs, services and the process itself. A rootless lab ends with it.
   public func shutdown() async throws(DatapathError) { try await perform(.shutdown) }
+
+  /// The same; the connection ends when there is no answer in time.
+  func shutdown(within limit: Duration) async throws(DatapathError) {
+    let channel = channel
+    try? Reactor.clients.get().after(limit) { channel.close("no answer in time") }
+    try await shutdown()
+  }
 }
 
 extension Reactor {

@@ -46,6 +46,10 @@ public struct LabProcess: Sendable {
     -> Int32
   {
     let startup = Startup(lab: lab, folder: folder, datapath: datapath)
+    if !isRunning(folder: folder) {
+      // Of one that was killed. Daemons of commands are part of a kernel lab's nodes; rootless nodes are gone.
+      Leftovers(folder: folder).end(datapath == .kernel ? [.program] : [.program, .command])
+    }
     let (request, reader, writer) = try startRequest(startup)
     let operation = "start the lab process of '\(lab)'"
     let child: ChildProcess
@@ -115,6 +119,45 @@ public struct LabProcess: Sendable {
     defer { close(file) }
     guard flock(file, LOCK_SH | LOCK_NB) == 0 else { return errno == EWOULDBLOCK }
     return false
+  }
+
+  /// Ends the lab process of the lab in `folder`, if there is one, and what programs and commands of the lab's nodes
+  /// left running, and returns when all have gone. A process that does not answer is killed. For labs that go away.
+  public static func end(folder: String) async throws(DatapathError) {
+    try await end(folder: folder, within: .seconds(10))
+  }
+
+  /// `limit`: for each step.
+  static func end(folder: String, within limit: Duration) async throws(DatapathError) {
+    if isRunning(folder: folder) {
+      var pid: Int32?
+      do throws(DatapathError) {
+        let connection = try await LabConnection.open(folder: folder, timeout: limit)
+        pid = connection.processID
+        try await connection.shutdown(within: limit)
+      } catch {
+        // Said by whoever holds the other end of its socket, even when it does not answer.
+        pid = pid ?? LabConnection.peer(folder: folder)
+      }
+      if try await !hasEnded(folder: folder, within: limit) {
+        if let pid { kill(pid, SIGKILL) }
+        guard try await hasEnded(folder: folder, within: limit) else {
+          throw DatapathError(
+            .timeout, operation: "end the lab process of \(folder)", cause: "it does not end",
+            remedy: "see \(folder)/\(logName)")
+        }
+      }
+    }
+    Leftovers(folder: folder).end([.program, .command])
+  }
+
+  private static func hasEnded(folder: String, within limit: Duration) async throws(DatapathError) -> Bool {
+    let deadline = ContinuousClock.now + limit
+    while isRunning(folder: folder) {
+      guard ContinuousClock.now < deadline, !Task.isCancelled else { return false }
+      try? await Task.sleep(for: .milliseconds(5))
+    }
+    return true
   }
 
   /// Whether this user can have a rootless lab here; the reason and the remedy when not.

@@ -94,17 +94,29 @@ final class LabServer: Sendable {
       var pid: pid_t = 0
       var uid: uid_t = 0
       guard nf_peer(socket, &pid, &uid) == 0, uid == geteuid() else {
-        logger.warning("turned away process \(pid) of user \(uid)")
-        Glibc.close(socket)
+        turnAway(socket, pid, .permission, "the lab is another user's", "use the account that brought it up")
         continue
       }
       guard connections.load(ordering: .relaxed) < Self.connectionLimit else {
-        logger.warning("turned away process \(pid): \(Self.connectionLimit) connections are open")
-        Glibc.close(socket)
+        turnAway(socket, pid, .refused, "\(Self.connectionLimit) connections are open", "try again later")
         continue
       }
       serve(FileDescriptor(rawValue: socket))
     }
+  }
+
+  /// Says to a client why nobody talks to it.
+  private func turnAway(
+    _ socket: Int32, _ pid: pid_t, _ code: DatapathError.Code, _ cause: String, _ remedy: String
+  ) {
+    logger.warning("turned away process \(pid): \(cause)")
+    let error = DatapathError(
+      code, operation: "talk to lab process \(getpid())", cause: cause, remedy: remedy)
+    if let bytes = try? ControlCoding.encode(ControlEnvelope(id: 0, body: ControlReply.failure(error))) {
+      // A new connection has room for one packet; if not, its end says enough.
+      _ = nf_packet_send(socket, [0] + bytes, bytes.count + 1, nil, 0)
+    }
+    Glibc.close(socket)
   }
 
   /// Talks with one client until it goes. Takes the connected socket over.

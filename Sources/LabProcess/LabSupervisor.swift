@@ -20,8 +20,9 @@ public actor LabSupervisor {
   private let lab: LabName
   private let folder: String
   private let reactor: Reactor
+  private let leftovers: Leftovers
   private var nodes: [NodeName: Node] = [:]
-  private var hosts: [HostsEntry] = []
+  private var hosts: [HostsEntry]?
   /// One change at a time: an actor alone would let a second one in wherever the first waits.
   private var isBusy = false
   private var waiting: [CheckedContinuation<Void, Never>] = []
@@ -35,6 +36,7 @@ public actor LabSupervisor {
     self.lab = lab
     self.folder = folder
     self.reactor = reactor
+    leftovers = Leftovers(folder: folder)
   }
 
   /// Makes the lab as `runtime` says. The namespaces of its nodes must be there. Stops at the first node that fails;
@@ -44,12 +46,12 @@ public actor LabSupervisor {
     defer { end() }
     let wanted = Set(runtime.nodes.map(\.node))
     for name in nodes.keys.sorted() where !wanted.contains(name) {
-      await stop(name)
+      await stop(name, [.program, .command])
       nodes[name] = nil
     }
-    let hostsChanged = hosts != runtime.hosts
+    if hosts != runtime.hosts { try NodeView.layOutShared(runtime.hosts, folder: folder) }
     hosts = runtime.hosts
-    for node in runtime.nodes { try await configure(node, hostsChanged: hostsChanged) }
+    for node in runtime.nodes { try await configure(node) }
   }
 
   /// Ends the programs and services of a node and starts them again, its commands too. Links stay as they are.
@@ -61,21 +63,26 @@ public actor LabSupervisor {
         .notFound, operation: "restart node '\(name)' of lab '\(lab)'", cause: "nothing runs in it",
         remedy: "nodes with programs or services: \(nodes.keys.sorted().map(\.text).joined(separator: ", "))")
     }
-    await stop(name)
+    await stop(name, [.program, .command])
     nodes[name] = nil
     var view = try NodeView.read(of: name, folder: folder)
-    view.finishedCommands = []
-    try view.write(of: name, folder: folder)
-    try await configure(runtime, hostsChanged: true)
+    if !view.finishedCommands.isEmpty {
+      view.finishedCommands = []
+      try view.write(of: name, folder: folder)
+    }
+    try await configure(runtime)
   }
 
-  /// Ends everything that runs.
+  /// Ends every program and service. Daemons that commands started go on: they belong to their nodes.
   public func stop() async {
     await begin()
     defer { end() }
+    for node in nodes.values { for service in node.services { service.close() } }
+    let programs = nodes.values.flatMap(\.programs)
     await withTaskGroup { group in
-      for name in nodes.keys { group.addTask { await self.stop(name) } }
+      for program in programs { group.addTask { await program.stop() } }
     }
+    if !programs.isEmpty { leftovers.end([.program]) }
     nodes = [:]
   }
 
@@ -91,11 +98,15 @@ public actor LabSupervisor {
 
   // MARK: One node
 
-  private func configure(_ runtime: NodeRuntime, hostsChanged: Bool) async throws(DatapathError) {
+  private func configure(_ runtime: NodeRuntime) async throws(DatapathError) {
     let wanted = runtime.withoutLocations
     let present = nodes[runtime.node]?.runtime.withoutLocations
-    if present == wanted && !hostsChanged { return }
-    var view = try NodeView.layOut(runtime, hosts: hosts, folder: folder)
+    if present == wanted { return }
+    var view = try NodeView.layOutOwn(runtime, folder: folder)
+    if present ?? runtime.empty == runtime.empty && wanted.startsNothing {
+      nodes[runtime.node] = Node(runtime: runtime)
+      return
+    }
     let netns = try openNamespace(of: runtime.node)
     let identity = try Self.identity(of: netns)
     if view.namespace != identity {
@@ -155,7 +166,9 @@ public actor LabSupervisor {
       } else {
         do {
           let log = try logFile(runtime.node, "exec-\(index + 1)")
-          try await NodePrograms.run(command, entry: entry, log: log, reactor: reactor)
+          try await NodePrograms.run(
+            command, entry: entry, environment: leftovers.mark(.command, runtime.node), log: log,
+            reactor: reactor)
         } catch {
           // The next call tries again from here.
           nodes[runtime.node]?.runtime = runtime.empty
@@ -166,6 +179,7 @@ public actor LabSupervisor {
       }
       now.append(command.arguments)
     }
+    guard !runtime.commands.isEmpty || !view.finishedCommands.isEmpty else { return }
     view.finishedCommands = now
     try view.write(of: runtime.node, folder: folder)
   }
@@ -188,7 +202,9 @@ public actor LabSupervisor {
       }
       do {
         let log = try logFile(runtime.node, "run-\(index + 1)")
-        let supervised = SupervisedProgram(program, entry: entry, log: log, reactor: reactor)
+        let supervised = SupervisedProgram(
+          program, entry: entry, environment: leftovers.mark(.program, runtime.node), log: log,
+          reactor: reactor)
         try await supervised.start()
         programs.append(supervised)
       } catch {
@@ -200,12 +216,14 @@ public actor LabSupervisor {
     nodes[runtime.node]?.programs = programs
   }
 
-  private func stop(_ name: NodeName) async {
+  /// Ends what runs in a node, and what is left of these origins.
+  private func stop(_ name: NodeName, _ origins: [Leftovers.Origin]) async {
     guard let node = nodes[name] else { return }
     for service in node.services { service.close() }
     await withTaskGroup { group in
       for program in node.programs { group.addTask { await program.stop() } }
     }
+    if !node.runtime.startsNothing { leftovers.end(origins, node: name) }
   }
 
   private func logFile(_ node: NodeName, _ name: String) throws(DatapathError) -> String {
@@ -265,6 +283,9 @@ extension NodeRuntime {
   }
 
   fileprivate var paths: [String] { files.map(\.path) }
+
+  /// Whether a node of this kind has files and variables at most.
+  fileprivate var startsNothing: Bool { commands.isEmpty && programs.isEmpty && services.isEmpty }
 
   /// A node of which nothing is known to be up.
   fileprivate var empty: NodeRuntime { NodeRuntime(node: node) }

@@ -29,11 +29,16 @@ final class SupervisedProgram: Sendable {
   let program: NodeProgram
   let log: String
   private let entry: NodeEntry
+  private let environment: [String: String]
   private let reactor: Reactor
   private let state = Mutex(State())
 
-  init(_ program: NodeProgram, entry: NodeEntry, log: String, reactor: Reactor) {
+  /// `environment` is added to the node's own.
+  init(
+    _ program: NodeProgram, entry: NodeEntry, environment: [String: String], log: String, reactor: Reactor
+  ) {
     self.program = program
+    self.environment = environment
     self.entry = entry
     self.log = log
     self.reactor = reactor
@@ -81,7 +86,7 @@ final class SupervisedProgram: Sendable {
   private func launch() -> Result<Void, DatapathError> {
     do {
       let output = try NodePrograms.openLog(log)
-      let command = Command(NodePrograms.arguments(of: program))
+      let command = Command(NodePrograms.arguments(of: program), environment: environment)
       let child = try entry.spawn(command, io: NodePrograms.io(to: output), diesWithCaller: true)
       let isWanted = state.withLock { state in
         state.child = child
@@ -203,14 +208,14 @@ enum NodePrograms {
 
   /// Runs a command of a node to its end; what it prints goes to `log`.
   static func run(
-    _ program: NodeProgram, entry: NodeEntry, log: String, reactor: Reactor
+    _ program: NodeProgram, entry: NodeEntry, environment: [String: String], log: String, reactor: Reactor
   ) async throws(DatapathError) {
     let output = try openLog(log)
     let start = Int(lseek(output.descriptor.rawValue, 0, SEEK_END))
     let started = await reactor.value { () -> Result<ChildProcess, DatapathError> in
       do throws(DatapathError) {
-        return .success(
-          try entry.spawn(Command(arguments(of: program)), io: try io(to: output), diesWithCaller: true))
+        let command = Command(arguments(of: program), environment: environment)
+        return .success(try entry.spawn(command, io: try io(to: output), diesWithCaller: true))
       } catch {
         return .failure(error)
       }

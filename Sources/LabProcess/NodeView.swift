@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a node's programs see that others do not: its hosts file, its resolver, its own files and variables. The files
-// lie in the lab's folder and are bound over the host's in a mount namespace of each program:
+// What a node's programs see that others do not: the lab's hosts file and resolver, the node's own files and variables.
+// The files lie in the lab's folder and are bound over the host's in a mount namespace of each program:
 //
-//     <lab folder>/nodes/<node>/hosts  resolv.conf  files/0 files/1 …  view.json
+//     <lab folder>/hosts  resolv.conf                          one of each, for every node
+//     <lab folder>/nodes/<node>/view.json  files/0 files/1 …   for nodes that have something of their own
 //
 // They are written in place, never replaced, so that programs which run see what changed.
 
@@ -36,10 +37,12 @@ public struct NodeView: Hashable, Codable, Sendable {
     self.environment = environment
   }
 
-  /// The view that was laid out in the lab's folder; `empty` when there is none.
+  /// The view that was laid out in the lab's folder; that of a node with nothing of its own when there is none.
   public static func read(of node: NodeName, folder: String) throws(DatapathError) -> NodeView {
-    let path = "\(Self.folder(of: node, in: folder))/view.json"
-    guard let bytes = try LabFile.read(path) else { return .empty }
+    let path = Self.path(of: node, in: folder)
+    guard let bytes = try LabFile.read(path) else {
+      return NodeView(binds: shared(in: folder).filter { access($0.source, F_OK) == 0 }, environment: [:])
+    }
     do {
       return try JSONDecoder().decode(NodeView.self, from: Data(bytes))
     } catch {
@@ -50,25 +53,34 @@ public struct NodeView: Hashable, Codable, Sendable {
 
   func write(of node: NodeName, folder: String) throws(DatapathError) {
     let bytes = try ControlCoding.encode(self)
-    try LabFile.write(bytes, to: "\(Self.folder(of: node, in: folder))/view.json")
+    try LabFile.write(bytes, to: Self.path(of: node, in: folder))
   }
 
-  /// Lays out the files of a node and gives the view that shows them.
+  /// Lays out the files of a node and the lab's own, and gives the view that shows them.
   public static func layOut(
     _ runtime: NodeRuntime, hosts: [HostsEntry], folder: String
   ) throws(DatapathError) -> NodeView {
-    let own = Self.folder(of: runtime.node, in: folder)
+    try layOutShared(hosts, folder: folder)
+    return try layOutOwn(runtime, folder: folder)
+  }
+
+  /// Lays out what all nodes of the lab see.
+  static func layOutShared(_ hosts: [HostsEntry], folder: String) throws(DatapathError) {
+    try LabFile.write(Array(hostsFile(hosts).utf8), to: "\(folder)/hosts")
+    try LabFile.write(Array(resolverFile.utf8), to: "\(folder)/resolv.conf")
+  }
+
+  /// Lays out a node's own files. Nothing is written for a node that has nothing of its own.
+  static func layOutOwn(_ runtime: NodeRuntime, folder: String) throws(DatapathError) -> NodeView {
+    if !runtime.hasOwnView, access(path(of: runtime.node, in: folder), F_OK) != 0 {
+      return try read(of: runtime.node, folder: folder)
+    }
+    let own = "\(folder)/nodes/\(runtime.node)"
     try LabFile.makeFolder("\(own)/files")
     var view = try read(of: runtime.node, folder: folder)
-    view.binds = []
-    view.environment = runtime.environment
     let given = Set(runtime.files.map(\.path))
-    for (path, name, text) in [
-      ("/etc/hosts", "hosts", hostsFile(hosts)), ("/etc/resolv.conf", "resolv.conf", resolverFile),
-    ] where !given.contains(path) {
-      try LabFile.write(Array(text.utf8), to: "\(own)/\(name)")
-      view.binds.append(Bind(source: "\(own)/\(name)", target: path))
-    }
+    view.binds = shared(in: folder).filter { !given.contains($0.target) }
+    view.environment = runtime.environment
     for (index, file) in runtime.files.enumerated() {
       try LabFile.write(Array(file.text.utf8), to: "\(own)/files/\(index)")
       view.binds.append(Bind(source: "\(own)/files/\(index)", target: file.path))
@@ -77,7 +89,13 @@ public struct NodeView: Hashable, Codable, Sendable {
     return view
   }
 
-  static func folder(of node: NodeName, in folder: String) -> String { "\(folder)/nodes/\(node)" }
+  private static func path(of node: NodeName, in folder: String) -> String {
+    "\(folder)/nodes/\(node)/view.json"
+  }
+
+  private static func shared(in folder: String) -> [Bind] {
+    ["hosts", "resolv.conf"].map { Bind(source: "\(folder)/\($0)", target: "/etc/\($0)") }
+  }
 
   static func hostsFile(_ hosts: [HostsEntry]) -> String {
     var text = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
@@ -87,6 +105,11 @@ public struct NodeView: Hashable, Codable, Sendable {
 
   /// Without a server a name that is not in the hosts file is unknown at once; the host's server cannot be reached.
   static let resolverFile = "# The names of the lab stand in /etc/hosts.\noptions timeout:1 attempts:1\n"
+}
+
+extension NodeRuntime {
+  /// Whether programs of the node see anything that those of other nodes do not, or something is recorded of it.
+  fileprivate var hasOwnView: Bool { !environment.isEmpty || !files.isEmpty || !commands.isEmpty }
 }
 
 /// Files of the lab's folder that the lab process keeps.

@@ -204,7 +204,9 @@ struct NodeEntryTests {
     #expect(output.contains("hello\nnew\ngreen\nlo\n/etc/passwd\n"))
     #expect(access("/etc/netforge-test-\(getpid())", F_OK) != 0)
     let (_, other) = try await lab.run(["/bin/sh", "-c", "cat \(new); getent hosts db; echo $COLOR"], in: 1)
-    #expect(!other.contains("green") && !other.contains("10.0.0.2"))
+    #expect(!other.contains("green") && !other.contains("new") && other.contains("10.0.0.2"))
+    let ours = try await TestHost.run("sh", "-c", "cat \(new); getent hosts db.example")
+    #expect(ours.output.isEmpty)
   }
 
   @Test("A name that nobody has is unknown at once")

@@ -16,6 +16,15 @@ enum TestHost {
   static let isRoot = geteuid() == 0
   static let hasUserNamespaces = nf_user_namespace_probe() == 0
   static let path = "/usr/sbin:/usr/bin:/sbin:/bin"
+  /// `netforge`, beside the tests.
+  static let executable: String? = {
+    guard let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") else {
+      return nil
+    }
+    let path = own.prefix(upTo: own.lastIndex(of: "/") ?? own.startIndex) + "/netforge"
+    return access(String(path), X_OK) == 0 ? String(path) : nil
+  }()
+
   /// "nobody" of every Linux.
   static let nobody = SpawnRequest.Identity(user: 65534, group: 65534, groups: [])
 

@@ -48,6 +48,9 @@ int nf_accept(int socket);
    How many were read. */
 int nf_echo_datagrams(int socket, int answer);
 
+/* A close-on-exec descriptor of a process, so that a signal hits that one and no later one of its number. */
+int nf_pidfd_open(pid_t pid);
+
 /* A descriptor that becomes readable when SIGTERM, SIGINT or SIGHUP comes; SIGPIPE is ignored from now on. */
 int nf_signal_descriptor(void);
 
