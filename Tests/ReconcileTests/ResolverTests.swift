@@ -169,6 +169,24 @@ struct ResolverTests {
     #expect(netem.loss == UInt32((0.005 * Double(UInt32.max)).rounded()))
   }
 
+  @Test("A device that moves in from the host keeps its name, and routes find it by the written one")
+  func movedDevice() throws {
+    var topology = Self.topology(["a"])
+    topology.nodes[0].devices.append(
+      Topology.Device(name: "wan0", kind: .uplink(.move(host: "enp1s0")), location: Self.place))
+    topology.nodes[0].routes = [
+      Topology.Route(
+        destination: .prefix(known(IPPrefix("192.0.2.0/24"))), nextHops: [Topology.NextHop(device: "wan0")],
+        location: Self.place)
+    ]
+    let state = try Resolver().resolve(topology).state
+    let space = try #require(state[.node(Self.name("a"))])
+    let link = try #require(space.links.first { $0.kind == .external })
+    #expect(link.name.text == "enp1s0")
+    #expect(link.index == nil && link.mac == nil && link.alternativeNames.isEmpty)
+    #expect(space.routes.first?.nextHops.first?.link == link.name)
+  }
+
   @Test("Every object has a line")
   func sources() throws {
     let resolution = try Resolver().resolve(Self.topology(["a", "b"]))

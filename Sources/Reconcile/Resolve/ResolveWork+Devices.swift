@@ -104,8 +104,9 @@ extension ResolveWork {
         MacvlanState(parent: InterfaceName(host).map { LinkReference(.host, $0) }, mode: mode))
     case .move:
       link.kind = .external
-      // The host's own.
+      // The host's own; a second name would stay with it when it goes back.
       link.mac = device.mac
+      link.alternativeNames = []
     }
   }
 

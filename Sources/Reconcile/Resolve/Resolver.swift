@@ -113,8 +113,24 @@ struct ResolveWork {
     for bridge in topology.bridges { _ = name(of: bridge.name.text, in: .switch) }
     if let internet = topology.internet { _ = name(of: internet.name.text, in: .switch) }
     for node in topology.nodes {
+      for device in node.devices { nameMoved(device, of: node) }
       for device in node.devices { _ = name(of: device.name, in: .node(node.name)) }
     }
+  }
+
+  /// A device that moves in from the host keeps its name, so that it goes back as it came.
+  private mutating func nameMoved(_ device: Topology.Device, of node: Topology.Node) {
+    guard case .uplink(.move(let host)) = device.kind else { return }
+    let reference = Topology.DeviceReference(node.name, device.name)
+    guard let name = InterfaceName(host) else {
+      errors.append(
+        TopologyError("\(reference): no device of the host can be called '\(host)'", at: device.location))
+      return
+    }
+    if names[.node(node.name), default: DeviceNames()].adopt(device.name, as: name) { return }
+    errors.append(
+      TopologyError(
+        "\(reference): the node moves '\(host)' in twice; move each device once", at: device.location))
   }
 
   mutating func name(of written: String, in namespace: NamespaceID) -> InterfaceName {
@@ -145,6 +161,9 @@ struct ResolveWork {
       let name = space.links[position].name
       if name == .loopback {
         space.links[position].index = 1
+      } else if space.links[position].kind == .external {
+        // The host's number goes with the device.
+        continue
       } else if let index = old[name.text] {
         given[name.text] = index
         space.links[position].index = index

@@ -44,6 +44,13 @@ struct DeviceNames {
     return chosen
   }
 
+  /// Gives a device the name that it has already; false when another has it.
+  mutating func adopt(_ written: String, as name: InterfaceName) -> Bool {
+    guard taken.insert(name.text).inserted else { return false }
+    known[written] = name
+    return true
+  }
+
   subscript(_ written: String) -> InterfaceName? { written == "lo" ? .loopback : known[written] }
 
   /// `all` and `default` are no devices to the settings under /proc/sys.
