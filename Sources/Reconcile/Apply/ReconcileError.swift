@@ -24,7 +24,7 @@ public struct ApplyFailure: Error, Sendable {
   public enum Aftermath: Sendable {
     /// The lab is as it was before.
     case rolledBack
-    /// The lab was not there before and is not there now.
+    /// The lab was not there before and is not there now; its folder holds nothing worth keeping.
     case removed
     /// These steps back are still to be done; the journal is kept.
     case leftBehind(Plan, DatapathError?)

@@ -289,9 +289,8 @@ public struct Reconciler: Sendable {
     do throws(LabFolderError) {
       try folder.setHostSettings(journal.hostSettings)
       try folder.setJournal(nil)
-      guard try folder.record() == nil else { return .rolledBack }
-      try folder.remove()
-      return .removed
+      // The folder is left to the caller: the lab's process may still have its socket and log in it.
+      return try folder.record() == nil ? .removed : .rolledBack
     } catch {
       return .unknown(DatapathError(.refused, operation: "close the journal", cause: error.message))
     }
