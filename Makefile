@@ -48,6 +48,8 @@ dist: deps swift-present
 
 bench: build deps-test
 	Benchmarks/run $(RELEASE)
+	$(SWIFT) build -c release --product netstack-bench
+	.build/release/netstack-bench
 
 fuzz: swift-present deps
 	NETFORGE_FUZZ_ROUNDS=$${ROUNDS:-200000} $(SWIFT) test --filter Fuzz

@@ -91,7 +91,7 @@ let package = Package(
     tests(of: "NetTypes", []),
     tests(of: "Rtnetlink", ["NetTypes"]),
     tests(of: "Nftables", ["NetTypes"]),
-    tests(of: "NetStack", ["NetTypes", "Rtnetlink"]),
+    tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Netlink", system]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
     tests(of: "TopologyModel", ["NetTypes", "LabCore"]),

@@ -137,7 +137,7 @@ extension Kernel {
         add(.broadcast, broadcast.rawValue, 32, address)
       }
       let network = address.network
-      guard network >> 24 != 0, !address.isSecondary, network != local || address.prefixLength < 32 else {
+      guard network != 0, !address.isSecondary, network != local || address.prefixLength < 32 else {
         continue
       }
       if !address.noPrefixRoute {

@@ -35,8 +35,8 @@
     return true
   }
 
-  /// Takes one from a destination's bucket, which fills by one each `interval` and holds six.
-  mutating func allow(_ address: UInt32, now: Int64, interval: Int64) -> Bool {
+  /// Takes one from a destination's bucket, which fills by one each `interval` and holds `burst`.
+  mutating func allow(_ address: UInt32, now: Int64, interval: Int64, burst: Int64 = 6) -> Bool {
     if unsafe peers == nil {
       let fresh = UnsafeMutablePointer<Peer>.allocate(capacity: Self.peerCount)
       unsafe fresh.initialize(repeating: Peer(address: 0, last: 0, tokens: 0), count: Self.peerCount)
@@ -47,7 +47,7 @@
     let place = Int(mixed >> 56)
     var peer = unsafe base[place]
     if peer.address != address { peer = Peer(address: address, last: now - 60_000_000_000, tokens: 0) }
-    peer.tokens = min(peer.tokens + now - peer.last, 6 * interval)
+    peer.tokens = min(peer.tokens + now - peer.last, burst * interval)
     peer.last = now
     let allowed = peer.tokens >= interval
     if allowed { peer.tokens -= interval }

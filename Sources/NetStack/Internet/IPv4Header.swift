@@ -26,7 +26,6 @@ enum IPv4Header {
 
   static func isMulticast(_ address: UInt32) -> Bool { address >> 28 == 0xe }
   static func isLoopback(_ address: UInt32) -> Bool { address >> 24 == 127 }
-  static func isZeroNetwork(_ address: UInt32) -> Bool { address >> 24 == 0 }
 }
 
 extension PacketBytes {

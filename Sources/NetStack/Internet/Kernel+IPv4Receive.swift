@@ -149,8 +149,8 @@ extension Kernel {
     if devices[index].isLoopback { return .deliver }
     if IPv4Header.isMulticast(source) || source == .max { return .drop(.ipInvalidSource) }
     if destination == .max || (source == 0 && destination == 0) { return .deliver }
-    if IPv4Header.isZeroNetwork(source) { return .drop(.ipInvalidSource) }
-    if IPv4Header.isZeroNetwork(destination) { return .drop(.ipInvalidDestination) }
+    if source == 0 { return .drop(.ipInvalidSource) }
+    if destination == 0 { return .drop(.ipInvalidDestination) }
     if IPv4Header.isLoopback(source) || IPv4Header.isLoopback(destination), !devices[index].ipv4.routeLocalnet
     {
       return .drop(.ipLocalNet)
@@ -211,9 +211,17 @@ extension Kernel {
       drop(slot, .ipInNoRoutes, in: namespace)
       return
     }
+    if outcome == .none { namespaces[namespace].snmp[.ipExtInNoRoutes] &+= 1 }
+    // Before ICMP's own limit stands the routing's: error_cost of a second, error_burst of five.
+    guard outcome != .blackhole,
+      namespaces[namespace].errorLimits.allow(
+        pool.bytes(slot).u32(IPv4Header.source), now: cpu.now, interval: 1_000_000_000, burst: 5)
+    else {
+      drop(slot, .ipInNoRoutes, in: namespace)
+      return
+    }
     switch outcome {
     case .none:
-      namespaces[namespace].snmp[.ipExtInNoRoutes] &+= 1
       icmpError(for: slot, .destinationUnreachable, code: 0, information: 0)
     case .unreachable:
       icmpError(for: slot, .destinationUnreachable, code: 1, information: 0)
