@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <pwd.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -625,6 +626,10 @@ __attribute__((constructor)) static void enter(int argc, char **argv) {
   make_view(&entry);
   if (runs) {
     close(file);
+    /* The thread that called exec may have been one of a pool, which takes no signals; the mask lives on through exec. */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     run_program(&entry);
   }
   status_descriptor = -1;
