@@ -217,6 +217,8 @@ public final class LabConnection: Sendable {
           continuation.resume(returning: .failure(failure))
         } else {
           channel.send(bytes, descriptors)
+          // Cancelled before it was sent: the first word of that came too early.
+          if Task.isCancelled { cancel(id) }
         }
       }
     } onCancel: {

@@ -24,6 +24,8 @@ final class LabSession: Sendable {
     var processes: [UInt64: any NodeProcess] = [:]
     var endpoints: [UInt64: any NodeEndpoint] = [:]
     var next: UInt64 = 1
+    /// The client has gone: what is opened or started from now on has no owner.
+    var isOver = false
   }
 
   private let server: LabServer
@@ -101,7 +103,7 @@ final class LabSession: Sendable {
   /// Ends what the client left behind.
   private func finish() async {
     let left = state.withLock { state in
-      defer { state = State() }
+      defer { state = State(isOver: true) }
       return state
     }
     for task in left.tasks.values { task.cancel() }
@@ -168,7 +170,11 @@ final class LabSession: Sendable {
       let io = ProcessIO(
         input: descriptors[0].descriptor, output: descriptors[1].descriptor, error: descriptors[2].descriptor)
       let process = try await server.datapath.spawn(command, in: node, of: own(lab), io: io)
-      let handle = try hold { $0.processes[$1] = process }
+      guard let handle = hold({ $0.processes[$1] = process }) else {
+        try await process.signal(SIGKILL)
+        _ = try await process.wait()
+        throw Self.tooMuch
+      }
       answer(id, .process(handle, pid: process.processID))
     case .signal(let handle, let number):
       try await process(handle).signal(number)
@@ -185,11 +191,11 @@ final class LabSession: Sendable {
     switch request {
     case .endpoint(let wanted, let node, let lab):
       let endpoint = try await server.datapath.endpoint(wanted, in: node, of: own(lab))
-      answer(id, .endpoint(try hold { $0.endpoints[$1] = endpoint }))
+      answer(id, .endpoint(try await hold(endpoint)))
     case .localEndpoint(let handle): answer(id, .local(try await endpoint(handle).localEndpoint()))
     case .accept(let handle, let timeout):
       let (connection, peer) = try await endpoint(handle).accept(timeout: timeout)
-      answer(id, .accepted(try hold { $0.endpoints[$1] = connection }, peer))
+      answer(id, .accepted(try await hold(connection), peer))
     case .send(let handle, let bytes, let destination):
       try await endpoint(handle).send(Array(bytes), to: destination)
       answer(id, .done)
@@ -231,19 +237,26 @@ final class LabSession: Sendable {
     return lab
   }
 
-  private func hold(_ keep: (inout State, UInt64) -> Void) throws(DatapathError) -> UInt64 {
-    let handle = state.withLock { state -> UInt64? in
-      guard state.processes.count + state.endpoints.count < Self.handleLimit else { return nil }
+  /// Nil when the client has gone or holds too much already.
+  private func hold(_ keep: (inout State, UInt64) -> Void) -> UInt64? {
+    state.withLock { state in
+      guard !state.isOver, state.processes.count + state.endpoints.count < Self.handleLimit else {
+        return nil
+      }
       defer { state.next += 1 }
       keep(&state, state.next)
       return state.next
     }
-    guard let handle else {
-      throw DatapathError(
-        .refused, operation: "take a request", cause: "too many sockets and programs are open")
-    }
-    return handle
   }
+
+  private func hold(_ endpoint: any NodeEndpoint) async throws(DatapathError) -> UInt64 {
+    if let handle = hold({ $0.endpoints[$1] = endpoint }) { return handle }
+    await endpoint.close()
+    throw Self.tooMuch
+  }
+
+  private static let tooMuch = DatapathError(
+    .refused, operation: "take a request", cause: "too many sockets and programs are open")
 
   private func process(_ handle: UInt64) throws(DatapathError) -> any NodeProcess {
     guard let process = state.withLock({ $0.processes[handle] }) else {

@@ -129,6 +129,8 @@ enum LabFile {
     let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard file >= 0 else { throw failed("write \(path)") }
     defer { close(file) }
+    // Whatever the umask: in the node other users read it too; the lab's folder keeps them out here.
+    fchmod(file, 0o644)
     var done = 0
     while done < bytes.count {
       let count = bytes.withUnsafeBytes {
