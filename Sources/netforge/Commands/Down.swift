@@ -62,18 +62,14 @@ extension RunningLab {
       try folder.remove()
       return
     }
-    let datapath = try await open(folder).datapath
+    // First, so that a process that does not answer cannot stand in the way.
     try await release(folder)
+    let datapath = try await open(folder).datapath
     try await Reconciler(datapath: datapath, folder: folder).down(holding: lock)
   }
 
-  /// Ends the lab's process, when it has one.
+  /// Ends the lab's process, when it has one, and what programs of its nodes left running.
   static func release(_ folder: LabFolder) async throws {
-    guard LabProcess.isRunning(folder: folder.path) else { return }
-    try await LabConnection.open(folder: folder.path).shutdown()
-    // Its namespaces are free when the process has ended, not when it says that it will.
-    for _ in 0..<500 where LabProcess.isRunning(folder: folder.path) {
-      try await Task.sleep(for: .milliseconds(10))
-    }
+    try await LabProcess.end(folder: folder.path)
   }
 }
