@@ -115,13 +115,20 @@ extension Kernel {
   /// The routes that follow from a device's addresses.
   func derivedRoutes(of index: DeviceIndex) -> [Route] {
     var routes: [Route] = []
+    // What follows from a secondary speaks from its primary.
+    func primary(_ address: InterfaceAddress) -> InterfaceAddress {
+      guard address.isSecondary else { return address }
+      return devices[index].addresses.first {
+        !$0.isSecondary && $0.prefixLength == address.prefixLength && $0.isOnSubnet(address.peer.rawValue)
+      } ?? address
+    }
     func add(_ type: RouteType, _ destination: UInt32, _ length: UInt8, _ address: InterfaceAddress) {
       let scope: RouteScope = type == .local ? .host : .link
       let route = Route(
         destination: destination & Route.mask(length), length: length,
         table: type == .unicast ? Route.mainTable : Route.localTable,
         priority: type == .unicast ? address.routePriority : 0, type: type, scope: scope, origin: .kernel,
-        device: index, gateway: 0, preferredSource: address.local.rawValue)
+        device: index, gateway: 0, preferredSource: primary(address).local.rawValue)
       let stands = routes.contains {
         $0.destination == route.destination && $0.length == length && $0.table == route.table
           && $0.type == type && $0.priority == route.priority

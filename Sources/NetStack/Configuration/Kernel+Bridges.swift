@@ -52,16 +52,18 @@ extension Kernel {
 
   mutating func joinBridge(_ index: DeviceIndex, _ ifindex: Int32) throws(KernelError) {
     let namespace = devices[index].namespace
-    guard let master = device(ifindex: ifindex, in: namespace) else { throw .noSuchDevice }
+    let current = devices[index].master
+    if !current.isNone, devices[bridges[current].device].ifindex == ifindex { return }
+    // The old master lets go before the new one is looked at, as the kernel does it (do_set_master).
+    if !current.isNone { leaveBridge(index) }
+    guard let master = device(ifindex: ifindex, in: namespace) else { throw .invalidArgument }
     guard case .bridge(let bridge) = devices[master].kind else { throw KernelError(95) }
-    guard devices[index].master != bridge else { return }
     switch devices[index].kind {
     case .loopback: throw .invalidArgument
     case .bridge: throw KernelError(40, "Can not enslave a bridge to a bridge")
     case .veth, .outside: break
     }
     guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exists }
-    if !devices[index].master.isNone { leaveBridge(index) }
     var number: UInt16 = 1
     let taken = Set(bridges[bridge].ports.map { devices[$0].port.number })
     while taken.contains(number) { number += 1 }

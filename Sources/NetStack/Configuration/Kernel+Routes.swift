@@ -105,7 +105,7 @@ extension Kernel {
     }
     guard route.scope.rawValue < RouteScope.link.rawValue else { throw .invalid("Nexthop has invalid scope") }
     let invalid = "Nexthop has invalid gateway"
-    guard !namespaces[namespace].isLocal(route.gateway) else { throw .invalid(invalid) }
+
     if route.isOnLink {
       guard !route.device.isNone else { throw .noSuchDevice }
       guard devices[route.device].isUp else { throw KernelError(100, "Nexthop device is not up") }
