@@ -27,7 +27,8 @@ enum Host {
   /// The binary beside the test bundle, or the one that NETFORGE_BINARY names.
   static let netforge: String = {
     if let named = ProcessInfo.processInfo.environment["NETFORGE_BINARY"] { return named }
-    return Bundle.main.bundleURL.deletingLastPathComponent().appending(path: "netforge").path()
+    return URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+      .appending(path: "netforge").path()
   }()
 
   static func topology(_ name: String) -> String {

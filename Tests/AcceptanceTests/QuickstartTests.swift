@@ -58,7 +58,7 @@ struct QuickstartTests {
         try caller.netforge("exec", "--name", name, "web1", "--", "sh", "-c", "kill -TERM $$").status == 128
           + 15)
       #expect(try caller.netforge("exec", "--name", name, "web1", "--", "no-such-program").status == 127)
-      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "/etc/hostname").status == 126)
+      #expect(try caller.netforge("exec", "--name", name, "web1", "--", "/etc/passwd").status == 126)
       #expect(
         try caller.netforge("exec", "--name", name, "web1", "--", "cat", input: "through").output == "through"
       )
