@@ -43,6 +43,11 @@ extension Kernel {
       cpu.wheel.cancel(&bridges[bridge].ageTimer)
       armForwardingAge(bridge, at: cpu.now)
     }
+    if let value = options.forwardDelay { bridges[bridge].forwardDelay = value }
+    if let value = options.helloTime { bridges[bridge].helloTime = value }
+    if let value = options.maximumAge { bridges[bridge].maximumAge = value }
+    if let value = options.priority { bridges[bridge].priority = value }
+    if let value = options.multicastSnooping { bridges[bridge].multicastSnooping = value }
     if let mask = options.groupForwardMask {
       // BR_GROUPFWD_RESTRICTED: the spanning tree's, pause frames, and LACP's.
       guard mask & 7 == 0 else { throw .invalidArgument }

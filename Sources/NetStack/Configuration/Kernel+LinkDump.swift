@@ -124,11 +124,11 @@ extension Kernel {
     options.stpState = 0
     options.vlanFiltering = false
     options.groupForwardMask = bridges[bridge].groupForwardMask
-    options.forwardDelay = 1500
-    options.helloTime = 200
-    options.maximumAge = 2000
-    options.priority = 32768
-    options.multicastSnooping = false
+    options.forwardDelay = bridges[bridge].forwardDelay
+    options.helloTime = bridges[bridge].helloTime
+    options.maximumAge = bridges[bridge].maximumAge
+    options.priority = bridges[bridge].priority
+    options.multicastSnooping = bridges[bridge].multicastSnooping
     options.multicastQuerier = false
     return options
   }

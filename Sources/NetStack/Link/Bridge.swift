@@ -20,6 +20,13 @@ struct Bridge: ~Copyable {
   /// Which of the groups 01:80:c2:00:00:0X are forwarded.
   var groupForwardMask: UInt16 = 0
   var ageTimer = TimerID.none
+  /// What only a spanning tree, or a querier of groups, would read; kept to be read back. Hundredths of a second.
+  var forwardDelay: UInt32 = 1500
+  var helloTime: UInt32 = 200
+  var maximumAge: UInt32 = 2000
+  var priority: UInt16 = 32768
+  /// Without a querier a snooping bridge floods groups too.
+  var multicastSnooping = true
   /// Addresses that were not learned because the database was full.
   var notLearned: UInt64 = 0
 
