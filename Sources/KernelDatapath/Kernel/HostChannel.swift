@@ -22,10 +22,13 @@ struct OpenNamespace: Sendable {
 final class HostChannel: Transport {
   let open: OpenNamespace
   private let kernel: HostThread
+  /// For a namespace that was made just now: what it began with.
+  private let initial: InitialSettings?
 
-  init(_ open: OpenNamespace, _ kernel: HostThread) {
+  init(_ open: OpenNamespace, _ kernel: HostThread, initial: InitialSettings? = nil) {
     self.open = open
     self.kernel = kernel
+    self.initial = initial
   }
 
   var handle: Int32 { open.namespace.descriptor.rawValue }
@@ -57,6 +60,10 @@ final class HostChannel: Transport {
   func writeSysctl(_ setting: SysctlState) throws(TransportError) {
     try kernel.refuse(.sysctl(setting.name, namespace: open.namespace.label))
     try kernel.enter(open.namespace)
+    if let initial {
+      let value = try initial.value(of: setting.name) { () throws(TransportError) in try readSysctl(setting.name) }
+      if value.map(SysctlState.normalized) == setting.value { return }
+    }
     do throws(NetlinkError) { try kernel.visitor.writeSysctl(setting.name, setting.value) } catch {
       // Some settings may be read but not written in a namespace: what has the value already needs no writing.
       if let value = try? readSysctl(setting.name), SysctlState.normalized(value) == setting.value { return }

@@ -21,6 +21,9 @@ final class HostKernel: LabKernel {
   let thread: HostThread
   let host: KernelNamespace
   var session: LabSession
+  private let initial = InitialSettings()
+  /// Made during this piece of work.
+  private var made: Set<NamespaceID> = []
 
   init(lab: LabName, thread: HostThread, host: KernelNamespace, session: LabSession) {
     self.lab = lab
@@ -30,7 +33,7 @@ final class HostKernel: LabKernel {
   }
 
   func channel(to namespace: NamespaceID) throws(TransportError) -> HostChannel {
-    HostChannel(try open(namespace), thread)
+    HostChannel(try open(namespace), thread, initial: made.contains(namespace) ? initial : nil)
   }
 
   func open(_ id: NamespaceID) throws(TransportError) -> OpenNamespace {
@@ -72,6 +75,7 @@ final class HostKernel: LabKernel {
     }
     try thread.name(name)
     session.namespaces[new.id] = open
+    made.insert(new.id)
   }
 
   func removeNamespaces(_ namespaces: [NamespaceID]) throws(NamespaceFailure) {

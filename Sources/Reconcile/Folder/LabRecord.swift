@@ -43,10 +43,10 @@ extension LabRecord {
   private static let switchDefaults = Set(NamespaceDefaults.sysctls(for: .switch, ipv6: true).map(\.name))
   private static let nodeDefaults = Set(NamespaceDefaults.sysctls(for: .router, ipv6: true).map(\.name))
 
-  /// Adds the settings that the lab has had so far: what a rollback has to know of namespaces that go.
+  /// Adds the settings that the lab has had so far: what a rollback has to know, all of them of namespaces that go.
   func widen(_ scope: inout Scope) {
     for id in namespaces {
-      var names = Self.defaultSettings(of: id)
+      var names = scope.sysctls[id] == nil ? Self.defaultSettings(of: id) : []
       names.formUnion(settings[id.description] ?? [])
       scope.sysctls[id, default: []].formUnion(names)
       scope.claims.insert(StatePath(id))

@@ -35,9 +35,9 @@ struct Up: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let progress = Progress()
+    let progress = Progress("read the topology")
     let loaded = try await source.load()
-    progress.stage("read \(loaded.file ?? "lab '\(loaded.topology.name)'")")
+    progress.stage("resolve \(loaded.topology.nodes.count) nodes")
     if dryRun {
       return try await PlanCommand.show(loaded, datapath: datapath, output: output, detailed: false)
     }
@@ -49,11 +49,12 @@ struct Up: AsyncParsableCommand {
     do {
       let previous = try folder.allocations() ?? Allocations()
       let resolution = try Resolver(previous: previous).resolve(loaded.topology)
-      progress.stage("resolved \(loaded.topology.nodes.count) nodes")
+      progress.stage("reach the \(kind.rawValue) datapath")
       var lab = try await RunningLab.prepare(folder, kind: kind)
       let plan = try await reconcile(loaded, resolution, lab, lock, progress)
+      progress.stage("start programs and services")
       try await lab.run(resolution.runtime)
-      if resolution.runtime.needsProcess { progress.stage("programs and services run") }
+      progress.stage(nil)
       try report(plan, loaded.topology, kind, progress)
     } catch {
       // Nothing of a lab that never was stays behind; where going back failed too, the journal keeps the folder.

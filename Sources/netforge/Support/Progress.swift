@@ -5,41 +5,43 @@ import NetTypes
 import Reconcile
 import Synchronization
 
-/// A line a stage with its time, on standard error and only where somebody looks.
+/// A line a stage with the time that it took, on standard error and only where somebody looks.
 final class Progress: Sendable {
   private let clock = MonotonicClock()
-  private let last: Mutex<Instant>
   private let begin: Instant
+  private let current: Mutex<(title: String, since: Instant)>
   private let isShown = Terminal.isInteractive
 
-  init() {
+  /// Begins with the first stage.
+  init(_ title: String) {
     begin = clock.now()
-    last = Mutex(begin)
+    current = Mutex((title, begin))
   }
 
   /// Time since the beginning, in milliseconds.
   var elapsed: String { Self.milliseconds(clock.now() - begin) }
 
-  /// Says what has been done since the stage before.
-  func stage(_ text: String) {
+  /// Ends the stage before and begins the next; nil ends the last.
+  func stage(_ title: String?) {
     let now = clock.now()
-    let since = last.withLock { last in
-      defer { last = now }
-      return now - last
+    let ended = current.withLock { current in
+      defer { current = (title ?? "", now) }
+      return current
     }
-    if isShown { Terminal.say("  \(text) (\(Self.milliseconds(since)))") }
+    guard isShown, !ended.title.isEmpty else { return }
+    Terminal.say("  \(ended.title) (\(Self.milliseconds(now - ended.since)))")
   }
 
   /// Says what the reconciler begins.
   func follow(_ stage: Reconciler.Stage) {
     switch stage {
-    case .limitations: break
-    case .observe: self.stage("asked the datapath what it can do")
-    case .plan: self.stage("observed")
-    case .journal: self.stage("planned")
-    case .apply(let title, let count): self.stage("begin: \(title), \(count) changes")
-    case .verify: self.stage("applied")
-    case .record: self.stage("verified")
+    case .limitations: self.stage("ask the datapath what it can do")
+    case .observe: self.stage("observe")
+    case .plan: self.stage("plan")
+    case .journal: self.stage("write the journal")
+    case .apply(let title, let count): self.stage("\(title): \(count) changes")
+    case .verify: self.stage("verify")
+    case .record: self.stage("record")
     case .rollBack: Terminal.say("  a change failed; going back")
     }
   }
