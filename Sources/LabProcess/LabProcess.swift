@@ -226,6 +226,10 @@ public struct LabProcess: Sendable {
     }
     try server.listen()
     reapOrphans(reactor)
+    watch(lock, reactor) {
+      logger.info("ending: the lab's folder is gone, so nobody can reach this process any more")
+      ending.yield()
+    }
     logger.info("lab process \(getpid()) serves '\(startup.lab)' (\(startup.datapath.rawValue))")
     _ = try? ready.descriptor.writeAll(Array("ready".utf8))
     ready.close()
@@ -250,6 +254,13 @@ public struct LabProcess: Sendable {
         cause: "another one serves the lab already")
     }
     return lock
+  }
+
+  /// Calls `onEnd` when the lock file has no name any more.
+  private func watch(_ lock: OwnedDescriptor, _ reactor: Reactor, _ onEnd: @escaping @Sendable () -> Void) {
+    var information = stat()
+    if fstat(lock.descriptor.rawValue, &information) == 0, information.st_nlink == 0 { return onEnd() }
+    reactor.after(.seconds(2)) { watch(lock, reactor, onEnd) }
   }
 
   /// Waits for orphans that came to this process as its programs ended without them; once a second. Its own children

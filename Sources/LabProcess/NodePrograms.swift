@@ -94,11 +94,19 @@ final class SupervisedProgram: Sendable {
         return state.isWanted
       }
       reactor.add(child.pidfd.rawValue, Reactor.readable) { _ in self.ended(child) }
+      reactor.after(NodePrograms.logInterval) { [weak self, weak child] in self?.trimLog(of: child) }
       if !isWanted { child.kill(SIGKILL, group: true) }
       return .success(())
     } catch {
       return .failure(error)
     }
+  }
+
+  /// Keeps the log of a program that runs for long within bounds.
+  private func trimLog(of child: ChildProcess?) {
+    guard let child, state.withLock({ $0.child === child }) else { return }
+    NodePrograms.trimLog(log)
+    reactor.after(NodePrograms.logInterval) { [weak self, weak child] in self?.trimLog(of: child) }
   }
 
   private func ended(_ child: ChildProcess) {
@@ -147,8 +155,10 @@ final class SupervisedProgram: Sendable {
 
 /// What programs and commands have in common.
 enum NodePrograms {
-  /// Bytes of a log at which it is put aside when its program is started again.
+  /// Bytes of a log at which it is put aside.
   static let logLimit = 4 << 20
+  /// How often the logs of running programs are looked at.
+  static let logInterval = Duration.seconds(5)
   /// How long a command may take.
   static let commandLimit = Duration.seconds(300)
 
@@ -163,14 +173,27 @@ enum NodePrograms {
   }
 
   static func openLog(_ path: String) throws(DatapathError) -> OwnedDescriptor {
-    var information = stat()
-    if stat(path, &information) == 0, information.st_size > logLimit { rename(path, "\(path).1") }
+    trimLog(path)
     let file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard file >= 0 else {
       throw DatapathError(
         .unavailable, operation: "open the log \(path)", errno: errno, cause: "\(Errno(rawValue: errno))")
     }
     return OwnedDescriptor(FileDescriptor(rawValue: file))
+  }
+
+  /// Puts the end of a log that has grown too large aside and empties it. Whoever writes to it goes on at its new end.
+  static func trimLog(_ path: String) {
+    var information = stat()
+    guard stat(path, &information) == 0, information.st_size > logLimit else { return }
+    let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+    guard file >= 0 else { return }
+    defer { close(file) }
+    var rest = [UInt8](repeating: 0, count: logLimit / 4)
+    let count = pread(file, &rest, rest.count, information.st_size - rest.count)
+    // What cannot be put aside is dropped: the folder may stand in memory.
+    if count > 0 { try? LabFile.write(Array(rest.prefix(count)), to: "\(path).1") }
+    ftruncate(file, 0)
   }
 
   static func io(to log: OwnedDescriptor) throws(DatapathError) -> ProcessIO {

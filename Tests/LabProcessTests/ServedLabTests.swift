@@ -133,6 +133,16 @@ struct ServedLabTests {
     #expect(!LabProcess.isRunning(folder: folder.path))
   }
 
+  @Test("It ends when its folder is removed", .enabled(if: TestHost.isRoot, "needs root"))
+  func orphaned() async throws {
+    let lab = try await TestLab()
+    let folder = "\(lab.folder.path)/own"
+    try LabFile.makeFolder(folder)
+    let pid = try await Self.start(lab.name, folder, .kernel)
+    try FileManager.default.removeItem(atPath: folder)
+    #expect(await eventually { waitpid(pid, nil, WNOHANG) == pid })
+  }
+
   @Test("One that cannot serve says why to who started it", .enabled(if: TestHost.isRoot, "needs root"))
   func cannotServe() async throws {
     let lab = try await TestLab()

@@ -162,6 +162,19 @@ struct SupervisorTests {
     #expect(try await ServiceTests.inside(lab, ["ss", "-Hlnt"]) == "")
   }
 
+  @Test("A log that has grown too large is put aside, and its writer goes on")
+  func logs() throws {
+    let folder = TestFolder()
+    let path = "\(folder.path)/log"
+    let log = try NodePrograms.openLog(path)
+    let line = Array((String(repeating: "x", count: 1023) + "\n").utf8)
+    for _ in 0..<5000 { _ = try log.descriptor.writeAll(line) }
+    NodePrograms.trimLog(path)
+    _ = try log.descriptor.writeAll(Array("on\n".utf8))
+    #expect(folder.text("log") == "on\n")
+    #expect(folder.text("log.1").utf8.count == NodePrograms.logLimit / 4)
+  }
+
   @Test("A node that has nothing cannot be restarted, and those that can are named")
   func restartNothing() async throws {
     let lab = try await TestLab("web")
