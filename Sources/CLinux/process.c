@@ -94,12 +94,9 @@ int nf_control_listen(int folder, const char *name) {
   int file = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (file < 0) return -errno;
   if (unlinkat(folder, name, 0) < 0 && errno != ENOENT) goto failed;
-  mode_t mask = umask(0177);
-  int bound = bind(file, (struct sockaddr *)&address, sizeof address);
-  error = errno;
-  umask(mask);
-  errno = error;
-  if (bound < 0 || listen(file, 64) < 0) goto failed;
+  /* The mode that the name will have; the umask is every thread's. */
+  if (fchmod(file, 0600) < 0 || bind(file, (struct sockaddr *)&address, sizeof address) < 0) goto failed;
+  if (listen(file, 64) < 0) goto failed;
   return file;
 failed:
   error = errno;

@@ -27,7 +27,7 @@ final class TestServer: Sendable {
     let flag = Flag()
     server = LabServer(
       lab: lab, kind: .kernel, folder: path, log: "\(path)/process.log", datapath: datapath,
-      reactor: try Reactor(),
+      reactor: try TestHost.reactor.get(),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onShutdown: { flag.set() })
     shutdown = flag
     try server.listen()

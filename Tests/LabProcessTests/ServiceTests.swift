@@ -25,7 +25,7 @@ struct ServiceTests {
     return try NodeServiceListener(
       NodeService(kind: kind, port: port, location: location), node: node, lab: lab.name,
       netns: netns.descriptor,
-      reactor: try Reactor())
+      reactor: try TestHost.reactor.get())
   }
 
   static func inside(_ lab: TestLab, _ arguments: [String], input: String = "") async throws -> String {

@@ -23,7 +23,7 @@ struct SupervisorTests {
   }
 
   static func supervisor(_ lab: TestLab) throws -> LabSupervisor {
-    try LabSupervisor(lab: lab.name, folder: lab.folder.path)
+    LabSupervisor(lab: lab.name, folder: lab.folder.path, reactor: try TestHost.reactor.get())
   }
 
   @Test("A program runs in its node and ends with the lab")

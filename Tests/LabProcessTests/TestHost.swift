@@ -25,6 +25,9 @@ enum TestHost {
     return access(String(path), X_OK) == 0 ? String(path) : nil
   }()
 
+  /// One for all tests: a reactor lives as long as its process.
+  static let reactor = Result { () throws(DatapathError) in try Reactor() }
+
   /// "nobody" of every Linux.
   static let nobody = SpawnRequest.Identity(user: 65534, group: 65534, groups: [])
 
