@@ -13,14 +13,20 @@ public final class NamespaceVisitor {
   /// What errors call the namespace that the thread is in.
   public private(set) var label: String
   private var isHome = true
+  /// Folders of /proc/sys of the namespace that the thread is in, by path: finding `net/ipv4` among those of every
+  /// namespace takes the kernel longer the more there are, what is below it does not.
+  private var settingsFolders: [String: Int32] = [:]
 
   init(home: KernelNamespace) {
     self.home = home
     label = home.label
   }
 
+  deinit { leaveSettings() }
+
   /// Goes into a namespace.
   public func enter(_ namespace: KernelNamespace) throws(NetlinkError) {
+    leaveSettings()
     let result = nf_namespace_enter(namespace.descriptor.rawValue)
     guard result == 0 else { throw .system("entering network namespace '\(namespace.label)'", result) }
     label = namespace.label
@@ -31,6 +37,7 @@ public final class NamespaceVisitor {
   /// lost the right to it since must not go on in a namespace that it does not know of.
   func goHome() {
     guard !isHome else { return }
+    leaveSettings()
     do throws(NetlinkError) {
       try enterHome()
     } catch {
@@ -64,6 +71,7 @@ public final class NamespaceVisitor {
 
   /// Makes a namespace without a name, which lives as long as it is held, and stays in it.
   public func create(label: String) throws(NetlinkError) -> KernelNamespace {
+    leaveSettings()
     let result = nf_namespace_new()
     guard result == 0 else { throw .system("creating network namespace '\(label)'", result) }
     isHome = false
@@ -83,10 +91,8 @@ public final class NamespaceVisitor {
   /// Reads a setting of the namespace. `net.ipv4.ip_forward` and `net/ipv4/conf/eth0.5/forwarding` are both names: a
   /// name with a slash is taken as a path.
   public func readSysctl(_ name: String) throws(NetlinkError) -> String {
-    let path = try Self.path(ofSysctl: name)
     let operation = "reading sysctl \(name) of namespace '\(label)'"
-    let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw .system(operation, -errno) }
+    let descriptor = try openSetting(name, O_RDONLY, operation)
     defer { _ = Glibc.close(descriptor) }
     var text: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 1024)
@@ -103,10 +109,8 @@ public final class NamespaceVisitor {
 
   /// Writes a setting of the namespace, whole and at once.
   public func writeSysctl(_ name: String, _ value: String) throws(NetlinkError) {
-    let path = try Self.path(ofSysctl: name)
     let operation = "writing '\(value)' to sysctl \(name) of namespace '\(label)'"
-    let descriptor = Glibc.open(path, O_WRONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw .system(operation, -errno) }
+    let descriptor = try openSetting(name, O_WRONLY, operation)
     defer { _ = Glibc.close(descriptor) }
     let bytes = Array(value.utf8)
     while true {
@@ -115,8 +119,34 @@ public final class NamespaceVisitor {
     }
   }
 
+  private func openSetting(_ name: String, _ mode: Int32, _ operation: String) throws(NetlinkError) -> Int32 {
+    let parts = try Self.parts(ofSysctl: name)
+    let folder = "/proc/sys/" + parts.prefix(2).joined(separator: "/")
+    guard parts.count > 2 else {
+      let descriptor = Glibc.open(folder, mode | O_CLOEXEC)
+      guard descriptor >= 0 else { throw .system(operation, -errno) }
+      return descriptor
+    }
+    let base: Int32
+    if let known = settingsFolders[folder] {
+      base = known
+    } else {
+      base = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard base >= 0 else { throw .system(operation, -errno) }
+      settingsFolders[folder] = base
+    }
+    let descriptor = openat(base, parts.dropFirst(2).joined(separator: "/"), mode | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .system(operation, -errno) }
+    return descriptor
+  }
+
+  private func leaveSettings() {
+    for descriptor in settingsFolders.values { _ = Glibc.close(descriptor) }
+    settingsFolders.removeAll(keepingCapacity: true)
+  }
+
   /// Below /proc/sys/net, which shows each thread its own namespace; nothing else there belongs to one.
-  static func path(ofSysctl name: String) throws(NetlinkError) -> String {
+  private static func parts(ofSysctl name: String) throws(NetlinkError) -> [Substring] {
     let parts = name.split(separator: name.contains("/") ? "/" : ".", omittingEmptySubsequences: false)
     guard parts.count >= 2, parts.first == "net",
       parts.allSatisfy({ !$0.isEmpty && $0 != "." && $0 != ".." && !$0.utf8.contains(0) })
@@ -125,6 +155,6 @@ public final class NamespaceVisitor {
         .invalidRequest, "naming sysctl '\(name)'", errno: .invalidArgument,
         detail: "settings of a network namespace begin with 'net'")
     }
-    return "/proc/sys/" + parts.joined(separator: "/")
+    return parts
   }
 }
