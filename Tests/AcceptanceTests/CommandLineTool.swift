@@ -5,18 +5,32 @@
 import Foundation
 import Testing
 
+/// All acceptance tests: one after the other, because they share a host and wait for processes on their thread.
+@Suite("Acceptance", .serialized)
+enum Acceptance {}
+
 /// What a command did.
 struct Outcome: CustomStringConvertible {
+  var command: String
   var status: Int32
   var output: String
   var error: String
 
-  var description: String { "exit \(status)\n--- output\n\(output)\n--- error\n\(error)" }
+  var description: String { "\(command)\nexit \(status)\n--- output\n\(output)\n--- error\n\(error)" }
 
-  /// The output as JSON.
+  /// The output as a JSON object.
   func json() throws -> [String: Any] {
     try #require(try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any], "\(self)")
   }
+
+  /// The output as a list of JSON objects, as `ip -j` prints it. Without output an empty one.
+  func list() throws -> [[String: Any]] {
+    guard !output.allSatisfy(\.isWhitespace) else { return [] }
+    return try #require(
+      try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [[String: Any]], "\(self)")
+  }
+
+  var lines: [String] { output.split(separator: "\n").map(String.init) }
 }
 
 enum Host {
@@ -35,53 +49,128 @@ enum Host {
     repository.appending(path: "topologies/\(name).swift").path()
   }
 
-  static func has(_ tool: String) -> Bool {
-    ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/", "/usr/local/bin/"].contains {
-      FileManager.default.isExecutableFile(atPath: $0 + tool)
+  static func has(_ tools: String...) -> Bool {
+    tools.allSatisfy { tool in
+      ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/", "/usr/local/bin/"].contains {
+        FileManager.default.isExecutableFile(atPath: $0 + tool)
+      }
     }
   }
 
   /// Whether an ordinary user may make a user namespace with a network in it here.
-  static let hasUserNamespaces: Bool = (try? run("unshare", "-Urn", "true").status) == 0
+  static let hasUserNamespaces: Bool = {
+    let ordinary =
+      isRoot ? ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"] : ["env"]
+    return (try? start(ordinary + ["unshare", "-Urn", "true"]).outcome().status) == 0
+  }()
 
-  /// Runs a tool with the arguments, `input` as its standard input.
+  /// Whether the kernel can make this: arguments of `ip link add`, tried in a namespace of its own.
+  static func kernelHas(_ link: String...) -> Bool {
+    (try? run(["unshare", isRoot ? "-n" : "-Urn", "ip", "link", "add"] + link).status) == 0
+  }
+
+  /// Runs a tool on the host that the labs are on, `input` as its standard input.
   @discardableResult
   static func run(
-    _ tool: String, _ arguments: String..., input: String? = nil, environment: [String: String] = [:]
+    _ command: [String], input: String? = nil, environment: [String: String] = [:], folder: String? = nil
   ) throws -> Outcome {
-    try run(tool, arguments, input: input, environment: environment)
+    try start(Stage.prefix + command, input: input, environment: environment, folder: folder).outcome()
   }
 
   @discardableResult
-  static func run(
-    _ tool: String, _ arguments: [String], input: String? = nil, environment: [String: String] = [:]
-  ) throws -> Outcome {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [tool] + arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    // Files, not pipes: a lab process that outlives the command must not keep the reader waiting.
-    let folder = FileManager.default.temporaryDirectory.appending(path: "netforge-test-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    let files = try ["in", "out", "err"].map { name in
-      let url = folder.appending(path: name)
-      try Data((name == "in" ? input ?? "" : "").utf8).write(to: url)
-      return url
-    }
-    process.standardInput = try FileHandle(forReadingFrom: files[0])
-    process.standardOutput = try FileHandle(forWritingTo: files[1])
-    process.standardError = try FileHandle(forWritingTo: files[2])
-    try process.run()
-    process.waitUntilExit()
-    let status =
-      process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
-    let texts = try files.map { String(decoding: try Data(contentsOf: $0), as: UTF8.self) }
-    return Outcome(status: status, output: texts[1], error: texts[2])
+  static func run(_ tool: String, _ arguments: String..., input: String? = nil) throws -> Outcome {
+    try run([tool] + arguments, input: input)
+  }
+
+  /// Starts a command where the tests themselves run.
+  static func start(
+    _ command: [String], input: String? = nil, environment: [String: String] = [:], folder: String? = nil
+  ) throws -> RunningCommand {
+    try RunningCommand(command, input: input, environment: environment, folder: folder)
   }
 }
 
-/// A way to call netforge: as the user that runs the tests, or as an ordinary one.
+/// A command under way. It ends with its last reference.
+final class RunningCommand {
+  private let command: [String]
+  private let process = Process()
+  private let scratch = try? Scratch()
+
+  init(_ command: [String], input: String?, environment: [String: String], folder: String?) throws {
+    self.command = command
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = command
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    if let folder { process.currentDirectoryURL = URL(filePath: folder) }
+    // Files, not pipes: a lab process that outlives the command must not keep the reader waiting.
+    let scratch = try #require(scratch)
+    process.standardInput = try FileHandle(forReadingFrom: URL(filePath: scratch.file("in", input ?? "")))
+    process.standardOutput = try FileHandle(forWritingTo: URL(filePath: scratch.file("out", "")))
+    process.standardError = try FileHandle(forWritingTo: URL(filePath: scratch.file("err", "")))
+    try process.run()
+  }
+
+  deinit { stop() }
+
+  func stop() {
+    if process.isRunning {
+      process.terminate()
+      process.waitUntilExit()
+    }
+  }
+
+  /// What it has printed so far.
+  var output: String { (try? text(of: "out")) ?? "" }
+
+  func outcome() throws -> Outcome {
+    process.waitUntilExit()
+    let status =
+      process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+    return Outcome(
+      command: command.joined(separator: " "), status: status, output: try text(of: "out"),
+      error: try text(of: "err"))
+  }
+
+  private func text(of file: String) throws -> String {
+    let path = try #require(scratch).folder + "/" + file
+    return String(decoding: try Data(contentsOf: URL(filePath: path)), as: UTF8.self)
+  }
+}
+
+/// A folder for a test's files, which goes with its last reference.
+final class Scratch {
+  let folder: String
+
+  init() throws {
+    folder = FileManager.default.temporaryDirectory.path() + "/netforge-test-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(
+      atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  /// Writes a file and gives its path.
+  func file(_ name: String, _ text: String) throws -> String {
+    let path = folder + "/" + name
+    try Data(text.utf8).write(to: URL(filePath: path))
+    return path
+  }
+
+  /// A topology of the repository with parts of its text replaced, each of which stands in it once.
+  func topology(_ name: String, _ edits: [(String, String)]) throws -> String {
+    try file(
+      "\(name).swift", edited(String(contentsOfFile: Host.topology(name), encoding: .utf8), edits))
+  }
+
+  func edited(_ text: String, _ edits: [(String, String)]) throws -> String {
+    try edits.reduce(text) { text, edit in
+      try #require(text.ranges(of: edit.0).count == 1, "'\(edit.0)' does not stand once in the topology")
+      return text.replacing(edit.0, with: edit.1)
+    }
+  }
+}
+
+/// A way to call netforge: as root, or as an ordinary user.
 enum Caller: String, CaseIterable, CustomStringConvertible, Sendable {
   case kernel, rootless
 
@@ -95,34 +184,49 @@ enum Caller: String, CaseIterable, CustomStringConvertible, Sendable {
     }
   }
 
+  /// Where the labs of the caller have their folders.
+  var labs: String {
+    self == .kernel ? "/run/netforge" : runtime + "/netforge"
+  }
+
+  private var runtime: String { Stage.home + "/run" }
+
+  /// netforge with the arguments, ended by force when it takes far too long.
+  func command(_ arguments: [String], seconds: Int = 120) throws -> [String] {
+    let limited = ["timeout", "-k", "5", "\(seconds)", Host.netforge] + arguments
+    guard self == .rootless, Host.isRoot else { return limited }
+    // As root, the rootless datapath is proved with a user who is not: nobody, with a home and a runtime folder.
+    try Host.run("install", "-d", "-o", "nobody", "-m", "700", Stage.home, runtime)
+    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"] + limited
+  }
+
+  var environment: [String: String] {
+    var environment = ["NETFORGE_DATAPATH": rawValue, "NO_COLOR": "1"]
+    if self == .rootless {
+      environment["XDG_RUNTIME_DIR"] = runtime
+      if Host.isRoot { environment["HOME"] = Stage.home }
+    }
+    return environment
+  }
+
   @discardableResult
   func netforge(_ arguments: String..., input: String? = nil) throws -> Outcome {
     try netforge(arguments, input: input)
   }
 
   @discardableResult
-  func netforge(_ arguments: [String], input: String? = nil) throws -> Outcome {
-    let environment = ["NETFORGE_DATAPATH": rawValue, "NO_COLOR": "1"]
-    guard self == .rootless, Host.isRoot else {
-      return try Host.run(Host.netforge, arguments, input: input, environment: environment)
-    }
-    // As root, the rootless datapath is proved with a user who is not: nobody, with a home and a runtime folder.
-    let home = "/tmp/netforge-test-nobody"
-    try Host.run("install", "-d", "-o", "nobody", "-m", "700", home, home + "/run")
-    return try Host.run(
-      "setpriv",
-      [
-        "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", "env", "HOME=\(home)",
-        "XDG_RUNTIME_DIR=\(home)/run", Host.netforge,
-      ] + arguments,
-      input: input, environment: environment)
+  func netforge(
+    _ arguments: [String], input: String? = nil, environment more: [String: String] = [:],
+    folder: String? = nil
+  ) throws -> Outcome {
+    try Host.run(
+      command(arguments), input: input, environment: environment.merging(more) { $1 }, folder: folder)
   }
 
-  /// Brings a lab up, runs `body`, and takes it down whatever happened.
-  func withLab(_ topology: String, named name: String, _ body: () throws -> Void) throws {
-    let up = try netforge("up", Host.topology(topology), "--name", name, "--yes")
-    defer { _ = try? netforge("down", "--name", name, "--yes") }
-    try #require(up.status == 0, "\(up)")
-    try body()
+  /// The rendered JSON of a topology file.
+  func rendered(_ path: String) throws -> String {
+    let outcome = try netforge("render", path)
+    try #require(outcome.status == 0, "\(outcome)")
+    return outcome.output
   }
 }

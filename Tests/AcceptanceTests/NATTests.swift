@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Two sites behind address translation: what each side sees of the other, and what becomes of errors and large packets.
+
+import Foundation
+import Testing
+
+extension Acceptance {
+  @Suite("NAT", .enabled(if: Host.has("ip", "ping", "curl", "ncat"), "needs ip, ping, curl and ncat"))
+  struct NATTests {
+    @Test("nat-sites: from outside, a site is its router's address", arguments: Caller.available)
+    func sites(caller: Caller) throws {
+      let lab = TestLab(caller, "nat")
+      try lab.live(Host.topology("nat-sites")) {
+        #expect(try lab.ping("h1", "10.0.0.1").ttl == 63)
+        #expect(try lab.get("h2", "http://10.0.0.1/") == "h0 in lab \(lab.name)\n")
+        #expect(try lab.appearance(of: "h1", to: "h0", at: "10.0.0.1").hasPrefix("10.0.0.11 "))
+        #expect(try lab.appearance(of: "h2", to: "h0", at: "10.0.0.1").hasPrefix("10.0.0.12 "))
+        #expect(try !lab.ping("h0", "192.168.1.100").isAnswered)
+        #expect(try !lab.ping("h1", "192.168.2.100").isAnswered)
+        // The error that a closed port sends goes back through the translation to who asked.
+        let refused = try lab.exec("h1", "ncat", "-u", "-w", "1", "10.0.0.1", "9999", input: "anybody?\n")
+        #expect(refused.error.contains("refused"), "\(refused)")
+        guard Host.has("conntrack") else { return }
+        let table = try lab.inside("nat1", "conntrack", "-L", "-p", "tcp")
+        #expect(table.output.contains("src=192.168.1.100 dst=10.0.0.1"), "\(table)")
+        #expect(table.output.contains("src=10.0.0.1 dst=10.0.0.11"), "\(table)")
+      }
+    }
+
+    @Test("Two hosts of a site may take the same source port", arguments: Caller.available)
+    func samePort(caller: Caller) throws {
+      let lab = TestLab(caller, "nat-ports")
+      let scratch = try Scratch()
+      let file = try scratch.topology(
+        "nat-sites",
+        [
+          (
+            "  return lab.node(\"h\\(site)\") {\n",
+            """
+              lab.node("h\\(site)b") {
+                Interface("eth0", on: lan, address: "\\(subnet).101/24")
+                Route(.default, via: nat)
+              }
+              return lab.node("h\\(site)") {
+
+            """
+          )
+        ])
+      try lab.during(file) {
+        let server = try lab.serving(
+          "h0", port: 9000, "ncat", "-k", "-l", "9000", "--sh-exec",
+          "echo $NCAT_REMOTE_ADDR $NCAT_REMOTE_PORT; sleep 2")
+        defer { server.stop() }
+        let client = ["ncat", "--recv-only", "-p", "5555", "10.0.0.1", "9000"]
+        let first = try lab.starting("h1", client)
+        let second = try lab.starting("h1b", client)
+        let seen = try [first.outcome().output, second.outcome().output]
+        #expect(seen.allSatisfy { $0.hasPrefix("10.0.0.11 ") }, "\(seen)")
+        #expect(Set(seen).count == 2, "both are the same to the server: \(seen)")
+        #expect(seen.contains("10.0.0.11 5555\n"), "the first keeps its port: \(seen)")
+      }
+    }
+
+    @Test("A smaller MTU beyond the translation is told to who sends", arguments: Caller.available)
+    func pathMTU(caller: Caller) throws {
+      let lab = TestLab(caller, "nat-mtu")
+      let scratch = try Scratch()
+      let file = try scratch.topology(
+        "nat-sites",
+        [("address: \"10.0.0.\\(10 + site)/8\")", "address: \"10.0.0.\\(10 + site)/8\", mtu: 1400)")])
+      try lab.during(file) {
+        let first = try lab.ping("h1", "10.0.0.1", "-M", "do", "-s", "1400")
+        #expect(first.refusedBy == "192.168.1.1", "\(first.text)")
+        #expect(first.refusal?.contains("mtu = 1400") == true, "\(first.text)")
+        #expect(try lab.ping("h1", "10.0.0.1", "-M", "do", "-s", "1372").isAnswered)
+        let server = try lab.serving("h0", port: 9100, "sh", "-c", "ncat -l 9100 | wc -c")
+        let sent = try lab.exec(
+          "h1", "ncat", "--send-only", "-w", "5", "10.0.0.1", "9100",
+          input: String(repeating: "x", count: 200_000))
+        #expect(sent.status == 0, "\(sent)")
+        #expect(try server.outcome().output == "200000\n")
+      }
+    }
+  }
+}
