@@ -610,7 +610,12 @@ static _Noreturn void run_program(const struct entry *entry) {
   fail("not-started", errno, errno == ENOENT ? "command not found" : NULL, NULL, "start '%s'", arguments[0]);
 }
 
+static sigset_t inherited_mask;
+
+int nf_restore_signal_mask(void) { return pthread_sigmask(SIG_SETMASK, &inherited_mask, NULL); }
+
 __attribute__((constructor)) static void enter(int argc, char **argv) {
+  pthread_sigmask(SIG_SETMASK, NULL, &inherited_mask);
   if (argc < 3 || argv == NULL) return;
   bool runs = strcmp(argv[1], "__enter") == 0;
   if (!runs && strcmp(argv[1], "__lab") != 0) return;

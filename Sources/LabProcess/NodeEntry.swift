@@ -70,6 +70,7 @@ public struct NodeEntry: Sendable {
     let words = ["netforge", "__enter", "\(sealed.descriptor.rawValue)"]
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
     arguments.append(nil)
+    _ = nf_restore_signal_mask()
     execv("/proc/self/exe", arguments)
     let error = errno
     withExtendedLifetime(sealed) {}

@@ -99,7 +99,8 @@ final class RunningCommand {
   init(_ command: [String], input: String?, environment: [String: String], folder: String?) throws {
     self.command = command
     process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = command
+    // The threads of Swift's pool block signals, and a child inherits that.
+    process.arguments = ["--default-signal"] + command
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     if let folder { process.currentDirectoryURL = URL(filePath: folder) }
     // Files, not pipes: a lab process that outlives the command must not keep the reader waiting.
@@ -113,10 +114,9 @@ final class RunningCommand {
   deinit { stop() }
 
   func stop() {
-    if process.isRunning {
-      process.terminate()
-      process.waitUntilExit()
-    }
+    guard process.isRunning else { return }
+    process.terminate()
+    process.waitUntilExit()
   }
 
   /// What it has printed so far.
@@ -142,7 +142,8 @@ final class Scratch {
   let folder: String
 
   init() throws {
-    folder = FileManager.default.temporaryDirectory.path() + "/netforge-test-\(UUID().uuidString)"
+    folder = FileManager.default.temporaryDirectory.appending(path: "netforge-test-\(UUID().uuidString)")
+      .path()
     try FileManager.default.createDirectory(
       atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
   }

@@ -70,6 +70,12 @@ extension Acceptance {
         #expect(try lab.exec("web1", "cat", input: "through").output == "through")
         let streams = try lab.exec("web1", "sh", "-c", "echo out; echo err >&2")
         #expect(streams.output == "out\n" && streams.error == "err\n", "\(streams)")
+        // Whoever ends netforge ends the program: no signal is held back from it.
+        let sleeper = try lab.starting("web1", ["sleep", "50"])
+        Thread.sleep(forTimeInterval: 1)
+        let begin = Date()
+        sleeper.stop()
+        #expect(Date().timeIntervalSince(begin) < 4)
         let hosts = try lab.exec("web1", "getent", "ahostsv4", "web2")
         #expect(hosts.output.hasPrefix("10.0.0.2 "), "\(hosts)")
         #expect(try lab.netforge("exec", "web1").status == 64)

@@ -52,6 +52,10 @@ int nf_user_namespace_probe(void);
 /* What to say about a user namespace that could not be made or used: looks at the settings that forbid it. */
 const char *nf_user_namespace_remedy(int error);
 
+/* Gives the calling thread the signal mask that the process began with: before exec, which hands the thread's own mask
+   on, and the threads of a pool block nearly every signal. 0 or an errno. */
+int nf_restore_signal_mask(void);
+
 /* This process adopts the orphans of its children. 0 or an errno. */
 int nf_become_subreaper(void);
 
