@@ -35,6 +35,13 @@ struct Failure: Error {
     self.lines = lines
   }
 
+  /// What is wrong with a rendered document: where a declaration came from, else in `document`.
+  init(_ errors: TopologyErrors, in document: String) {
+    self.init(
+      .badInput, lines: errors.errors.map { ($0.location == nil ? "\(document): " : "") + $0.description })
+    isDiagnostics = true
+  }
+
   /// What any module's error means to a user; nil for errors that are not ours.
   init?(_ error: any Error) {
     switch error {

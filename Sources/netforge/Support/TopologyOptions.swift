@@ -78,7 +78,12 @@ struct TopologyOptions: ParsableArguments {
     if !manifest.printed.isEmpty { Terminal.write(manifest.printed, to: .standardError) }
     var declarations: Declarations
     switch manifest.format {
-    case .rendered: declarations = try Declarations(json: manifest.bytes)
+    case .rendered:
+      do {
+        declarations = try Declarations(json: manifest.bytes)
+      } catch let errors as TopologyErrors {
+        throw Failure(errors, in: path == "-" ? "standard input" : path)
+      }
     case .program:
       let stream = try DeclarationStream(manifest.bytes, paths: manifest.paths)
       guard stream.failures.isEmpty else { throw TopologyErrors(stream.failures) }
