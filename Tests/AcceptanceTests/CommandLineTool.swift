@@ -74,7 +74,12 @@ enum Host {
   static func run(
     _ command: [String], input: String? = nil, environment: [String: String] = [:], folder: String? = nil
   ) throws -> Outcome {
-    try start(Stage.prefix + command, input: input, environment: environment, folder: folder).outcome()
+    // Whoever enters a mount namespace stands in its root.
+    try start(
+      Stage.prefix + ["env", "-C", folder ?? FileManager.default.currentDirectoryPath] + command,
+      input: input,
+      environment: environment
+    ).outcome()
   }
 
   @discardableResult
@@ -84,9 +89,9 @@ enum Host {
 
   /// Starts a command where the tests themselves run.
   static func start(
-    _ command: [String], input: String? = nil, environment: [String: String] = [:], folder: String? = nil
+    _ command: [String], input: String? = nil, environment: [String: String] = [:]
   ) throws -> RunningCommand {
-    try RunningCommand(command, input: input, environment: environment, folder: folder)
+    try RunningCommand(command, input: input, environment: environment)
   }
 }
 
@@ -96,13 +101,12 @@ final class RunningCommand {
   private let process = Process()
   private let scratch = try? Scratch()
 
-  init(_ command: [String], input: String?, environment: [String: String], folder: String?) throws {
+  init(_ command: [String], input: String?, environment: [String: String]) throws {
     self.command = command
     process.executableURL = URL(filePath: "/usr/bin/env")
     // The threads of Swift's pool block signals, and a child inherits that.
     process.arguments = ["--default-signal"] + command
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    if let folder { process.currentDirectoryURL = URL(filePath: folder) }
     // Files, not pipes: a lab process that outlives the command must not keep the reader waiting.
     let scratch = try #require(scratch)
     process.standardInput = try FileHandle(forReadingFrom: URL(filePath: scratch.file("in", input ?? "")))
