@@ -124,12 +124,13 @@ extension Acceptance {
       unknown.insert(contentsOf: "\"surprise\":1,", at: good.index(after: brace))
       let bad: [(String, String, String)] = [
         ("an unknown key", unknown, "surprise"),
-        ("a part", String(good.prefix(good.count / 2)), ""),
-        ("a wrong type", good.replacing(address, with: "7"), ""),
+        ("a part", String(good.prefix(good.count / 2)), "ends"),
+        ("a wrong type", good.replacing(address, with: "7"), "number"),
         ("a wrong address", good.replacing("10.0.0.1/24", with: "10.0.0.1/77"), "10.0.0.1/77"),
         ("a later version", good.replacing(/"major" *: *\d+/, with: "\"major\":99"), "99"),
-        ("a list", "[]", ""), ("nothing", "", "empty"), ("null", "null", ""),
-        ("deep", String(repeating: "[", count: 100_000), ""), ("bytes", "{\"\u{0}\u{1}\u{FFFD}", ""),
+        ("a list", "[]", "list"), ("nothing", "", "empty"), ("null", "null", "null"),
+        ("deep", String(repeating: "[", count: 100_000), "nested"),
+        ("bytes", "{\"\u{0}\u{1}\u{FFFD}", "control"),
       ]
       for (name, text, word) in bad {
         let file = try scratch.file("bad.json", text)

@@ -191,24 +191,27 @@ enum Caller: String, CaseIterable, CustomStringConvertible, Sendable {
 
   /// Where the labs of the caller have their folders.
   var labs: String {
-    self == .kernel ? "/run/netforge" : runtime + "/netforge"
+    self == .kernel ? "/run/netforge" : Stage.runtime + "/netforge"
   }
-
-  private var runtime: String { Stage.home + "/run" }
 
   /// netforge with the arguments, ended by force when it takes far too long.
   func command(_ arguments: [String], seconds: Int = 120) throws -> [String] {
     let limited = ["timeout", "-k", "5", "\(seconds)", Host.netforge] + arguments
-    guard self == .rootless, Host.isRoot else { return limited }
+    guard self == .rootless else { return limited }
+    guard Host.isRoot else {
+      try FileManager.default.createDirectory(
+        atPath: Stage.runtime, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+      return limited
+    }
     // As root, the rootless datapath is proved with a user who is not: nobody, with a home and a runtime folder.
-    try Host.run("install", "-d", "-o", "nobody", "-m", "700", Stage.home, runtime)
+    try Host.run("install", "-d", "-o", "nobody", "-m", "700", Stage.home, Stage.runtime)
     return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"] + limited
   }
 
   var environment: [String: String] {
     var environment = ["NETFORGE_DATAPATH": rawValue, "NO_COLOR": "1"]
     if self == .rootless {
-      environment["XDG_RUNTIME_DIR"] = runtime
+      environment["XDG_RUNTIME_DIR"] = Stage.runtime
       if Host.isRoot { environment["HOME"] = Stage.home }
     }
     return environment

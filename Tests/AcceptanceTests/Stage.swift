@@ -22,15 +22,18 @@ enum Stage {
     Host.isRoot
     ? "/tmp/netforge-test-nobody" : FileManager.default.temporaryDirectory.path() + "/netforge-test"
 
+  /// The ordinary user's runtime folder, of this run alone.
+  static let runtime = home + "/run-\(getpid())"
+
   /// Holds the namespaces until the tests end: then its standard input does.
   nonisolated(unsafe) private static let holder: Process? = {
     guard isPrivate else { return nil }
-    try? FileManager.default.removeItem(atPath: home + "/run")
     let process = Process()
     process.executableURL = URL(filePath: "/usr/bin/env")
     process.arguments = [
       "unshare", "-n", "-m", "sh", "-c",
-      "mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && echo ready && exec cat",
+      "mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && echo ready && cat; rm -rf \"$0\"",
+      runtime,
     ]
     let (input, output) = (Pipe(), Pipe())
     process.standardInput = input
