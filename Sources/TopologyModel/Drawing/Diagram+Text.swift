@@ -27,11 +27,11 @@ extension Diagram {
     }
     for edge in edges {
       var attributes: [String] = []
-      for (name, text) in [("taillabel", edge.fromLabel), ("headlabel", edge.toLabel), ("label", edge.label)]
-      where !text.isEmpty {
-        attributes.append(
-          "\(name)=\(Self.quoted(text.split(separator: " ", maxSplits: 1).joined(separator: "\n")))")
+      // An interface's name stands above its addresses.
+      for (name, text) in [("taillabel", edge.fromLabel), ("headlabel", edge.toLabel)] where !text.isEmpty {
+        attributes.append("\(name)=\(Self.quoted(text.split(separator: " ").joined(separator: "\n")))")
       }
+      if !edge.label.isEmpty { attributes.append("label=\(Self.quoted(edge.label))") }
       lines.append(
         "  \(Self.quoted(edge.from)) -- \(Self.quoted(edge.to)) [\(attributes.joined(separator: ", "))];")
     }
