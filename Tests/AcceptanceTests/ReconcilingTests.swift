@@ -295,20 +295,24 @@ extension Acceptance {
       try lab.live(Host.topology("quickstart")) {
         let lock = "\(caller.labs)/\(lab.name)/lock"
         let holder = try Host.start(Stage.prefix + ["flock", "-o", "-x", lock, "sleep", "20"])
-        for _ in 0..<100 where try Host.run("flock", "-n", lock, "true").status == 0 {
-          Thread.sleep(forTimeInterval: 0.02)
-        }
+        try wait(until: lock, isHeld: true)
         for verb in [["up", Host.topology("quickstart"), "--yes"], ["down"]] {
           let outcome = try caller.netforge(verb + ["--name", lab.name])
           #expect(outcome.status == 75, "\(outcome)")
           #expect(outcome.error.contains(lab.name), "\(outcome)")
         }
         holder.stop()
-        for _ in 0..<100 where try Host.run("flock", "-n", lock, "true").status != 0 {
-          Thread.sleep(forTimeInterval: 0.02)
-        }
+        try wait(until: lock, isHeld: false)
         #expect(try lab.ping("web1", "web2").isAnswered)
       }
+    }
+
+    private func wait(until lock: String, isHeld: Bool) throws {
+      for _ in 0..<100 {
+        if try (Host.run("flock", "-n", lock, "true").status != 0) == isHeld { return }
+        Thread.sleep(forTimeInterval: 0.02)
+      }
+      Issue.record("the lock is \(isHeld ? "not held" : "held still")")
     }
 
     @Test("down --all wants to be told twice", arguments: Caller.available)

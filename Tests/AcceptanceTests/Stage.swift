@@ -60,6 +60,11 @@ struct HostSnapshot: Equatable {
   var labs: String
 
   static func take() throws -> HostSnapshot {
+    let labs = try Host.run(["find"] + Caller.available.map(\.labs) + ["-mindepth", "1"]).output
+    // Nothing else of the host can an ordinary user change; others may, meanwhile.
+    guard Host.isRoot else {
+      return HostSnapshot(links: "", namespaces: "", ruleset: "", settings: [], labs: labs)
+    }
     let volatile = ["_count ", ".hostname", "_entries ", "random", "rt_cache", "tcp_mem"]
     return HostSnapshot(
       links: try Host.run("ip", "-j", "link").output,
@@ -68,6 +73,6 @@ struct HostSnapshot: Equatable {
       settings: try Host.run("sysctl", "-a", "--pattern", "^net\\.").lines.filter { line in
         !volatile.contains { line.contains($0) }
       },
-      labs: try Host.run(["find"] + Caller.available.map(\.labs) + ["-mindepth", "1"]).output)
+      labs: labs)
   }
 }
