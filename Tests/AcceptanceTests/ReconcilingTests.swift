@@ -294,7 +294,7 @@ extension Acceptance {
       let lab = TestLab(caller, "locked")
       try lab.live(Host.topology("quickstart")) {
         let lock = "\(caller.labs)/\(lab.name)/lock"
-        let holder = try Host.start(Stage.prefix + ["flock", "-o", "-x", lock, "sleep", "20"])
+        let holder = try Host.start(Stage.prefix + ["flock", "-F", "-x", lock, "sleep", "20"])
         try wait(until: lock, isHeld: true)
         for verb in [["up", Host.topology("quickstart"), "--yes"], ["down"]] {
           let outcome = try caller.netforge(verb + ["--name", lab.name])
