@@ -15,9 +15,13 @@ extension KernelDatapath {
     let isMachine = site.isMachine
     return try await perform(on: desired.lab, "check lab '\(desired.lab)'") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
-        let scratch = try kernel.scratch()
+        // A lab that stands has shown that its kernel makes pairs and bridges.
+        let stands = desired.namespaces.contains { space in
+          space.id.netnsName(in: desired.lab).map { self.directory.contains($0) } ?? false
+        }
         var result: [Limitation] = []
-        for need in needs where try !self.has(need.feature, scratch) {
+        for need in needs where !stands || ![.bridge, .veth].contains(need.feature) {
+          if try self.has(need.feature, kernel.scratch()) { continue }
           result.append(
             Limitation(
               path: need.path, cause: "the kernel has no \(need.feature.name)", remedy: need.feature.remedy))
@@ -28,7 +32,7 @@ extension KernelDatapath {
               path: object.path(in: .host), cause: "a rootless lab has no way into the host's network",
               remedy: "run as root, or leave out uplinks and lab.internet"))
         }
-        return result + Self.refusedTables(of: desired, scratch)
+        return try result + Self.refusedTables(of: desired, kernel)
       } catch {
         let isPermission = error.errno == EPERM || error.errno == EACCES
         throw DatapathError(
@@ -48,11 +52,14 @@ extension KernelDatapath {
   }
 
   /// Tables with something in them that this kernel's nftables does not know.
-  private static func refusedTables(of desired: LabState, _ scratch: HostChannel) -> [Limitation] {
+  private static func refusedTables(
+    of desired: LabState, _ kernel: HostKernel
+  ) throws(TransportError) -> [Limitation] {
     var result: [Limitation] = []
     for namespace in desired.namespaces {
       // A netdev chain names a device that an empty namespace does not have.
       for table in namespace.tables where table.family != .netdev {
+        let scratch = try kernel.scratch()
         do throws(NftRefusal) {
           try scratch.commit(table.creation, dryRun: true)
         } catch {

@@ -41,6 +41,7 @@ public final class KernelDatapath: Datapath {
   let thread: NamespaceThread
   let faults: FaultInjector?
   let sessions = Mutex<[LabName: LabSession]>([:])
+  let scratchpad = Scratchpad()
   let capabilities = Mutex(Capabilities())
 
   /// - Parameter faults: for tests, what is to fail in the kernel's place.
@@ -81,7 +82,8 @@ public final class KernelDatapath: Datapath {
       result = try await thread.perform { (visitor) throws(NetlinkError) in
         let thread = HostThread(visitor, directory: self.directory, faults: self.faults)
         let session = self.sessions.withLock { $0[lab] } ?? LabSession()
-        let kernel = HostKernel(lab: lab, thread: thread, host: self.host, session: session)
+        let kernel = HostKernel(
+          lab: lab, thread: thread, host: self.host, scratchpad: self.scratchpad, session: session)
         defer { self.sessions.withLock { $0[lab] = kernel.session.namespaces.isEmpty ? nil : kernel.session } }
         do throws(DatapathError) { return .success(try body(kernel)) } catch { return .failure(error) }
       }

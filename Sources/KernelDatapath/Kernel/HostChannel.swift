@@ -60,10 +60,8 @@ final class HostChannel: Transport {
   func writeSysctl(_ setting: SysctlState) throws(TransportError) {
     try kernel.refuse(.sysctl(setting.name, namespace: open.namespace.label))
     try kernel.enter(open.namespace)
-    if let initial {
-      let value = try initial.value(of: setting.name) { () throws(TransportError) in try readSysctl(setting.name) }
-      if value.map(SysctlState.normalized) == setting.value { return }
-    }
+    let read = { () throws(TransportError) in try self.readSysctl(setting.name) }
+    if let initial, try initial.has(setting, in: open.namespace, reading: read) { return }
     do throws(NetlinkError) { try kernel.visitor.writeSysctl(setting.name, setting.value) } catch {
       // Some settings may be read but not written in a namespace: what has the value already needs no writing.
       if let value = try? readSysctl(setting.name), SysctlState.normalized(value) == setting.value { return }

@@ -8,11 +8,18 @@ import LinuxObjects
 import NetTypes
 import Netlink
 import Rtnetlink
+import Synchronization
 
 /// What stays open of a lab between two calls.
 struct LabSession: Sendable {
   var namespaces: [NamespaceID: OpenNamespace] = [:]
   var tables: [NamespaceID: LinkTable] = [:]
+}
+
+/// A namespace to try things in. It stays as long as the process: while the kernel takes a namespace apart, it keeps
+/// everybody else from changing devices.
+final class Scratchpad: Sendable {
+  let namespace = Mutex<OpenNamespace?>(nil)
 }
 
 /// The kernel for one lab, during one piece of work.
@@ -24,8 +31,12 @@ final class HostKernel: LabKernel {
   private let initial = InitialSettings()
   /// Made during this piece of work.
   private var made: Set<NamespaceID> = []
+  private let scratchpad: Scratchpad
 
-  init(lab: LabName, thread: HostThread, host: KernelNamespace, session: LabSession) {
+  init(
+    lab: LabName, thread: HostThread, host: KernelNamespace, scratchpad: Scratchpad, session: LabSession
+  ) {
+    self.scratchpad = scratchpad
     self.lab = lab
     self.thread = thread
     self.host = host
@@ -50,7 +61,10 @@ final class HostKernel: LabKernel {
   }
 
   func scratch() throws(TransportError) -> HostChannel {
-    HostChannel(try thread.makeNamespace(label: "\(lab), to try things"), thread)
+    if let known = scratchpad.namespace.withLock({ $0 }) { return HostChannel(known, thread) }
+    let made = try thread.makeNamespace(label: "to try things")
+    scratchpad.namespace.withLock { $0 = made }
+    return HostChannel(made, thread)
   }
 
   func makeNamespaces(_ namespaces: [NewNamespace]) throws(NamespaceFailure) {

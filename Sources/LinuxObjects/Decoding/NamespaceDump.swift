@@ -32,11 +32,10 @@ public struct NamespaceDump: Sendable {
   ) throws(TransportError) {
     self.links = links
     addresses = try channel.dump(AddressMessage.dump(), as: AddressMessage.self)
-    for family in [AddressFamily.ipv4, .ipv6] {
-      routes += try channel.dump(RouteMessage.dump(family), as: RouteMessage.self)
-      rules += try channel.dump(RuleMessage.dump(family), as: RuleMessage.self)
-      neighbors += try channel.dump(NeighborMessage.dump(family), as: NeighborMessage.self)
-    }
+    // All families at once; those of no interest are few and are left out when decoding.
+    routes = try channel.dump(RouteMessage.dump(.unspecified), as: RouteMessage.self)
+    rules = try channel.dump(RuleMessage.dump(.unspecified), as: RuleMessage.self)
+    neighbors = try channel.dump(NeighborMessage.dump(.unspecified), as: NeighborMessage.self)
     neighbors += try channel.dump(NeighborMessage.dump(.unspecified, proxies: true), as: NeighborMessage.self)
     qdiscs = try channel.dump(QdiscMessage.dump(), as: QdiscMessage.self)
     let hasBridge = links.contains { if case .bridge = $0.kind { true } else { false } }
