@@ -161,5 +161,9 @@ public final class LabLock: Sendable {
 
   init(descriptor: Int32) { self.descriptor = descriptor }
 
-  deinit { close(descriptor) }
+  /// Unlocks by name: a child of this process that has not yet become its program holds the descriptor too.
+  deinit {
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
+  }
 }
