@@ -135,9 +135,8 @@ struct LabOptions: ParsableArguments {
   func lab(_ argument: String? = nil) async throws -> LabName {
     if let lab = try Self.parse(name) { return lab }
     if let path = argument ?? topology ?? Environment["TOPOLOGY"] {
-      if access(path, F_OK) != 0, let lab = LabName(path), try LabFolders.ofCaller.find(lab) != nil {
-        return lab
-      }
+      // A word that is no file is a lab's name; whether that lab is up, its folder says.
+      if path != "-", access(path, F_OK) != 0, let lab = LabName(path) { return lab }
       return try await TopologyOptions.load(path, named: nil, variables: []).topology.name
     }
     let labs = LabFolders.ofCaller.list().map(\.lab)
