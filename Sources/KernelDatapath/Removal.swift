@@ -29,9 +29,7 @@ struct Removal {
       let namespaces = try ownNamespaces()
       try removeHostTables()
       try removeHostDevices()
-      // No pair of the lab has an end in another namespace any more.
-      kernel.session.namespaces = kernel.session.namespaces.filter { namespaces.contains($0.key) }
-      do throws(NamespaceFailure) { try kernel.removeNamespaces(namespaces) } catch { throw error.error }
+      do throws(NamespaceFailure) { try kernel.drop(namespaces) } catch { throw error.error }
       kernel.session = LabSession()
       try awaitDevices()
     } catch {
@@ -56,23 +54,10 @@ struct Removal {
         let owner = links.first(where: { $0.flags.contains(.loopback) }).flatMap(Ownership.owner(ofNamespaceWith:)),
         owner.lab == kernel.lab, owner.namespace == id
       else { continue }
-      try giveBack(links, channel)
+      try kernel.giveBack(links, channel)
       result.append(id)
     }
     return result
-  }
-
-  private func giveBack(_ links: [LinkMessage], _ channel: HostChannel) throws(TransportError) {
-    let moved = links.filter { $0.kind == nil && !$0.flags.contains(.loopback) && ownership.hasGroup($0) }
-    guard !moved.isEmpty else { return }
-    let host = try kernel.channel(to: .host).handle
-    let messages = moved.map { link in
-      var message = LinkMessage(index: link.index)
-      message.group = 0
-      message.namespaceDescriptor = host
-      return message.request(.change)
-    }
-    if let refusal = try channel.transact(messages).compactMap({ $0 }).first { throw refusal }
   }
 
   // MARK: The host

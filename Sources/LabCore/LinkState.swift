@@ -22,12 +22,14 @@ public struct LinkState: Hashable, Codable, Sendable {
   public var alternativeNames: [String]
   /// Whether the device may have an IPv6 link-local address of the kernel's making; nil leaves the namespace's default.
   public var linkLocalIPv6: Bool?
+  /// What an external device is called on the host that it comes from and goes back to; not compared.
+  public var hostName: InterfaceName?
 
   public init(
     name: InterfaceName, kind: LinkKind, index: UInt32? = nil, mac: MACAddress? = nil, mtu: UInt32? = nil,
     isUp: Bool = true, master: InterfaceName? = nil, port: BridgePortState? = nil,
     transmitQueueLength: UInt32? = nil,
-    alternativeNames: [String] = [], linkLocalIPv6: Bool? = nil
+    alternativeNames: [String] = [], linkLocalIPv6: Bool? = nil, hostName: InterfaceName? = nil
   ) {
     self.name = name
     self.kind = kind
@@ -40,6 +42,7 @@ public struct LinkState: Hashable, Codable, Sendable {
     self.transmitQueueLength = transmitQueueLength
     self.alternativeNames = alternativeNames
     self.linkLocalIPv6 = linkLocalIPv6
+    self.hostName = hostName
   }
 }
 

@@ -34,6 +34,11 @@ public struct LinkTable: Sendable {
   /// Forgets a device; its number stays taken, since the kernel may not be done with it.
   public mutating func remove(_ name: InterfaceName) { indices[name] = nil }
 
+  /// Forgets a device that has gone elsewhere, and its number with it.
+  mutating func release(_ name: InterfaceName) {
+    if let index = indices.removeValue(forKey: name) { taken.remove(index) }
+  }
+
   func isTaken(_ index: Int32) -> Bool { taken.contains(index) }
 
   /// The wished number when it is free in all of `tables`, else one that is, from `floor` up.

@@ -40,8 +40,56 @@ extension Ownership {
       && link.alternativeNames.contains(hostAlternativeName(of: name))
   }
 
+  /// The group of the host's own devices while they are in a node: they are given back, never deleted.
+  var borrowedGroup: UInt32 { linkGroup ^ 0x2000_0000 }
+
+  /// What the altname of a borrowed device begins with; its name on the host follows.
+  static let originPrefix = "netforge-from-"
+
   /// Whether a device carries the lab's group; inside the lab's namespaces that is enough.
-  public func hasGroup(_ link: LinkMessage) -> Bool { link.group == linkGroup || link.group == doomedGroup }
+  func hasGroup(_ link: LinkMessage) -> Bool {
+    link.group == linkGroup || link.group == doomedGroup || isBorrowed(link)
+  }
+
+  /// Whether the lab has borrowed a device from the host.
+  public func isBorrowed(_ link: LinkMessage) -> Bool { link.group == borrowedGroup }
+
+  /// What a borrowed device is called on the host.
+  static func origin(of link: LinkMessage) -> InterfaceName? {
+    let names = link.alternativeNames.filter { $0.hasPrefix(originPrefix) }
+    return names.first.flatMap { InterfaceName($0.dropFirst(originPrefix.count)) }
+  }
+
+  /// The messages that lend a device of the host to a node.
+  static func lending(
+    _ index: Int32, _ origin: InterfaceName, as name: InterfaceName, group: UInt32, to namespace: Int32
+  ) -> [NetlinkMessage] {
+    // A device that is up keeps its name on older kernels.
+    var down = LinkMessage(index: index)
+    down.set(.up, false)
+    var move = LinkMessage(index: index, name: name.text)
+    move.group = group
+    move.namespaceDescriptor = namespace
+    return [
+      down.request(.change), LinkMessage.addAlternativeNames([originPrefix + origin.text], index: index),
+      move.request(.change),
+    ]
+  }
+
+  /// The messages that give a borrowed device back to the host under its own name.
+  public static func giving(back link: LinkMessage, to host: Int32) -> [NetlinkMessage] {
+    var down = LinkMessage(index: link.index)
+    down.set(.up, false)
+    var messages = [down.request(.change)]
+    let origin = origin(of: link)
+    if let origin {
+      messages.append(LinkMessage.removeAlternativeNames([originPrefix + origin.text], index: link.index))
+    }
+    var move = LinkMessage(index: link.index, name: origin?.text)
+    move.group = 0
+    move.namespaceDescriptor = host
+    return messages + [move.request(.change)]
+  }
 
   /// The messages that delete devices of a namespace all at once: into a group of their own, which then goes.
   public func deletion(of devices: [Int32]) -> [NetlinkMessage] {

@@ -40,6 +40,8 @@ extension TransportError {
   /// What would mend it, where that is known.
   func remedy(for kind: StatePath.Kind, _ operation: Change.Operation) -> String? {
     switch errno {
+    case EPERM where kind == .sysctl, EINVAL where kind == .sysctl:
+      return "a namespace may not have this value; leave the setting to the host"
     case EPERM, EACCES:
       return "run as root, or use --datapath rootless or --datapath emulated"
     case EOPNOTSUPP, EPROTONOSUPPORT, EAFNOSUPPORT:
@@ -67,7 +69,8 @@ extension TransportError {
 extension DatapathError {
   /// A change that the kernel refused.
   init(_ error: TransportError, doing verb: StaticString, change: Change) {
-    let code: Code = error.errno == EPERM || error.errno == EACCES ? .permission : .refused
+    let isPermission = [EPERM, EACCES].contains(error.errno) && change.path.kind != .sysctl
+    let code: Code = isPermission ? .permission : .refused
     self.init(
       code, operation: "\(verb) \(change.path.noun)", path: change.path,
       errno: error.errno == 0 ? nil : error.errno, cause: error.cause,

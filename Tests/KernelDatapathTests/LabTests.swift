@@ -58,6 +58,36 @@ struct LabTests {
     }
   }
 
+  @Test("A device of the host goes into a node under another name, and comes home under its own")
+  func borrowed() async throws {
+    try await TestLab.with("objmove") { lab in
+      defer { _ = try? lab.output("ip link del objmv0") }
+      try lab.run("ip link add objmv0 type veth peer name objmv1 && ip link set objmv1 up && ip link set objmv0 up")
+      let state = LabState(
+        lab: lab.name,
+        namespaces: [
+          NamespaceState(
+            id: Self.node, links: [LinkState(name: "wan0", kind: .external, hostName: "objmv0")],
+            addresses: [AddressState(link: "wan0", prefix: try ObjectKindTests.prefix("198.51.100.2/30"))])
+        ])
+      try await lab.up(state)
+      let seen = try await lab.observe(state)
+      #expect(lab.differences(state, seen.owned) == [])
+      #expect(seen.owned[Self.node]?.links.first { $0.name == "wan0" }?.hostName == "objmv0")
+      try await lab.datapath.remove(lab.name)
+      #expect(try !lab.output("ip -d link show objmv0").contains("netforge"))
+
+      // By a plan: the device alone, then with its namespace.
+      try await lab.up(state)
+      let link = try #require(try await lab.observe(state).owned[Self.node]?.links.first { $0.name == "wan0" })
+      try await lab.change(Self.node, .link(link), nil)
+      try lab.run("ip link show objmv0")
+      try await lab.change(Self.node, nil, .link(link))
+      try await lab.change(Self.node, .namespace(Self.node), nil)
+      try lab.run("ip link show objmv0")
+    }
+  }
+
   @Test("What others have put on names of the lab is foreign, and is left alone")
   func foreign() async throws {
     try await TestLab.with("objforn") { lab in

@@ -93,9 +93,17 @@ final class HostKernel: LabKernel {
   }
 
   func removeNamespaces(_ namespaces: [NamespaceID]) throws(NamespaceFailure) {
-    try removePairs(of: namespaces)
+    try clear(namespaces)
+    try drop(namespaces)
+  }
+
+  /// Takes the names of namespaces away, which then go with all that is in them.
+  func drop(_ namespaces: [NamespaceID]) throws(NamespaceFailure) {
     // A namespace lives as long as a descriptor or a socket of ours does.
-    for id in namespaces { session.namespaces[id] = nil }
+    for id in namespaces {
+      session.namespaces[id] = nil
+      made.remove(id)
+    }
     for id in namespaces {
       guard let name = id.netnsName(in: lab) else { continue }
       do throws(TransportError) {
@@ -107,19 +115,30 @@ final class HostKernel: LabKernel {
     }
   }
 
-  /// Deletes the pairs that reach from namespaces about to go into others of the lab. The kernel would do so too, when
-  /// it finds the time, and until then their names are taken.
-  private func removePairs(of doomed: [NamespaceID]) throws(NamespaceFailure) {
+  /// Gives the host's own devices back to it.
+  func giveBack(_ links: [LinkMessage], _ channel: HostChannel) throws(TransportError) {
+    let ownership = Ownership(lab: lab)
+    let borrowed = links.filter(ownership.isBorrowed)
+    guard !borrowed.isEmpty else { return }
+    let host = try self.channel(to: .host).handle
+    let refusals = try channel.transact(borrowed.flatMap { Ownership.giving(back: $0, to: host) })
+    if let refusal = refusals.compactMap({ $0 }).first { throw refusal }
+  }
+
+  /// Makes namespaces ready to go: the host's devices go home, and pairs that reach into other namespaces of the lab
+  /// are deleted. The kernel would do that too, when it finds the time, and until then their names are taken.
+  private func clear(_ doomed: [NamespaceID]) throws(NamespaceFailure) {
     let survivors = session.namespaces.keys.filter { !doomed.contains($0) }.sorted()
-    guard !survivors.isEmpty else { return }
     var ends: [NamespaceID: [Int32]] = [:]
     for id in doomed {
       do throws(TransportError) {
         let channel = try channel(to: id)
-        let pairs = try channel.allLinks().filter { link in
-          if case .veth = link.kind { link.linkNamespaceID != nil } else { false }
+        let links = try channel.allLinks()
+        try giveBack(links, channel)
+        let pairs = links.filter { link in
+          if case .veth = link.kind { link.linkNamespaceID != nil && !Ownership(lab: lab).isBorrowed(link) } else { false }
         }
-        guard !pairs.isEmpty else { continue }
+        guard !pairs.isEmpty, !survivors.isEmpty else { continue }
         var handles: [(id: NamespaceID, handle: Int32)] = []
         for survivor in survivors { handles.append((survivor, try self.channel(to: survivor).handle)) }
         let known = try channel.identifiers(of: handles)

@@ -36,7 +36,11 @@ extension StateDecoder {
         link.port = LabCore.BridgePortState(options, vlans: (vlans[message.index] ?? []).sorted())
       }
       let marks = [ownership.alternativeName(for: namespace), ownership.hostAlternativeName(of: name)]
-      link.alternativeNames = message.alternativeNames.filter { !marks.contains($0) }.sorted()
+      link.alternativeNames = message.alternativeNames.filter {
+        !marks.contains($0) && !$0.hasPrefix(Ownership.originPrefix)
+      }
+      link.alternativeNames.sort()
+      link.hostName = Ownership.origin(of: message)
       result.add(link, to: \.links, owned: isOwned)
     }
   }
@@ -44,6 +48,7 @@ extension StateDecoder {
   private func kind(
     of message: LinkMessage, in namespace: NamespaceID, _ resolver: LinkResolver, _ result: Decoding
   ) -> LabCore.LinkKind {
+    if ownership.isBorrowed(message) { return .external }
     let lower = { resolver.device(message.lowerIndex, identifier: message.linkNamespaceID, in: namespace) }
     switch message.kind {
     case nil: return message.flags.contains(.loopback) ? .loopback : .external

@@ -134,10 +134,11 @@ extension BatchEncoder {
   private mutating func moveOut(_ link: LinkState, from namespace: NamespaceID) throws(EncodingFailure) {
     guard namespace != .host else { return }
     var message = LinkMessage(index: try index(of: link.name, in: namespace))
-    message.group = 0
-    message.namespaceDescriptor = try handle(of: .host)
-    emit(message.request(.change), in: namespace, "give back")
-    tables[namespace]?.remove(link.name)
+    if let origin = link.hostName { message.alternativeNames = [Ownership.originPrefix + origin.text] }
+    for step in Ownership.giving(back: message, to: try handle(of: .host)) {
+      emit(step, in: namespace, "give back")
+    }
+    tables[namespace]?.release(link.name)
     tables[.host] = nil
   }
 }

@@ -150,23 +150,23 @@ extension BatchEncoder {
     try configure(link, in: namespace, done: done)
   }
 
-  /// A device of the host goes into a node and keeps its name.
+  /// A device of the host goes into a node.
   private mutating func moveIn(_ link: LinkState, to namespace: NamespaceID) throws(EncodingFailure) {
     // One that is only referred to stays as it is.
     guard namespace != .host else { return }
     if try table(namespace)[link.name] == nil {
-      let index = try index(of: link.name, in: .host)
-      var message = LinkMessage(index: index)
-      message.group = ownership.linkGroup
-      message.namespaceDescriptor = try handle(of: namespace)
-      emit(message.request(.change), in: .host, "move")
-      follow(namespace, after: .host)
+      let origin = link.hostName ?? link.name
+      let index = try index(of: origin, in: .host)
       // Its number stays unless a device of the node has it.
       guard try !table(namespace).isTaken(index) else {
-        throw .impossible("\(link.name) and a device of the node have the same number")
+        throw .impossible("\(origin) and a device of the node have the same number")
       }
+      let messages = Ownership.lending(
+        index, origin, as: link.name, group: ownership.borrowedGroup, to: try handle(of: namespace))
+      for message in messages { emit(message, in: .host, "move") }
+      follow(namespace, after: .host)
       tables[namespace]?.insert(link.name, index)
-      tables[.host]?.remove(link.name)
+      tables[.host]?.remove(origin)
     }
     var done: Creation = []
     try setBasics(link, in: namespace, &done)
@@ -213,7 +213,7 @@ extension BatchEncoder {
     message.macAddress = link.mac
     message.mtu = link.mtu
     message.transmitQueueLength = link.transmitQueueLength
-    message.group = ownership.linkGroup
+    message.group = link.kind == .external ? ownership.borrowedGroup : ownership.linkGroup
     emit(message.request(.change), in: namespace, "configure")
     done.formUnion(.basics)
   }

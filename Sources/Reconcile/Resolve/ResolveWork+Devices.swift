@@ -102,8 +102,9 @@ extension ResolveWork {
     case .macvlan(let host, let mode):
       link.kind = .macvlan(
         MacvlanState(parent: InterfaceName(host).map { LinkReference(.host, $0) }, mode: mode))
-    case .move:
+    case .move(let host):
       link.kind = .external
+      link.hostName = InterfaceName(host)
       // The host's own; a second name would stay with it when it goes back.
       link.mac = device.mac
       link.alternativeNames = []
