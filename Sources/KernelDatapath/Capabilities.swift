@@ -117,7 +117,8 @@ extension Feature {
     let index = Int32(1000 + (Self.allCases.firstIndex(of: self) ?? 0) * 10)
     switch self {
     case .bridge: return [Self.device(index, .bridge(BridgeOptions()))]
-    case .veth: return [Self.device(index, .veth(peer: LinkMessage(index: index + 1, name: "nf-\(index + 1)")))]
+    case .veth:
+      return [Self.device(index, .veth(peer: LinkMessage(index: index + 1, name: "nf-\(index + 1)")))]
     case .dummy: return [Self.device(index, .dummy)]
     case .vlan:
       var options = VLANOptions()

@@ -27,7 +27,9 @@ final class ChangeFollower: Sendable {
   /// The names of devices, which events about addresses and routes do not tell.
   private let links: Mutex<[NamespaceID: [Int32: String]]>
 
-  private init(_ monitor: NetlinkMonitor, _ namespaces: [String: NamespaceID], _ links: [NamespaceID: [Int32: String]]) {
+  private init(
+    _ monitor: NetlinkMonitor, _ namespaces: [String: NamespaceID], _ links: [NamespaceID: [Int32: String]]
+  ) {
     self.monitor = monitor
     self.namespaces = namespaces
     self.links = Mutex(links)
@@ -82,7 +84,9 @@ final class ChangeFollower: Sendable {
         ChangeEvent(action: .gap, path: StatePath($0), summary: "events were lost")
       }
     case .message(let message, let name):
-      guard let namespace = name.flatMap({ namespaces[$0] }), let event = try? RtnetlinkEvent(message) else { return [] }
+      guard let namespace = name.flatMap({ namespaces[$0] }), let event = try? RtnetlinkEvent(message) else {
+        return []
+      }
       // The low two bits of an rtnetlink type: 1 is a deletion.
       return change(event, isDeletion: message.type.rawValue & 3 == 1, in: namespace).map { [$0] } ?? []
     }
@@ -120,12 +124,14 @@ final class ChangeFollower: Sendable {
       if let gateway = route.gateway { words.append("via \(gateway)") }
       if let index = route.outputIndex { words.append("dev \(name(of: index, in: namespace))") }
       return ChangeEvent(
-        action: made, path: StatePath(namespace, .route, key: [state.key]), summary: words.joined(separator: " "))
+        action: made, path: StatePath(namespace, .route, key: [state.key]),
+        summary: words.joined(separator: " "))
     case .rule(let rule):
       guard let family = rule.family.internet else { return nil }
       let key = "\(family.rawValue) \(rule.priority ?? 0):"
       return ChangeEvent(
-        action: made, path: StatePath(namespace, .policyRule, key: [key]), summary: "rule \(key) lookup \(rule.table)")
+        action: made, path: StatePath(namespace, .policyRule, key: [key]),
+        summary: "rule \(key) lookup \(rule.table)")
     case .neighbor(let neighbor):
       let link = name(of: neighbor.index, in: namespace)
       let mac = neighbor.macAddress.map(\.description) ?? "unresolved"

@@ -13,7 +13,8 @@ extension KernelDatapath {
   public func limitations(for desired: LabState) async throws(DatapathError) -> [Limitation] {
     let needs = Feature.needs(of: desired)
     let isMachine = site.isMachine
-    return try await perform(on: desired.lab, "check lab '\(desired.lab)'") { (kernel) throws(DatapathError) in
+    return try await perform(on: desired.lab, "check lab '\(desired.lab)'") {
+      (kernel) throws(DatapathError) in
       do throws(TransportError) {
         // A lab that stands has shown that its kernel makes pairs and bridges.
         let stands = desired.namespaces.contains { space in
@@ -64,7 +65,9 @@ extension KernelDatapath {
           try scratch.commit(table.creation, dryRun: true)
         } catch {
           // Only what is absent from the kernel is a limitation; mistakes are found when the change is checked.
-          guard [ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EAFNOSUPPORT].contains(error.error.errno) else { continue }
+          guard [ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EAFNOSUPPORT].contains(error.error.errno) else {
+            continue
+          }
           result.append(
             Limitation(
               path: StatePath(namespace.id, .nftTable, key: [table.key.description]),

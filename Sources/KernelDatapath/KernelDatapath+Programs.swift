@@ -19,7 +19,9 @@ extension KernelDatapath {
     if let folder = site.labFolder { view = try NodeView.read(of: node, folder: "\(folder)/\(lab)") }
     let entry = NodeEntry(node: node, namespaces: .path(directory.path(of: name)), view: view)
     let result: Result<ChildProcess, DatapathError> = await blocking {
-      do throws(DatapathError) { return .success(try entry.spawn(command, io: io)) } catch { return .failure(error) }
+      do throws(DatapathError) { return .success(try entry.spawn(command, io: io)) } catch {
+        return .failure(error)
+      }
     }
     return KernelProcess(try result.get(), "\(command.arguments.first ?? "program") in node '\(node)'")
   }
@@ -74,7 +76,8 @@ struct KernelProcess: NodeProcess {
         switch try child.wait() {
         case .exited(let code): return .success(.exited(code))
         case .signaled(let signal): return .success(.signaled(signal))
-        case nil: return .failure(DatapathError(.timeout, operation: "wait for \(name)", cause: "it has not ended"))
+        case nil:
+          return .failure(DatapathError(.timeout, operation: "wait for \(name)", cause: "it has not ended"))
         }
       } catch {
         return .failure(DatapathError(.unavailable, operation: "wait for \(name)", cause: "\(error)"))

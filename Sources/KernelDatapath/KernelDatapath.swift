@@ -63,7 +63,8 @@ public final class KernelDatapath: Datapath {
   /// Two descriptors a node are more than the usual 1024 allow.
   private static func raiseFileLimit() {
     var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else {
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
+    else {
       return
     }
     limit.rlim_cur = limit.rlim_max
@@ -84,7 +85,9 @@ public final class KernelDatapath: Datapath {
         let session = self.sessions.withLock { $0[lab] } ?? LabSession()
         let kernel = HostKernel(
           lab: lab, thread: thread, host: self.host, scratchpad: self.scratchpad, session: session)
-        defer { self.sessions.withLock { $0[lab] = kernel.session.namespaces.isEmpty ? nil : kernel.session } }
+        defer {
+          self.sessions.withLock { $0[lab] = kernel.session.namespaces.isEmpty ? nil : kernel.session }
+        }
         do throws(DatapathError) { return .success(try body(kernel)) } catch { return .failure(error) }
       }
     } catch {

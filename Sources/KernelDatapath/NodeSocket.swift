@@ -122,7 +122,9 @@ final class NodeSocket: NodeEndpoint {
     }
   }
 
-  func accept(timeout: Interval) async throws(DatapathError) -> (connection: any NodeEndpoint, peer: SocketEndpoint) {
+  func accept(timeout: Interval) async throws(DatapathError) -> (
+    connection: any NodeEndpoint, peer: SocketEndpoint
+  ) {
     let node = node
     let (descriptor, peer) = try await run("accept a connection") { (number) throws(TransportError) in
       try Self.wait(number, POLLIN, timeout)
@@ -212,7 +214,9 @@ final class NodeSocket: NodeEndpoint {
     _ operation: String, _ body: @Sendable @escaping (Int32) throws(TransportError) -> Value
   ) async throws(DatapathError) -> Value {
     let number = number
-    guard number >= 0 else { throw failure(operation, TransportError(errno: EBADF, text: "the socket is closed")) }
+    guard number >= 0 else {
+      throw failure(operation, TransportError(errno: EBADF, text: "the socket is closed"))
+    }
     let result: Result<Value, TransportError> = await blocking {
       do throws(TransportError) { return .success(try body(number)) } catch { return .failure(error) }
     }

@@ -36,7 +36,8 @@ struct Removal {
       let isPermission = error.errno == EPERM || error.errno == EACCES
       throw DatapathError(
         isPermission ? .permission : error.errno == ETIMEDOUT ? .timeout : .refused,
-        operation: "remove lab '\(kernel.lab)'", errno: error.errno == 0 ? nil : error.errno, cause: error.cause,
+        operation: "remove lab '\(kernel.lab)'", errno: error.errno == 0 ? nil : error.errno,
+        cause: error.cause,
         remedy: isPermission ? Privilege.remedy : nil)
     }
   }
@@ -44,14 +45,17 @@ struct Removal {
   /// The lab's namespaces; devices of the host in them are given back on the way.
   private func ownNamespaces() throws(TransportError) -> [NamespaceID] {
     let names: [String]
-    do throws(NetlinkError) { names = try kernel.thread.directory.names() } catch { throw TransportError(error) }
+    do throws(NetlinkError) { names = try kernel.thread.directory.names() } catch {
+      throw TransportError(error)
+    }
     let prefix = "\(kernel.lab)-"
     var result: [NamespaceID] = []
     for name in names where name.hasPrefix(prefix) {
       // A file with such a name that is no namespace, or another's namespace, is not ours to remove.
       guard let id = Survey.namespace(named: name, prefix: prefix), let channel = try? kernel.channel(to: id),
         let links = try? channel.allLinks(),
-        let owner = links.first(where: { $0.flags.contains(.loopback) }).flatMap(Ownership.owner(ofNamespaceWith:)),
+        let owner = links.first(where: { $0.flags.contains(.loopback) }).flatMap(
+          Ownership.owner(ofNamespaceWith:)),
         owner.lab == kernel.lab, owner.namespace == id
       else { continue }
       try kernel.giveBack(links, channel)

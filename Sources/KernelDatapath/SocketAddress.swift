@@ -46,7 +46,9 @@ struct SocketAddress {
         return SocketEndpoint(.v4(address), UInt16(bigEndian: value.sin_port))
       case AF_INET6:
         let value = bytes.load(as: sockaddr_in6.self)
-        guard let address = withUnsafeBytes(of: value.sin6_addr, { IPv6Address(bytes: $0) }) else { return nil }
+        guard let address = withUnsafeBytes(of: value.sin6_addr, { IPv6Address(bytes: $0) }) else {
+          return nil
+        }
         return SocketEndpoint(.v6(address), UInt16(bigEndian: value.sin6_port))
       default: return nil
       }
@@ -69,7 +71,9 @@ struct SocketAddress {
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { call($0, &length) }
     }
     guard result == 0 else { throw TransportError(errno: errno) }
-    guard let endpoint = address.endpoint else { throw TransportError(errno: 0, text: "an address of no known family") }
+    guard let endpoint = address.endpoint else {
+      throw TransportError(errno: 0, text: "an address of no known family")
+    }
     return endpoint
   }
 }

@@ -38,12 +38,14 @@ struct Survey {
       let result = decoder.observe(namespaces, host: hostLinks)
       kernel.session.tables = result.tables
       return Observation(
-        owned: hostLimited(result.owned, isOwned: true), unmarked: hostLimited(result.unmarked, isOwned: false),
+        owned: hostLimited(result.owned, isOwned: true),
+        unmarked: hostLimited(result.unmarked, isOwned: false),
         foreign: foreign.sorted { $0.path < $1.path })
     } catch {
       throw DatapathError(
         error.errno == EPERM || error.errno == EACCES ? .permission : .unavailable,
-        operation: "observe lab '\(kernel.lab)'", errno: error.errno == 0 ? nil : error.errno, cause: error.cause,
+        operation: "observe lab '\(kernel.lab)'", errno: error.errno == 0 ? nil : error.errno,
+        cause: error.cause,
         remedy: error.errno == EPERM || error.errno == EACCES ? Privilege.remedy : nil)
     }
   }
@@ -52,7 +54,9 @@ struct Survey {
 
   private mutating func findNamespaces() throws(TransportError) {
     let names: [String]
-    do throws(NetlinkError) { names = try kernel.thread.directory.names() } catch { throw TransportError(error) }
+    do throws(NetlinkError) { names = try kernel.thread.directory.names() } catch {
+      throw TransportError(error)
+    }
     var wanted: [String: NamespaceID] = [:]
     for path in scope.claims where path.kind == .namespace {
       if let name = path.namespace.netnsName(in: kernel.lab) { wanted[name] = path.namespace }
@@ -67,7 +71,9 @@ struct Survey {
         if wanted[name] != nil { blame(id, "a file '\(name)' that is no network namespace") }
         continue
       }
-      guard let owner = links.first(where: { $0.flags.contains(.loopback) }).flatMap(Ownership.owner(ofNamespaceWith:))
+      guard
+        let owner = links.first(where: { $0.flags.contains(.loopback) }).flatMap(
+          Ownership.owner(ofNamespaceWith:))
       else {
         if wanted[name] != nil { blame(id, "network namespace '\(name)', which no lab has marked") }
         kernel.session.namespaces[id] = nil

@@ -44,9 +44,13 @@ public struct Applier<Kernel: LabKernel> {
   // MARK: Namespaces
 
   private mutating func makeNamespaces(_ changes: [Change]) throws(DatapathError) {
-    let creations = changes.filter { $0.path.kind == .namespace && $0.operation == .create && $0.path.namespace != .host }
+    let creations = changes.filter {
+      $0.path.kind == .namespace && $0.operation == .create && $0.path.namespace != .host
+    }
     guard !creations.isEmpty else { return }
-    let new = creations.map { NewNamespace(id: $0.path.namespace, marks: ownership.marks(for: $0.path.namespace)) }
+    let new = creations.map {
+      NewNamespace(id: $0.path.namespace, marks: ownership.marks(for: $0.path.namespace))
+    }
     do throws(NamespaceFailure) {
       try kernel.makeNamespaces(new)
     } catch {
@@ -56,7 +60,9 @@ public struct Applier<Kernel: LabKernel> {
   }
 
   private mutating func removeNamespaces(_ changes: [Change]) throws(DatapathError) {
-    let deletions = changes.filter { $0.path.kind == .namespace && $0.operation == .delete && $0.path.namespace != .host }
+    let deletions = changes.filter {
+      $0.path.kind == .namespace && $0.operation == .delete && $0.path.namespace != .host
+    }
     guard !deletions.isEmpty else { return }
     do throws(NamespaceFailure) {
       try kernel.removeNamespaces(deletions.map(\.path.namespace))
@@ -67,8 +73,11 @@ public struct Applier<Kernel: LabKernel> {
     tables = [:]
   }
 
-  private func failure(_ failure: NamespaceFailure, _ changes: [Change], _ verb: StaticString) -> DatapathError {
-    guard let change = changes.first(where: { $0.path.namespace == failure.namespace }) ?? changes.first else {
+  private func failure(_ failure: NamespaceFailure, _ changes: [Change], _ verb: StaticString)
+    -> DatapathError
+  {
+    guard let change = changes.first(where: { $0.path.namespace == failure.namespace }) ?? changes.first
+    else {
       return DatapathError(.bug, operation: "\(verb) a network namespace", cause: failure.error.cause)
     }
     return DatapathError(failure.error, doing: verb, change: change)
@@ -126,7 +135,8 @@ public struct Applier<Kernel: LabKernel> {
     case .missingLink(let link, let namespace):
       DatapathError(
         .notFound, operation: "\(change.operation.rawValue) \(change.path.noun)", path: change.path,
-        cause: "device \(link) is not in \(namespace)", remedy: "run 'netforge up' again: it was removed by hand")
+        cause: "device \(link) is not in \(namespace)",
+        remedy: "run 'netforge up' again: it was removed by hand")
     case .impossible(let reason):
       DatapathError(
         .bug, operation: "\(change.operation.rawValue) \(change.path.noun)", path: change.path, cause: reason,
@@ -203,8 +213,10 @@ public struct Applier<Kernel: LabKernel> {
       if parts[change.path.namespace] == nil { order.append(change.path.namespace) }
       parts[change.path.namespace, default: []].append(change)
     }
-    let dying = Set(changes.filter { $0.path.kind == .namespace && $0.operation == .delete }.map(\.path.namespace))
-    let coming = Set(changes.filter { $0.path.kind == .namespace && $0.operation == .create }.map(\.path.namespace))
+    let dying = Set(
+      changes.filter { $0.path.kind == .namespace && $0.operation == .delete }.map(\.path.namespace))
+    let coming = Set(
+      changes.filter { $0.path.kind == .namespace && $0.operation == .create }.map(\.path.namespace))
     var scratch: Kernel.Channel?
     for namespace in order where !dying.contains(namespace) {
       guard let part = parts[namespace], let first = part.first else { continue }
@@ -227,14 +239,18 @@ public struct Applier<Kernel: LabKernel> {
     guard let first = changes.first else { return }
     var encoder = NftEncoder(changes)
     if encoder.needsHandles {
-      do throws(TransportError) { encoder.handles = NftRuleHandles(try channel.nftables(encoder.tables)) } catch {
+      do throws(TransportError) {
+        encoder.handles = NftRuleHandles(try channel.nftables(encoder.tables))
+      } catch {
         throw DatapathError(error, doing: "read before changing it the", change: first)
       }
     }
     let transaction = encoder.transaction()
     guard !transaction.steps.isEmpty else { return }
     do throws(NftRefusal) { try channel.commit(transaction.steps, dryRun: dryRun) } catch {
-      let position = error.index.flatMap { transaction.origins.indices.contains($0) ? transaction.origins[$0] : nil }
+      let position = error.index.flatMap {
+        transaction.origins.indices.contains($0) ? transaction.origins[$0] : nil
+      }
       throw DatapathError(error.error, doing: dryRun ? "check" : "change", change: changes[position ?? 0])
     }
   }
@@ -260,7 +276,9 @@ extension Transport {
   ) throws(TransportError) -> [Message] {
     let answers = try dump(request)
     do throws(NetlinkDecodingError) {
-      return try answers.map { (answer) throws(NetlinkDecodingError) in try Message(parsing: answer.payload[...]) }
+      return try answers.map { (answer) throws(NetlinkDecodingError) in
+        try Message(parsing: answer.payload[...])
+      }
     } catch {
       throw TransportError(errno: 0, text: error.description)
     }

@@ -43,7 +43,9 @@ public struct LinkTable: Sendable {
 
   /// The wished number when it is free in all of `tables`, else one that is, from `floor` up.
   static func freeIndex(_ wish: UInt32?, from floor: Int32 = 2, in tables: [LinkTable]) -> Int32 {
-    if let wish = wish.flatMap({ Int32(exactly: $0) }), wish > 1, !tables.contains(where: { $0.isTaken(wish) }) {
+    if let wish = wish.flatMap({ Int32(exactly: $0) }), wish > 1,
+      !tables.contains(where: { $0.isTaken(wish) })
+    {
       return wish
     }
     let next = max((tables.map(\.highest).max() ?? 1) &+ 1, floor)

@@ -13,7 +13,8 @@ import Testing
 enum Requirements {
   static let isRoot = geteuid() == 0
   static let reason: Comment = "needs root"
-  static let hasBridgeVLANs = isRoot && system("unshare -n ip link add nfp type bridge vlan_filtering 1 2>&-") == 0
+  static let hasBridgeVLANs =
+    isRoot && system("unshare -n ip link add nfp type bridge vlan_filtering 1 2>&-") == 0
 }
 
 @Suite("Kernel datapath", .serialized, .enabled(if: Requirements.isRoot, Requirements.reason))

@@ -40,7 +40,8 @@ struct LabTests {
         namespaces: [
           host,
           NamespaceState(
-            id: Self.node, links: [LinkState(name: "up0", kind: .veth(peer: LinkReference(.host, "nfobjhost")))],
+            id: Self.node,
+            links: [LinkState(name: "up0", kind: .veth(peer: LinkReference(.host, "nfobjhost")))],
             addresses: [AddressState(link: "up0", prefix: try ObjectKindTests.prefix("198.51.100.2/30"))]),
         ])
       try await lab.up(state)
@@ -62,7 +63,8 @@ struct LabTests {
   func borrowed() async throws {
     try await TestLab.with("objmove") { lab in
       defer { _ = try? lab.output("ip link del objmv0") }
-      try lab.run("ip link add objmv0 type veth peer name objmv1 && ip link set objmv1 up && ip link set objmv0 up")
+      try lab.run(
+        "ip link add objmv0 type veth peer name objmv1 && ip link set objmv1 up && ip link set objmv0 up")
       let state = LabState(
         lab: lab.name,
         namespaces: [
@@ -79,7 +81,8 @@ struct LabTests {
 
       // By a plan: the device alone, then with its namespace.
       try await lab.up(state)
-      let link = try #require(try await lab.observe(state).owned[Self.node]?.links.first { $0.name == "wan0" })
+      let link = try #require(
+        try await lab.observe(state).owned[Self.node]?.links.first { $0.name == "wan0" })
       try await lab.change(Self.node, .link(link), nil)
       try lab.run("ip link show objmv0")
       try await lab.change(Self.node, nil, .link(link))
@@ -121,10 +124,11 @@ struct LabTests {
       let seen = try await lab.observe(state)
       #expect(lab.differences(state, seen.owned) == [])
       let hand = try #require(seen.unmarked[Self.node])
-      #expect(hand.objects.dropFirst().map { $0.path(in: Self.node).description } == [
-        "/nodes/a/links/hand0", "/nodes/a/addresses/eth0/10.3.0.1~124", "/nodes/a/routes/10.4.0.0~124",
-        "/nodes/a/rules/ipv4 32765: from 10.9.0.0~116", "/nodes/a/tables/inet hand",
-      ])
+      #expect(
+        hand.objects.dropFirst().map { $0.path(in: Self.node).description } == [
+          "/nodes/a/links/hand0", "/nodes/a/addresses/eth0/10.3.0.1~124", "/nodes/a/routes/10.4.0.0~124",
+          "/nodes/a/rules/ipv4 32765: from 10.9.0.0~116", "/nodes/a/tables/inet hand",
+        ])
     }
   }
 
@@ -145,7 +149,8 @@ struct LabTests {
       try await lab.change(id, nil, .namespace(id))
       var changes: [Change] = []
       for object in try #require(state[id]).objects.dropFirst() {
-        changes.append(Change(path: object.path(in: id), operation: .create, before: nil, after: object, reason: ""))
+        changes.append(
+          Change(path: object.path(in: id), operation: .create, before: nil, after: object, reason: ""))
       }
       let object = StateObject.link(port)
       changes.append(
@@ -187,7 +192,9 @@ struct LabTests {
       for (index, rule) in order.enumerated() where new.contains(rule) {
         let created = object(rule, after: index > 0 ? order[index - 1] : nil)
         changes.append(
-          Change(path: created.path(in: Self.node), operation: .create, before: nil, after: created, reason: "test"))
+          Change(
+            path: created.path(in: Self.node), operation: .create, before: nil, after: created, reason: "test"
+          ))
       }
       try await lab.apply(changes)
       let after = try await lab.observe(state).owned[Self.node]?.tables.first?.chains.first
@@ -199,8 +206,10 @@ struct LabTests {
         NftRule(expressions: [.verdict(.jump("nowhere"))], key: "wrong.0"), after: nil)
       do {
         try await lab.apply([
-          Change(path: bridge.path(in: Self.node), operation: .create, before: nil, after: bridge, reason: "test"),
-          Change(path: wrong.path(in: Self.node), operation: .create, before: nil, after: wrong, reason: "test"),
+          Change(
+            path: bridge.path(in: Self.node), operation: .create, before: nil, after: bridge, reason: "test"),
+          Change(
+            path: wrong.path(in: Self.node), operation: .create, before: nil, after: wrong, reason: "test"),
         ])
         Issue.record("a rule that jumps nowhere was taken")
       } catch let error as DatapathError {
@@ -273,7 +282,8 @@ struct LabTests {
     try await TestLab.with("objevent") { lab in
       try await lab.up(lab.star(nodes: 2))
       let stream = try await lab.datapath.changes(of: lab.name)
-      try lab.run("ip -n objevent-n1 addr add 10.99.0.1/24 dev eth0 && ip -n objevent--sw link set p0 mtu 1312")
+      try lab.run(
+        "ip -n objevent-n1 addr add 10.99.0.1/24 dev eth0 && ip -n objevent--sw link set p0 mtu 1312")
       var wanted: Set = ["/nodes/n1/addresses/eth0/10.99.0.1~124", "/switch/links/p0"]
       let deadline = Task {
         try await Task.sleep(for: .seconds(5))
@@ -294,7 +304,8 @@ struct LabTests {
       try await lab.up(lab.star(nodes: 2))
       let (a, b) = (try #require(NodeName("n0")), try #require(NodeName("n1")))
       let there = try ObjectKindTests.address("10.77.0.2")
-      let listener = try await lab.datapath.endpoint(.listenTCP(SocketEndpoint(there, 80)), in: b, of: lab.name)
+      let listener = try await lab.datapath.endpoint(
+        .listenTCP(SocketEndpoint(there, 80)), in: b, of: lab.name)
       let client = try await lab.datapath.endpoint(
         .connectTCP(to: SocketEndpoint(there, 80), from: nil, timeout: .seconds(2)), in: a, of: lab.name)
       let (server, peer) = try await listener.accept(timeout: .seconds(2))
@@ -342,7 +353,9 @@ struct LabTests {
       let again = try await clock.measure { seen = try await lab.observe(state) }
       #expect(lab.differences(state, try #require(seen).owned) == [])
       let other = try KernelDatapath()
-      let fresh = try await clock.measure { _ = try await other.observe(lab.name, scope: Scope(covering: [state])) }
+      let fresh = try await clock.measure {
+        _ = try await other.observe(lab.name, scope: Scope(covering: [state]))
+      }
       let down = try await clock.measure { try await lab.datapath.remove(lab.name) }
       print("200 nodes: up \(up), observe \(look), again \(again), by a new process \(fresh), remove \(down)")
     }

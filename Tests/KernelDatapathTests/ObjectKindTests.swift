@@ -20,7 +20,9 @@ struct ObjectKindTests {
   static func mac(_ text: String) throws -> MACAddress { try #require(MACAddress(text)) }
 
   /// Two nodes with a pair between them, and what `body` adds to the first.
-  static func pair(_ lab: TestLab, ipv6: Bool = false, _ body: (inout NamespaceState) throws -> Void) rethrows -> LabState {
+  static func pair(_ lab: TestLab, ipv6: Bool = false, _ body: (inout NamespaceState) throws -> Void) rethrows
+    -> LabState
+  {
     var first = NamespaceState(
       id: node,
       links: [LinkState(name: "eth0", kind: .veth(peer: LinkReference(other, "eth0")), index: 2, isUp: true)],
@@ -47,7 +49,8 @@ struct ObjectKindTests {
         space.addresses = [
           AddressState(link: "eth0", prefix: try Self.prefix("10.1.0.1/24")),
           AddressState(link: "eth0", prefix: try Self.prefix("10.1.0.2/24")),
-          AddressState(link: "eth0", prefix: try Self.prefix("10.9.0.1/32"), peer: try Self.address("10.9.0.2")),
+          AddressState(
+            link: "eth0", prefix: try Self.prefix("10.9.0.1/32"), peer: try Self.address("10.9.0.2")),
           AddressState(link: "eth0", prefix: try Self.prefix("2001:db8::1/64")),
           AddressState(link: "lo", prefix: try Self.prefix("10.255.0.1/32")),
           AddressState(link: "lo", prefix: try Self.prefix("2001:db8:ff::1/128")),
@@ -89,7 +92,8 @@ struct ObjectKindTests {
           RouteState(destination: .everything(.ipv6), nextHops: [try hop("2001:db8::2")]),
           RouteState(destination: try Self.prefix("10.2.0.0/16"), nextHops: [try hop("10.1.0.3"), weighted]),
           RouteState(
-            destination: try Self.prefix("2001:db8:2::/48"), nextHops: [try hop("2001:db8::3"), try hop("2001:db8::4")]),
+            destination: try Self.prefix("2001:db8:2::/48"),
+            nextHops: [try hop("2001:db8::3"), try hop("2001:db8::4")]),
           RouteState(destination: try Self.prefix("10.3.0.0/16"), type: .blackhole),
           RouteState(destination: try Self.prefix("10.4.0.0/16"), type: .unreachable),
           RouteState(destination: try Self.prefix("10.5.0.0/16"), type: .prohibit),
@@ -97,7 +101,8 @@ struct ObjectKindTests {
           RouteState(destination: try Self.prefix("2001:db8:4::/48"), type: .unreachable),
           RouteState(
             destination: try Self.prefix("10.6.0.0/16"), table: 1000, metric: 7,
-            nextHops: [RouteState.NextHop(link: "eth0")], preferredSource: try Self.address("10.1.0.1"), mtu: 1300),
+            nextHops: [RouteState.NextHop(link: "eth0")], preferredSource: try Self.address("10.1.0.1"),
+            mtu: 1300),
           RouteState(destination: try Self.prefix("10.7.0.0/16"), nextHops: [onLink]),
           RouteState(destination: try Self.prefix("10.8.0.0/16"), nextHops: [RouteState.NextHop(link: "lo")]),
         ]
@@ -145,13 +150,16 @@ struct ObjectKindTests {
             typeOfService: 0x10, ipProtocol: .tcp, sourcePorts: 1000...2000, destinationPorts: 80...80,
             action: .lookup(table: 1000)),
           PolicyRuleState(family: .ipv4, priority: 101, mark: 9, isInverted: true, action: .blackhole),
-          PolicyRuleState(family: .ipv6, priority: 102, source: try Self.prefix("2001:db8::/32"), action: .unreachable),
+          PolicyRuleState(
+            family: .ipv6, priority: 102, source: try Self.prefix("2001:db8::/32"), action: .unreachable),
           PolicyRuleState(family: .ipv6, priority: 103, outputLink: "eth0", action: .lookup(table: 254)),
         ]
       }
       try await lab.up(state)
       try await Self.check(lab, state)
-      #expect(try lab.output("ip -n objrule-a rule").contains("fwmark 0x7/0xff iif eth0 ipproto tcp sport 1000-2000"))
+      #expect(
+        try lab.output("ip -n objrule-a rule").contains(
+          "fwmark 0x7/0xff iif eth0 ipproto tcp sport 1000-2000"))
       for rule in state.namespaces[0].policyRules { try await lab.change(Self.node, .policyRule(rule), nil) }
       var empty = state
       empty.namespaces[0].policyRules = []
@@ -167,13 +175,16 @@ struct ObjectKindTests {
         space.links.append(
           LinkState(
             name: "vx0",
-            kind: .vxlan(VXLANState(id: 42, local: try Self.address("10.1.0.1"), remote: try Self.address("10.1.0.9"))),
+            kind: .vxlan(
+              VXLANState(id: 42, local: try Self.address("10.1.0.1"), remote: try Self.address("10.1.0.9"))),
             master: "br0", port: BridgePortState()))
         space.links[0].master = "br0"
         space.links[0].port = BridgePortState()
         space.neighbors = [
-          NeighborState(link: "br0", address: try Self.address("10.1.0.2"), mac: try Self.mac("02:00:00:00:00:02")),
-          NeighborState(link: "br0", address: try Self.address("2001:db8::2"), mac: try Self.mac("02:00:00:00:00:02")),
+          NeighborState(
+            link: "br0", address: try Self.address("10.1.0.2"), mac: try Self.mac("02:00:00:00:00:02")),
+          NeighborState(
+            link: "br0", address: try Self.address("2001:db8::2"), mac: try Self.mac("02:00:00:00:00:02")),
           NeighborState(link: "br0", address: try Self.address("10.1.0.3"), mac: nil, isProxy: true),
           NeighborState(link: "br0", address: try Self.address("2001:db8::3"), mac: nil, isProxy: true),
         ]
@@ -187,7 +198,9 @@ struct ObjectKindTests {
       try await Self.check(lab, state)
       #expect(try lab.output("ip -n objneigh-a neigh show proxy").contains("10.1.0.3 dev br0"))
       var empty = state
-      for neighbor in state.namespaces[0].neighbors { try await lab.change(Self.node, .neighbor(neighbor), nil) }
+      for neighbor in state.namespaces[0].neighbors {
+        try await lab.change(Self.node, .neighbor(neighbor), nil)
+      }
       for entry in state.namespaces[0].fdb { try await lab.change(Self.node, .fdb(entry), nil) }
       empty.namespaces[0].neighbors = []
       empty.namespaces[0].fdb = []
@@ -204,7 +217,8 @@ struct ObjectKindTests {
         space.links[0].alternativeNames = ["a-name-that-is-longer-than-fifteen"]
         space.links[0].transmitQueueLength = 77
         space.links[0].port = BridgePortState(
-          isolated: true, hairpin: true, learning: false, flood: false, multicastFlood: false, guardBPDU: true,
+          isolated: true, hairpin: true, learning: false, flood: false, multicastFlood: false,
+          guardBPDU: true,
           fastLeave: true, cost: 42, priority: 7)
         space.links += [
           LinkState(
@@ -221,9 +235,15 @@ struct ObjectKindTests {
           LinkState(
             name: "vx1",
             kind: .vxlan(
-              VXLANState(id: 77, remote: try Self.address("239.1.1.1"), underlay: "br0", port: 4790, learning: false, ttl: 8))),
-          LinkState(name: "mv0", kind: .macvlan(MacvlanState(parent: LinkReference(Self.node, "br0"), mode: .private))),
-          LinkState(name: "mv1", kind: .macvlan(MacvlanState(parent: LinkReference(Self.other, "eth0"), mode: .bridge))),
+              VXLANState(
+                id: 77, remote: try Self.address("239.1.1.1"), underlay: "br0", port: 4790, learning: false,
+                ttl: 8))),
+          LinkState(
+            name: "mv0", kind: .macvlan(MacvlanState(parent: LinkReference(Self.node, "br0"), mode: .private))
+          ),
+          LinkState(
+            name: "mv1",
+            kind: .macvlan(MacvlanState(parent: LinkReference(Self.other, "eth0"), mode: .bridge))),
           LinkState(name: "ve0", kind: .veth(peer: LinkReference(Self.node, "ve1")), linkLocalIPv6: false),
           LinkState(name: "ve1", kind: .veth(peer: LinkReference(Self.node, "ve0")), isUp: false),
         ]
@@ -232,7 +252,9 @@ struct ObjectKindTests {
       try await Self.check(lab, state)
       let bridge = try lab.output("ip -n objdev-a -d link show br0")
       #expect(bridge.contains("mtu 1300") && bridge.contains("group"))
-      #expect(try lab.output("ip -n objdev-a -d link show tap0").contains("type tap pi off vnet_hdr off persist on"))
+      #expect(
+        try lab.output("ip -n objdev-a -d link show tap0").contains("type tap pi off vnet_hdr off persist on")
+      )
     }
   }
 
@@ -247,7 +269,9 @@ struct ObjectKindTests {
           LinkState(name: "br1", kind: .bridge(BridgeState())),
           LinkState(
             name: "vx0", kind: .vxlan(VXLANState(id: 42, remote: try Self.address("10.1.0.9"))), isUp: false),
-          LinkState(name: "mv0", kind: .macvlan(MacvlanState(parent: LinkReference(Self.other, "eth0"), mode: .bridge))),
+          LinkState(
+            name: "mv0",
+            kind: .macvlan(MacvlanState(parent: LinkReference(Self.other, "eth0"), mode: .bridge))),
         ]
       }
       try await lab.up(state)
@@ -256,7 +280,9 @@ struct ObjectKindTests {
       func link(_ name: InterfaceName) throws -> Int {
         try #require(wanted.links.firstIndex { $0.name == name })
       }
-      func change(_ name: InterfaceName, _ attribute: AttributeName, _ body: (inout LinkState) throws -> Void) async throws {
+      func change(_ name: InterfaceName, _ attribute: AttributeName, _ body: (inout LinkState) throws -> Void)
+        async throws
+      {
         let index = try link(name)
         let old = wanted.links[index]
         try body(&wanted.links[index])
@@ -307,13 +333,17 @@ struct ObjectKindTests {
         tunnel.ttl = 9
         link.kind = .vxlan(tunnel)
       }
-      try await change("mv0", .mode) { $0.kind = .macvlan(MacvlanState(parent: LinkReference(Self.other, "eth0"), mode: .private)) }
+      try await change("mv0", .mode) {
+        $0.kind = .macvlan(MacvlanState(parent: LinkReference(Self.other, "eth0"), mode: .private))
+      }
     }
   }
 
   static let bridgeChanges: [(AttributeName, @Sendable (inout BridgeState) -> Void)] = [
-    (.stp, { $0.stp = true }), (.forwardDelay, { $0.forwardDelay = 500 }), (.helloTime, { $0.helloTime = 300 }),
-    (.maxAge, { $0.maxAge = 1500 }), (.ageingTime, { $0.ageingTime = 1000 }), (.priority, { $0.priority = 8192 }),
+    (.stp, { $0.stp = true }), (.forwardDelay, { $0.forwardDelay = 500 }),
+    (.helloTime, { $0.helloTime = 300 }),
+    (.maxAge, { $0.maxAge = 1500 }), (.ageingTime, { $0.ageingTime = 1000 }),
+    (.priority, { $0.priority = 8192 }),
     (.multicastSnooping, { $0.multicastSnooping = false }),
   ]
 
@@ -341,10 +371,12 @@ struct ObjectKindTests {
     }
   }
 
-  @Test("Token buckets keep what was asked for, at any rate", arguments: [
-    (125_000, 65_536), (12_500_000, 131_072), (125_000_000, 1_250_000), (1_250_000_000, 12_500_000),
-    (12_500_000_000, 125_000_000),
-  ])
+  @Test(
+    "Token buckets keep what was asked for, at any rate",
+    arguments: [
+      (125_000, 65_536), (12_500_000, 131_072), (125_000_000, 1_250_000), (1_250_000_000, 12_500_000),
+      (12_500_000_000, 125_000_000),
+    ])
   func tokenBuckets(rate: UInt64, burst: UInt32) async throws {
     try await TestLab.with("objtbf") { lab in
       let bucket = TokenBucketState(rate: rate, burst: burst, limit: burst + 100_000)
@@ -355,7 +387,8 @@ struct ObjectKindTests {
       var faster = state
       let other = TokenBucketState(rate: rate * 2, burst: burst, limit: burst + 100_000)
       faster.namespaces[0].qdiscs = [QdiscState(link: "eth0", kind: .tokenBucket(other))]
-      try await lab.change(Self.node, .qdisc(state.namespaces[0].qdiscs[0]), .qdisc(faster.namespaces[0].qdiscs[0]))
+      try await lab.change(
+        Self.node, .qdisc(state.namespaces[0].qdiscs[0]), .qdisc(faster.namespaces[0].qdiscs[0]))
       #expect(lab.differences(faster, try await lab.observe(faster).owned) == [])
       try await lab.change(Self.node, .qdisc(faster.namespaces[0].qdiscs[0]), nil)
       faster.namespaces[0].qdiscs = []

@@ -53,7 +53,8 @@ struct TestLab {
     let operation: Change.Operation = before == nil ? .create : after == nil ? .delete : .update
     try await apply([
       Change(
-        path: attribute.map { path.attribute($0) } ?? path, operation: operation, before: before, after: after,
+        path: attribute.map { path.attribute($0) } ?? path, operation: operation, before: before,
+        after: after,
         reason: "test")
     ])
   }
@@ -73,7 +74,8 @@ struct TestLab {
     return Plan(
       lab: name,
       batches: [
-        Plan.Batch(title: "create namespaces", changes: namespaces), Plan.Batch(title: "configure", changes: rest),
+        Plan.Batch(title: "create namespaces", changes: namespaces),
+        Plan.Batch(title: "configure", changes: rest),
       ]
     ).batches
   }
@@ -103,7 +105,9 @@ struct TestLab {
             name: "eth0", kind: .veth(peer: LinkReference(.switch, port)), index: 2,
             mac: MACAddress(rawValue: 0x02_00_00_00_00_00 + UInt64(number) + 1), mtu: 1400)
         ], sysctls: NamespaceDefaults.sysctls(for: .node, ipv6: false))
-      if let prefix = IPPrefix(address, length: 16) { state.addresses = [AddressState(link: "eth0", prefix: prefix)] }
+      if let prefix = IPPrefix(address, length: 16) {
+        state.addresses = [AddressState(link: "eth0", prefix: prefix)]
+      }
       state.routes = [
         RouteState(
           destination: .everything(.ipv4), nextHops: [RouteState.NextHop(gateway: gateway, link: "eth0")])
@@ -135,7 +139,8 @@ struct TestLab {
         let values = Dictionary(
           other.attributes.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
         for attribute in object.attributes where values[attribute.name] != attribute.value {
-          result.append("\(path) \(attribute.name.rawValue): \(values[attribute.name].map { "\($0)" } ?? "nil")")
+          result.append(
+            "\(path) \(attribute.name.rawValue): \(values[attribute.name].map { "\($0)" } ?? "nil")")
         }
       }
       let wanted = Set(namespace.objects.map { $0.path(in: namespace.id) })

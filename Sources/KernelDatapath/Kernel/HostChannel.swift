@@ -122,7 +122,9 @@ final class HostChannel: Transport {
   // MARK: Other namespaces
 
   /// The numbers by which this namespace knows others, for those that it knows.
-  func identifiers(of others: [(id: NamespaceID, handle: Int32)]) throws(TransportError) -> [Int32: NamespaceID] {
+  func identifiers(of others: [(id: NamespaceID, handle: Int32)]) throws(TransportError) -> [Int32:
+    NamespaceID]
+  {
     var result: [Int32: NamespaceID] = [:]
     do throws(NetlinkError) {
       let outcomes = try open.socket.transact(others.map { NamespaceIDMessage.query(descriptor: $0.handle) })

@@ -51,7 +51,9 @@ final class HostKernel: LabKernel {
     if let known = session.namespaces[id] { return known }
     let namespace: KernelNamespace
     if let name = id.netnsName(in: lab) {
-      do throws(NetlinkError) { namespace = try thread.directory.open(name) } catch { throw TransportError(error) }
+      do throws(NetlinkError) { namespace = try thread.directory.open(name) } catch {
+        throw TransportError(error)
+      }
     } else {
       namespace = host
     }
@@ -72,7 +74,9 @@ final class HostKernel: LabKernel {
       throw NamespaceFailure(namespace: namespaces.first?.id ?? .switch, error: TransportError(error))
     }
     for new in namespaces {
-      do throws(TransportError) { try make(new) } catch { throw NamespaceFailure(namespace: new.id, error: error) }
+      do throws(TransportError) { try make(new) } catch {
+        throw NamespaceFailure(namespace: new.id, error: error)
+      }
     }
   }
 
@@ -136,14 +140,20 @@ final class HostKernel: LabKernel {
         let links = try channel.allLinks()
         try giveBack(links, channel)
         let pairs = links.filter { link in
-          if case .veth = link.kind { link.linkNamespaceID != nil && !Ownership(lab: lab).isBorrowed(link) } else { false }
+          if case .veth = link.kind {
+            link.linkNamespaceID != nil && !Ownership(lab: lab).isBorrowed(link)
+          } else {
+            false
+          }
         }
         guard !pairs.isEmpty, !survivors.isEmpty else { continue }
         var handles: [(id: NamespaceID, handle: Int32)] = []
         for survivor in survivors { handles.append((survivor, try self.channel(to: survivor).handle)) }
         let known = try channel.identifiers(of: handles)
         for pair in pairs {
-          guard let place = pair.linkNamespaceID.flatMap({ known[$0] }), let index = pair.lowerIndex else { continue }
+          guard let place = pair.linkNamespaceID.flatMap({ known[$0] }), let index = pair.lowerIndex else {
+            continue
+          }
           ends[place, default: []].append(index)
         }
       } catch {

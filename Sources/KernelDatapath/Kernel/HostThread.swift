@@ -58,7 +58,9 @@ final class HostThread {
   func makeNamespace(label: String) throws(TransportError) -> OpenNamespace {
     current = nil
     let namespace: KernelNamespace
-    do throws(NetlinkError) { namespace = try visitor.create(label: label) } catch { throw TransportError(error) }
+    do throws(NetlinkError) { namespace = try visitor.create(label: label) } catch {
+      throw TransportError(error)
+    }
     current = namespace.identity
     return OpenNamespace(namespace: namespace, socket: try socket())
   }

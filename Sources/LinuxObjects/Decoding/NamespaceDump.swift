@@ -45,7 +45,9 @@ public struct NamespaceDump: Sendable {
     }
     if hasBridge { portVLANs = try channel.dump(BridgeVLANMessage.dump(), as: BridgeVLANMessage.self) }
     for name in sysctls.sorted() {
-      if let value = try channel.readSysctl(name) { self.sysctls.append(SysctlState(name: name, value: value)) }
+      if let value = try channel.readSysctl(name) {
+        self.sysctls.append(SysctlState(name: name, value: value))
+      }
     }
     if nftTables?.isEmpty != true { tables = try channel.nftables(nftTables).tables }
   }

@@ -93,7 +93,8 @@ extension BridgeState {
 extension LabCore.BridgePortState {
   init(_ options: BridgePortOptions, vlans: [PortVLAN]) {
     self.init(
-      isolated: options.isolated, hairpin: options.hairpin, learning: options.learning, flood: options.unicastFlood,
+      isolated: options.isolated, hairpin: options.hairpin, learning: options.learning,
+      flood: options.unicastFlood,
       multicastFlood: options.multicastFlood, guardBPDU: options.bpduGuard, fastLeave: options.fastLeave,
       cost: options.cost, priority: options.priority, vlans: vlans)
   }

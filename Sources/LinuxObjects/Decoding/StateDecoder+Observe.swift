@@ -50,7 +50,8 @@ extension StateDecoder {
       unmarked.append(state.unmarked)
     }
     return (
-      LabState(lab: ownership.lab, namespaces: owned), LabState(lab: ownership.lab, namespaces: unmarked), tables
+      LabState(lab: ownership.lab, namespaces: owned), LabState(lab: ownership.lab, namespaces: unmarked),
+      tables
     )
   }
 }

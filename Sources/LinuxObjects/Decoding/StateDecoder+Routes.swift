@@ -8,12 +8,14 @@ import Rtnetlink
 
 extension StateDecoder {
   func decodeRoute(_ message: RouteMessage, _ result: inout Decoding) {
-    guard let family = message.family.internet, let type = RouteState.RouteType(rawValue: message.type.rawValue),
+    guard let family = message.family.internet,
+      let type = RouteState.RouteType(rawValue: message.type.rawValue),
       !message.flags.contains(.cloned)
     else { return }
     let isOwned = message.protocolNumber.rawValue == Ownership.routeProtocol
     guard isOwned || !isKernelMade(message) else { return }
-    var route = RouteState(destination: message.destination ?? .everything(family), table: message.table, type: type)
+    var route = RouteState(
+      destination: message.destination ?? .everything(family), table: message.table, type: type)
     route.typeOfService = message.typeOfService
     route.metric = message.priority ?? 0
     route.preferredSource = message.preferredSource
@@ -88,7 +90,9 @@ extension StateDecoder {
 
   /// Qdiscs carry no mark: those of the lab's devices are the lab's.
   func decodeQdisc(_ message: QdiscMessage, _ result: inout Decoding) {
-    guard message.parent == .root, let link = result.names[message.index], let kind = message.kind else { return }
+    guard message.parent == .root, let link = result.names[message.index], let kind = message.kind else {
+      return
+    }
     // The kernel's own choice for a device has no handle.
     guard message.handle.rawValue != 0 else { return }
     let state: LabCore.QdiscKind
@@ -137,10 +141,13 @@ extension NetemState {
   init(_ options: NetemOptions) {
     self.init(
       delay: Interval(nanoseconds: options.latency), jitter: Interval(nanoseconds: options.jitter),
-      delayCorrelation: options.delayCorrelation, loss: options.loss, lossCorrelation: options.lossCorrelation,
-      duplicate: options.duplicate, duplicateCorrelation: options.duplicateCorrelation, reorder: options.reorder,
+      delayCorrelation: options.delayCorrelation, loss: options.loss,
+      lossCorrelation: options.lossCorrelation,
+      duplicate: options.duplicate, duplicateCorrelation: options.duplicateCorrelation,
+      reorder: options.reorder,
       reorderCorrelation: options.reorderCorrelation, gap: options.gap, corrupt: options.corrupt,
-      corruptCorrelation: options.corruptCorrelation, rate: options.rate?.bytesPerSecond ?? 0, limit: options.limit,
+      corruptCorrelation: options.corruptCorrelation, rate: options.rate?.bytesPerSecond ?? 0,
+      limit: options.limit,
       seed: options.seed)
   }
 }

@@ -56,7 +56,8 @@ struct Decoding {
 
     func state(_ id: NamespaceID) -> NamespaceState {
       NamespaceState(
-        id: id, links: links, addresses: addresses, routes: routes, policyRules: policyRules, neighbors: neighbors,
+        id: id, links: links, addresses: addresses, routes: routes, policyRules: policyRules,
+        neighbors: neighbors,
         fdb: fdb, sysctls: sysctls, qdiscs: qdiscs, tables: tables)
     }
   }

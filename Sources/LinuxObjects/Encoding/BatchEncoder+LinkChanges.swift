@@ -29,13 +29,17 @@ extension BatchEncoder {
       let added = after.alternativeNames.filter { !before.alternativeNames.contains($0) }
       let removed = before.alternativeNames.filter { !after.alternativeNames.contains($0) }
       if !added.isEmpty { emit(LinkMessage.addAlternativeNames(added, index: index), in: namespace, "name") }
-      if !removed.isEmpty { emit(LinkMessage.removeAlternativeNames(removed, index: index), in: namespace, "name") }
+      if !removed.isEmpty {
+        emit(LinkMessage.removeAlternativeNames(removed, index: index), in: namespace, "name")
+      }
       return
     case .portVLANs:
       changeVLANs(of: index, from: before.port?.vlans ?? [], to: after.port?.vlans ?? [], in: namespace)
       return
     case _ where Self.portAttributes.contains(attribute):
-      guard let port = after.port else { throw .impossible("a port option of a device that is no bridge port") }
+      guard let port = after.port else {
+        throw .impossible("a port option of a device that is no bridge port")
+      }
       let options = BridgePortOptions(port.only(attribute))
       emit(LinkMessage.port(options, index: index), in: namespace, "configure the bridge port")
       return
@@ -103,7 +107,8 @@ extension BatchEncoder {
 
   // MARK: Deletion
 
-  mutating func removeLink(_ link: LinkState, in namespace: NamespaceID, atOnce: Bool) throws(EncodingFailure) {
+  mutating func removeLink(_ link: LinkState, in namespace: NamespaceID, atOnce: Bool) throws(EncodingFailure)
+  {
     let reference = LinkReference(namespace, link.name)
     guard gone.remove(reference) == nil else { return }
     switch link.kind {

@@ -74,6 +74,7 @@ extension BatchEncoder {
     message.transmitQueueLength = link.transmitQueueLength
     message.group = ownership.linkGroup
     message.kind = try kernelKind(of: link, in: namespace)
+    if case .vlan(let vlan) = link.kind { message.lowerIndex = try self.index(of: vlan.parent, in: namespace) }
     switch link.kind {
     // A bridge takes the MTU of its smallest port until it is told one later.
     case .bridge: if link.mtu != nil { done.remove(.mtu) }
@@ -98,7 +99,9 @@ extension BatchEncoder {
     let here = LinkReference(namespace, link.name)
     // Another batch may bring the far end's own state; until then it has a name and a mark.
     let far = creations[peer]?.link ?? LinkState(name: peer.name, kind: .veth(peer: here), isUp: false)
-    if creations[peer] == nil, try table(peer.namespace)[peer.name] != nil, try table(namespace)[link.name] != nil {
+    if creations[peer] == nil, try table(peer.namespace)[peer.name] != nil,
+      try table(namespace)[link.name] != nil
+    {
       try configure(link, in: namespace, done: [])
       return
     }
@@ -260,7 +263,9 @@ extension BatchEncoder {
     guard let vlans = port.vlans else { return }
     // A port that joins is put into the bridge's default VLAN.
     var inherited: UInt16 = 1
-    if let master = link.master, case .bridge(let bridge) = creations[LinkReference(namespace, master)]?.link.kind {
+    if let master = link.master,
+      case .bridge(let bridge) = creations[LinkReference(namespace, master)]?.link.kind
+    {
       inherited = bridge.defaultPVID ?? 1
     }
     let before = inherited == 0 ? [] : [PortVLAN(id: inherited, isPVID: true, isUntagged: true)]

@@ -29,7 +29,9 @@ extension BatchEncoder {
     message.metrics.mtu = route.mtu
     if let hop = route.nextHops.first, route.nextHops.count == 1 {
       message.gateway = hop.gateway
-      message.outputIndex = try hop.link.map { (link) throws(EncodingFailure) in try index(of: link, in: namespace) }
+      message.outputIndex = try hop.link.map { (link) throws(EncodingFailure) in
+        try index(of: link, in: namespace)
+      }
       if hop.isOnLink { message.flags.insert(.onLink) }
     } else {
       for hop in route.nextHops {
@@ -135,7 +137,8 @@ extension BatchEncoder {
     let kind: Rtnetlink.QdiscKind =
       switch qdisc.kind {
       case .netem(let netem): .netem(NetemOptions(netem))
-      case .tokenBucket(let bucket): .tbf(TBFOptions(rate: bucket.rate, burst: bucket.burst, limit: bucket.limit))
+      case .tokenBucket(let bucket):
+        .tbf(TBFOptions(rate: bucket.rate, burst: bucket.burst, limit: bucket.limit))
       case .other(let name): .other(name, [])
       }
     return QdiscMessage(index: try index(of: qdisc.link, in: namespace), kind: kind)

@@ -11,7 +11,9 @@ enum BatchOrder {
   static func sorted(_ changes: [Change]) -> [Change] {
     var result = changes
     rearrange(&result, linkPositions(changes), links(in: changes))
-    let routes = changes.indices.filter { changes[$0].operation == .create && changes[$0].path.kind == .route }
+    let routes = changes.indices.filter {
+      changes[$0].operation == .create && changes[$0].path.kind == .route
+    }
     // Routes without a gateway first: a gateway may be reached by one of them.
     let direct = routes.filter { !hasGateway(changes[$0]) }
     rearrange(&result, routes, (direct + routes.filter { hasGateway(changes[$0]) }).map { changes[$0] })
@@ -49,7 +51,8 @@ enum BatchOrder {
           if let other = byReference[needed] { place(other) }
         }
         // Either end of a pair makes both, and the other's bridge is named in the same message.
-        if case .veth(let peer?) = link.kind, let far = byReference[peer], case .link(let end) = changes[far].after,
+        if case .veth(let peer?) = link.kind, let far = byReference[peer],
+          case .link(let end) = changes[far].after,
           let master = end.master, let bridge = byReference[LinkReference(peer.namespace, master)]
         {
           place(bridge)

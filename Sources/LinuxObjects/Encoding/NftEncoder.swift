@@ -93,7 +93,9 @@ struct NftEncoder {
     case .nftObject(let table, let object): say(.addObject(table, object), index)
     case .nftSet(let table, let set): say(.addSet(table, set), index)
     case .nftElement(let table, let set, let element):
-      if case .nftElement(_, _, let old) = before { say(.deleteElements(table, set.declaration, [old]), index) }
+      if case .nftElement(_, _, let old) = before {
+        say(.deleteElements(table, set.declaration, [old]), index)
+      }
       say(.addElements(table, set.declaration, [element]), index)
     default: break
     }
@@ -173,7 +175,9 @@ extension StateObject {
   var tableKey: NftTableKey? {
     switch self {
     case .nftTable(let table): table.key
-    case .nftChain(let table, _), .nftSet(let table, _), .nftObject(let table, _), .nftElement(let table, _, _): table
+    case .nftChain(let table, _), .nftSet(let table, _), .nftObject(let table, _),
+      .nftElement(let table, _, _):
+      table
     case .nftRule(let rule): rule.table
     default: nil
     }
