@@ -101,7 +101,8 @@ let package = Package(
     tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
     tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
     tests(
-      of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system], resources: [.copy("Golden")]),
+      of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system],
+      resources: [.copy("Golden")]),
     tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),

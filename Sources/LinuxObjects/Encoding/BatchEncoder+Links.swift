@@ -74,7 +74,9 @@ extension BatchEncoder {
     message.transmitQueueLength = link.transmitQueueLength
     message.group = ownership.linkGroup
     message.kind = try kernelKind(of: link, in: namespace)
-    if case .vlan(let vlan) = link.kind { message.lowerIndex = try self.index(of: vlan.parent, in: namespace) }
+    if case .vlan(let vlan) = link.kind {
+      message.lowerIndex = try self.index(of: vlan.parent, in: namespace)
+    }
     switch link.kind {
     // A bridge takes the MTU of its smallest port until it is told one later.
     case .bridge: if link.mtu != nil { done.remove(.mtu) }

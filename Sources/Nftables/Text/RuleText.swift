@@ -67,7 +67,8 @@ struct RuleText {
     } catch {
       let text = rule.expressions.map(\.description).joined(separator: " ; ")
       // Text of others stands in it, and must not end the comment.
-      return "# a rule that cannot be written in this language: " + String(text.map { $0.isNewline ? " " : $0 })
+      return "# a rule that cannot be written in this language: "
+        + String(text.map { $0.isNewline ? " " : $0 })
     }
     var text = writer.joined
     if let comment = rule.comment { text += (text.isEmpty ? "" : " ") + "comment \(quoted(comment))" }
