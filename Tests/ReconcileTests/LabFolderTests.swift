@@ -62,7 +62,7 @@ struct LabFolderTests {
   func lock() throws {
     let labs = try TemporaryFolders()
     let folder = try labs.folders.make(Self.lab)
-    try withExtendedLifetime(try folder.lock()) {
+    withExtendedLifetime(try folder.lock()) {
       let error = #expect(throws: LabFolderError.self) { try folder.lock() }
       #expect(error?.code == .locked)
       #expect(error?.message.contains("process \(getpid())") == true)
