@@ -29,8 +29,9 @@ struct Netforge: AsyncParsableCommand {
 
   static func main() async {
     if let role = LabProcess.role {
-      await role.run { (_, _, kind) throws(DatapathError) in
-        try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel))
+      await role.run { (lab, folder, kind) throws(DatapathError) in
+        let root = String(folder.dropLast(lab.text.utf8.count + 1))
+        return try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel, labFolder: root))
       }
     }
     if let verb = CommandLine.arguments.dropFirst().first, missing.contains(verb) {
