@@ -79,10 +79,10 @@ struct TopologyOptions: ParsableArguments {
     var declarations: Declarations
     switch manifest.format {
     case .rendered:
-      do {
+      do throws(TopologyErrors) {
         declarations = try Declarations(json: manifest.bytes)
-      } catch let errors as TopologyErrors {
-        throw Failure(errors, in: path == "-" ? "standard input" : path)
+      } catch {
+        throw Failure(error, in: path == "-" ? "standard input" : path)
       }
     case .program:
       let stream = try DeclarationStream(manifest.bytes, paths: manifest.paths)
