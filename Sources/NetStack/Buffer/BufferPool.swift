@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// All packets of one CPU: sk_buffs and data blocks, side by side, bounded when the pool is made. Memory is reserved,
-// not touched: what was never used costs nothing. Clones share a block by its count of references.
+// All packets of one CPU: sk_buffs, data blocks and pages, side by side, bounded when the pool is made. Memory is
+// reserved, not touched: what was never used costs nothing. Clones share a block and pages by counts of references.
 //
-//    sk_buffs    │ 128 │ 128 │ 128 │ …            one a slot
+//    sk_buffs    │ 64 SKBuff, 64 SharedInfo │ …   one a slot
 //    references  │ 2 │ 1 │ 0 │ …                  one a block
 //    blocks      │ 2048 + 64 │ 2048 + 64 │ … │ 4096 + 64 │ …     a cache line off the power of two, so that the
 //                                                                 first bytes of packets spread over the cache's sets
@@ -16,11 +16,19 @@
     public var packets: Int
     /// Blocks of 4 KiB, for packets that do not fit into 2.
     public var largeBlocks: Int
+    /// Pages of 4 KiB.
+    public var smallPages: Int
+    /// Pages of 32 KiB.
+    public var largePages: Int
 
-    /// The default takes 70 MiB of address space, and as much memory as is ever in use at once.
-    public init(packets: Int = 32768, largeBlocks: Int = 2048) {
+    /// The default takes 180 MiB of address space, and as much memory as is ever in use at once.
+    public init(
+      packets: Int = 32768, largeBlocks: Int = 2048, smallPages: Int = 8192, largePages: Int = 2048
+    ) {
       self.packets = max(64, min(packets, 1 << 24))
       self.largeBlocks = max(1, min(largeBlocks, 1 << 22))
+      self.smallPages = max(1, min(smallPages, 1 << 22))
+      self.largePages = max(1, min(largePages, 1 << 20))
     }
   }
 
@@ -28,8 +36,13 @@
   public static let headroom = 256
   static let smallSize = 2048
   static let largeSize = 4096
-  /// The most bytes that one packet can hold.
-  public static let maximumLength = largeSize - headroom
+  /// The most bytes that stand in one data block behind the headroom.
+  static let maximumLinear = largeSize - headroom
+  /// The most bytes that one packet can hold: an IP datagram of 64 KiB and the headers of what carries it.
+  public static let maximumLength = 65536 + headroom
+  /// Bytes that a packet with fragments has in its data block when it is made: all headers but for odd ones, as
+  /// drivers do it (eth_get_headlen).
+  static let headerLength = 256
 
   private static let smallStride = smallSize + 64
   private static let largeStride = largeSize + 64
@@ -42,10 +55,13 @@
   private var freeSlots: IndexStack
   private var freeSmall: IndexStack
   private var freeLarge: IndexStack
+  var pages: PagePool
+  /// Where a packet with fragments is put together for who wants it in one piece.
+  private var assembled: UnsafeMutableRawPointer?
 
   /// Packets begun, by allocation or by cloning.
   public private(set) var allocated: UInt64 = 0
-  /// Packets ended, for any reason.
+  /// Packets ended, for any reason; one that became part of another has ended too.
   public private(set) var freed: UInt64 = 0
   /// Allocations that found no slot or block.
   public private(set) var failures: UInt64 = 0
@@ -54,7 +70,9 @@
 
   /// A pool of the given size.
   public init(_ configuration: Configuration = Configuration()) {
-    precondition(MemoryLayout<SKBuff>.size <= 64, "the hot half of an sk_buff is one cache line")
+    precondition(
+      MemoryLayout<SKBuff>.size <= 64 && MemoryLayout<SharedInfo>.size <= 64,
+      "the halves of an sk_buff are a cache line each")
     let small = configuration.packets
     let large = configuration.largeBlocks
     smallCount = UInt32(small)
@@ -64,12 +82,14 @@
     freeSlots = IndexStack(capacity: small)
     freeSmall = IndexStack(capacity: small)
     freeLarge = IndexStack(capacity: large, base: small)
+    pages = PagePool(small: configuration.smallPages, large: configuration.largePages)
   }
 
   deinit {
     unsafe metadata.deallocate()
     unsafe blocks.deallocate()
     unsafe references.deallocate()
+    unsafe assembled?.deallocate()
   }
 
   /// Packets that somebody holds now.
@@ -114,13 +134,28 @@
 
   /// Ends a packet.
   @inline(__always) mutating func free(_ slot: Slot, _ reason: DropReason) {
-    let block = unsafe skb(slot.index).pointee.block
+    if unsafe skb(slot.index).pointee.dataLength != 0 { releaseFragments(slot) }
+    releaseHead(slot)
+    freed &+= 1
+    reasons[reason] &+= 1
+  }
+
+  /// Gives back an sk_buff and its reference to a block.
+  @inline(__always) mutating func releaseHead(_ slot: Slot) {
+    dropReference(unsafe skb(slot.index).pointee.block)
+    freeSlots.push(slot.index)
+  }
+
+  @inline(__always) private mutating func dropReference(_ block: UInt32) {
     let count = unsafe references[Int(block)] &- 1
     unsafe references[Int(block)] = count
     if count == 0 { releaseBlock(block) }
-    freeSlots.push(slot.index)
+  }
+
+  /// A packet has become part of another, in which its sk_buff lives on.
+  mutating func countMerged() {
     freed &+= 1
-    reasons[reason] &+= 1
+    reasons[.consumed] &+= 1
   }
 
   @inline(__always) private mutating func releaseBlock(_ block: UInt32) {
@@ -129,6 +164,22 @@
 
   /// Another packet with the same bytes, shared until one of them makes its own; `none` when the pool has no more.
   mutating func clone(_ slot: Slot) -> Slot {
+    let copy = cloneHead(slot)
+    guard copy != .none else { return .none }
+    if unsafe skb(slot.index).pointee.dataLength != 0 {
+      guard shareFragments(of: slot, with: copy) else {
+        releaseHead(copy)
+        return .none
+      }
+    } else if unsafe skb(slot.index).pointee.gsoType != .none {
+      self[shared: copy] = self[shared: slot]
+    }
+    allocated &+= 1
+    return copy
+  }
+
+  /// Another sk_buff for the same block, which has no fragments yet.
+  mutating func cloneHead(_ slot: Slot) -> Slot {
     let block = unsafe skb(slot.index).pointee.block
     guard unsafe references[Int(block)] < .max, let index = freeSlots.pop() else {
       failures &+= 1
@@ -137,7 +188,6 @@
     unsafe references[Int(block)] &+= 1
     unsafe skb(index).initialize(to: skb(slot.index).pointee)
     unsafe skb(index).pointee.next = .none
-    allocated &+= 1
     return Slot(index: index)
   }
 
@@ -149,15 +199,28 @@
   }
 
   @inline(never) private mutating func copyBlock(_ slot: Slot, _ shared: UInt32) -> Bool {
-    guard let own = shared < smallCount ? freeSmall.pop() : freeLarge.pop() else {
+    replaceBlock(slot, by: shared < smallCount ? freeSmall.pop() : freeLarge.pop())
+  }
+
+  /// Sees that `count` bytes behind the packet's first can be written to in its block.
+  mutating func makeRoom(_ slot: Slot, _ count: Int) -> Bool {
+    let end = Int(self[slot].dataOffset) + count
+    let size = self[slot].block < smallCount ? Self.smallSize : Self.largeSize
+    if end <= size, !isShared(slot) { return true }
+    guard end <= Self.largeSize else { return false }
+    return replaceBlock(slot, by: end <= Self.smallSize ? freeSmall.pop() : freeLarge.pop())
+  }
+
+  private mutating func replaceBlock(_ slot: Slot, by own: UInt32?) -> Bool {
+    guard let own else {
       failures &+= 1
       return false
     }
     let buffer = unsafe skb(slot.index).pointee
     let first = Int(min(buffer.dataOffset, buffer.linkHeader, buffer.networkHeader))
-    let end = Int(buffer.dataOffset) + Int(buffer.length)
-    unsafe address(own, first).copyMemory(from: address(shared, first), byteCount: max(end - first, 0))
-    unsafe references[Int(shared)] &-= 1
+    let end = Int(buffer.dataOffset) + buffer.linearLength
+    unsafe address(own, first).copyMemory(from: address(buffer.block, first), byteCount: max(end - first, 0))
+    dropReference(buffer.block)
     unsafe references[Int(own)] = 1
     unsafe skb(slot.index).pointee.block = own
     return true
@@ -183,59 +246,93 @@
     nonmutating unsafeMutableAddress { unsafe skb(slot.index) }
   }
 
-  /// The packet's bytes from its first to its last.
+  /// The second half of a packet's metadata; see `SharedInfo` for when there is anything in it.
+  subscript(shared slot: Slot) -> SharedInfo {
+    unsafeAddress { unsafe UnsafePointer(shared(slot.index)) }
+    nonmutating unsafeMutableAddress { unsafe shared(slot.index) }
+  }
+
+  private func shared(_ index: UInt32) -> UnsafeMutablePointer<SharedInfo> {
+    unsafe (metadata + Int(index) * Self.metadataStride + 64).assumingMemoryBound(to: SharedInfo.self)
+  }
+
+  /// The packet's bytes in its data block, from the first: all of it, unless it has fragments.
   @inline(__always) func bytes(_ slot: Slot) -> PacketBytes {
     let buffer = unsafe skb(slot.index)
     return unsafe PacketBytes(
-      base: address(buffer.pointee.block, Int(buffer.pointee.dataOffset)), count: Int(buffer.pointee.length))
+      base: address(buffer.pointee.block, Int(buffer.pointee.dataOffset)), count: buffer.pointee.linearLength)
   }
 
-  /// The packet's bytes from an offset that metadata keeps (a header's start) to the last one.
+  /// The same from an offset that metadata keeps (a header's start).
   @inline(__always) func bytes(_ slot: Slot, from offset: UInt16) -> PacketBytes {
     let buffer = unsafe skb(slot.index)
-    let end = unsafe Int(buffer.pointee.dataOffset) &+ Int(buffer.pointee.length)
+    let end = unsafe Int(buffer.pointee.dataOffset) &+ buffer.pointee.linearLength
     return unsafe PacketBytes(base: address(buffer.pointee.block, Int(offset)), count: end &- Int(offset))
+  }
+
+  /// The room behind the packet's bytes in its data block.
+  func tail(_ slot: Slot) -> PacketBytes {
+    let buffer = self[slot]
+    return unsafe PacketBytes(
+      base: address(buffer.block, Int(buffer.dataOffset) + buffer.linearLength), count: tailroom(slot))
+  }
+
+  /// Lends the whole packet in one piece, put together first if it has fragments.
+  mutating func withWhole<Result>(_ slot: Slot, _ body: (RawSpan) -> Result) -> Result {
+    guard self[slot].dataLength != 0 else { return bytes(slot).withSpan(body) }
+    let place = unsafe assembled ?? .allocate(byteCount: Self.maximumLength, alignment: 64)
+    unsafe assembled = place
+    let whole = unsafe PacketBytes(base: place, count: Int(self[slot].length))
+    copyBytes(of: slot, from: 0, into: whole)
+    return whole.withSpan(body)
   }
 
   // MARK: Moving the ends
 
-  /// Takes `count` bytes off the front. The caller has checked that there are so many.
+  /// Takes `count` bytes off the front. The caller has checked that the data block has so many.
   @inline(__always) func pull(_ slot: Slot, _ count: Int) {
-    assert(Int(self[slot].length) >= count)
+    assert(self[slot].linearLength >= count)
     self[slot].dataOffset &+= UInt16(truncatingIfNeeded: count)
-    self[slot].length &-= UInt16(truncatingIfNeeded: count)
+    self[slot].length &-= UInt32(truncatingIfNeeded: count)
   }
 
   /// Puts `count` bytes, as they stand in the headroom, in front. False when the headroom is used up.
   @inline(__always) func push(_ slot: Slot, _ count: Int) -> Bool {
     guard Int(self[slot].dataOffset) >= count else { return false }
     self[slot].dataOffset &-= UInt16(truncatingIfNeeded: count)
-    self[slot].length &+= UInt16(truncatingIfNeeded: count)
+    self[slot].length &+= UInt32(truncatingIfNeeded: count)
     return true
   }
 
-  /// Puts `count` bytes, as they stand in the tailroom, at the end. False when the tailroom is used up.
+  /// Puts `count` bytes, as they stand in the tailroom, at the end of a packet without fragments. False when the
+  /// tailroom is used up.
   func put(_ slot: Slot, _ count: Int) -> Bool {
+    assert(self[slot].dataLength == 0)
     guard tailroom(slot) >= count else { return false }
-    self[slot].length &+= UInt16(truncatingIfNeeded: count)
+    self[slot].length &+= UInt32(truncatingIfNeeded: count)
     return true
   }
 
   /// Cuts the packet to `length` bytes. The caller has checked that it has so many.
-  @inline(__always) func trim(_ slot: Slot, to length: Int) {
+  @inline(__always) mutating func trim(_ slot: Slot, to length: Int) {
     assert(Int(self[slot].length) >= length)
-    self[slot].length = UInt16(truncatingIfNeeded: length)
+    if self[slot].dataLength != 0 {
+      trimFragments(slot, to: length)
+    } else {
+      self[slot].length = UInt32(truncatingIfNeeded: length)
+    }
   }
 
   /// Bytes that `put` can still add.
   func tailroom(_ slot: Slot) -> Int {
     let size = self[slot].block < smallCount ? Self.smallSize : Self.largeSize
-    return size - Int(self[slot].dataOffset) - Int(self[slot].length)
+    return size - Int(self[slot].dataOffset) - self[slot].linearLength
   }
 
-  /// What a packet holds of the pool, in bytes: its sk_buff and its block.
+  /// What a packet holds of the pool, in bytes (`skb->truesize`): its sk_buffs, their blocks and its parts of pages.
   func trueSize(_ slot: Slot) -> Int {
-    Self.metadataStride + (self[slot].block < smallCount ? Self.smallSize : Self.largeSize)
+    let size = Self.metadataStride + (self[slot].block < smallCount ? Self.smallSize : Self.largeSize)
+    return self[slot].dataLength == 0 ? size : size + fragmentsTrueSize(slot)
   }
 
   /// Whether another packet has the same bytes.

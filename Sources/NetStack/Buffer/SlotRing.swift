@@ -52,6 +52,13 @@
     }
   }
 
+  /// Visits the packets from the oldest to the newest.
+  func forEach(_ body: (Slot) -> Void) {
+    for offset in 0..<(tail &- head) {
+      body(Slot(index: unsafe items.unsafelyUnwrapped[Int((head &+ offset) & (size &- 1))]))
+    }
+  }
+
   /// Takes out all that are `value`; the others keep their order.
   mutating func remove(_ value: UInt32) {
     for _ in 0..<count {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Links as a dump shows them (net/core/rtnetlink.c, rtnl_fill_ifinfo), and what `ip -s link` and the accounting ask.
+// Links as a dump shows them (net/core/rtnetlink.c, rtnl_fill_ifinfo), and what `ip -s link` asks.
 
 import NetTypes
 import Rtnetlink
@@ -163,32 +163,4 @@ extension Kernel {
   public func drops(of namespace: NamespaceIndex) -> DropCounters? {
     namespaces.contains(namespace) ? namespaces[namespace].drops : nil
   }
-
-  /// Packets begun, ended, and found with somebody who holds them: in a ring, or waiting for a neighbour. Between
-  /// polls `allocated == freed + held`, or a packet has been lost.
-  public var accounting: Accounting {
-    var held = 0
-    for index in devices.indices { held += devices[index].ring.count + devices[index].outbound.count }
-    for index in neighbors.indices { held += neighbors[index].queueCount }
-    return Accounting(
-      allocated: pool.allocated, freed: pool.freed, held: UInt64(held), failures: pool.failures,
-      reasons: pool.reasons)
-  }
-}
-
-/// Where all packets are.
-public struct Accounting: Sendable {
-  /// Packets begun, copies for flooding included.
-  public var allocated: UInt64
-  /// Packets ended, for whatever reason.
-  public var freed: UInt64
-  /// Packets found in rings and queues.
-  public var held: UInt64
-  /// Packets that could not begin for want of memory.
-  public var failures: UInt64
-  /// Why they ended.
-  public var reasons: DropCounters
-
-  /// Whether none was lost and none ended twice.
-  public var isClosed: Bool { allocated == freed + held }
 }

@@ -196,7 +196,9 @@ extension Kernel {
   }
 
   /// What no device here can have.
-  private func checkAttributes(_ message: LinkMessage) throws(KernelError) {
+  private func checkAttributes(_ message: LinkMessage, maximumMTU most: Int = Device.maximumMTU)
+    throws(KernelError)
+  {
     if let address = message.address {
       guard address.count == 6 else { throw .invalidArgument }
       guard let mac = MACAddress(bytes: address), !mac.isMulticast, mac != .zero else {
@@ -205,7 +207,7 @@ extension Kernel {
     }
     if let mtu = message.mtu {
       guard mtu >= 68 else { throw .invalid("mtu less than device minimum") }
-      guard mtu <= Device.maximumMTU else { throw .invalid("mtu greater than device maximum") }
+      guard mtu <= most else { throw .invalid("mtu greater than device maximum") }
     }
     guard message.xdp?.descriptor ?? -1 < 0 else { throw .notSupported("the emulated kernel has no XDP yet") }
   }
@@ -239,7 +241,8 @@ extension Kernel {
     if let descriptor = message.namespaceDescriptor, try self.namespace(descriptor: descriptor) != namespace {
       throw .notSupported("the emulated kernel moves no device to another namespace; make it there")
     }
-    try checkAttributes(message)
+    try checkAttributes(
+      message, maximumMTU: devices[index].isLoopback ? Int(Int32.max) : Device.maximumMTU)
     if let name = message.name, message.index > 0, name != devices[index].name.text {
       guard let valid = InterfaceName(name) else { throw .invalidArgument }
       guard device(name, in: namespace) == nil else { throw .exists }

@@ -69,7 +69,7 @@ extension Kernel {
     for position in 0..<burst.count {
       capture.append(
         CaptureRecord(
-          time: now, device: device, direction: direction, frame: pool.bytes(burst[position]).array))
+          time: now, device: device, direction: direction, frame: pool.array(burst[position])))
     }
   }
 }

@@ -84,8 +84,8 @@ public struct Device: ~Copyable {
   var isUp: Bool { flags.contains(.up) }
   var isLoopback: Bool { flags.contains(.loopback) }
 
-  /// The most that an MTU can be: one block behind the headroom and an Ethernet header with a VLAN tag.
-  static let maximumMTU = BufferPool.maximumLength - 18
+  /// The most that an MTU can be (ETH_MAX_MTU); a loopback device has no limit.
+  static let maximumMTU = 65535
 }
 
 /// A device's flags (`IFF_*`), with the kernel's bits.

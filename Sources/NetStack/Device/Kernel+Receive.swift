@@ -33,13 +33,12 @@ extension Kernel {
       devices[index].statistics.rxErrors &+= 1
       return false
     }
-    let slot = pool.allocate(frame.byteCount)
+    let slot = pool.allocate(length: frame.byteCount)
     guard slot != .none else {
       devices[index].statistics.rxDropped &+= 1
       return false
     }
-    _ = pool.put(slot, frame.byteCount)
-    pool.bytes(slot).copy(from: frame)
+    pool.store(frame, in: slot)
     pool[slot].timestamp = cpu.now
     guard devices[index].ring.push(slot) else {
       devices[index].statistics.rxDropped &+= 1
@@ -60,7 +59,7 @@ extension Kernel {
   public mutating func takeFrame<Result>(from index: DeviceIndex, _ body: (RawSpan) -> Result) -> Result? {
     guard devices.contains(index), let value = devices[index].outbound.pop() else { return nil }
     let slot = Slot(index: value)
-    let result = pool.bytes(slot).withSpan(body)
+    let result = pool.withWhole(slot, body)
     pool.free(slot, .consumed)
     return result
   }

@@ -110,17 +110,22 @@ extension Kernel {
     guard echoes.contains(index) else { throw KernelError(9) }
     guard request.length >= 0, request.length <= 65507 else { throw .messageTooLong }
     let namespace = echoes[index].namespace
-    let slot = pool.allocate(8 + request.length)
+    let slot = pool.allocate(length: 8 + request.length)
     guard slot != .none else { throw .noBuffers }
-    _ = pool.put(slot, 8 + request.length)
     let bytes = pool.bytes(slot)
     bytes.set(0, u8: ICMPType.echo.rawValue)
     bytes.set(1, u8: 0)
     bytes.set(2, u16: 0)
     bytes.set(4, u16: echoes[index].identifier)
     bytes.set(6, u16: request.sequence)
-    for offset in 0..<request.length { bytes.set(8 + offset, u8: UInt8(truncatingIfNeeded: offset)) }
-    bytes.set(2, u16: bytes.checksum())
+    var next: UInt8 = 0
+    pool.forEachPiece(of: slot, from: 8, count: request.length) { piece in
+      for offset in 0..<piece.count {
+        piece.set(offset, u8: next)
+        next &+= 1
+      }
+    }
+    bytes.set(2, u16: pool.checksum(slot, from: 0))
     // Errors about it are for this namespace, whichever device it leaves by.
     pool[slot].device = loopback(of: namespace).rawValue
     namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
@@ -160,12 +165,19 @@ extension Kernel {
     append(
       EchoEvent(
         kind: .reply, source: IPv4Address(rawValue: header.u32(IPv4Header.source)), sequence: bytes.u16(6),
-        ttl: header.u8(IPv4Header.ttl), length: bytes.count - 8, time: now), to: index)
+        ttl: header.u8(IPv4Header.ttl),
+        length: pool.length(slot, fromHeader: pool[slot].transportHeader) - 8, time: now), to: index)
     pool.free(slot, .consumed)
   }
 
   /// An error about a request, which it quotes, for whoever made the request.
   mutating func echoError(_ slot: Slot, in namespace: NamespaceIndex) {
+    // The two headers of the quote, as long as they can be, and what tells whose it is.
+    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
+    guard pool.mayPull(slot, min(Int(pool[slot].length), offset + 8 + 60 + 8)) else {
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
     let header = pool.bytes(slot)
     let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
     let quote = bytes.dropFirst(8)

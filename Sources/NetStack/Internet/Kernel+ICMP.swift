@@ -30,19 +30,20 @@ extension Kernel {
   /// Takes an ICMP message for this host (icmp_rcv).
   mutating func icmpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
     namespaces[namespace].snmp[.icmpInMsgs] &+= 1
-    let header = pool.bytes(slot)
-    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
-    guard bytes.checksum() == 0 else {
+    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
+    guard pool.checksum(slot, from: offset) == 0 else {
       namespaces[namespace].snmp[.icmpInCsumErrors] &+= 1
       namespaces[namespace].snmp[.icmpInErrors] &+= 1
       drop(slot, .icmpChecksum, in: namespace)
       return
     }
-    guard bytes.count >= 8 else {
+    guard pool.mayPull(slot, offset + 8) else {
       namespaces[namespace].snmp[.icmpInErrors] &+= 1
       drop(slot, .headerTruncated, in: namespace)
       return
     }
+    let header = pool.bytes(slot)
+    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
     let destination = header.u32(IPv4Header.destination)
     let isGroup = IPv4Header.isMulticast(destination) || lookup(destination, in: namespace).type != .local
     switch ICMPType(rawValue: bytes.u8(0)) {
@@ -117,7 +118,8 @@ extension Kernel {
     }
     let back = lookup(source, in: namespace)
     guard mayTell(type, source, isLocal: back.type == .local, in: namespace) else { return }
-    let quoted = min(packet.count, 576 - IPv4Header.length - 8)
+    let quoted = min(
+      pool.length(slot, fromHeader: pool[slot].networkHeader), 576 - IPv4Header.length - 8)
     let error = pool.allocate(8 + quoted, headroom: BufferPool.headroom)
     guard error != .none else {
       namespaces[namespace].snmp[.icmpOutErrors] &+= 1
@@ -129,7 +131,7 @@ extension Kernel {
     bytes.set(1, u8: code)
     bytes.set(2, u16: 0)
     bytes.set(4, u32: information)
-    bytes.dropFirst(8).copy(from: packet.prefix(quoted))
+    pool.copyBytes(of: slot, fromHeader: pool[slot].networkHeader, into: bytes.dropFirst(8))
     bytes.set(2, u16: bytes.checksum())
     pool[error].device = device.rawValue
     namespaces[namespace].snmp[.icmpOutMsgs] &+= 1

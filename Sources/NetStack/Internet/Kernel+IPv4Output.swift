@@ -120,7 +120,7 @@ extension Kernel {
   ) {
     let whole = pool.bytes(slot)
     let header = whole.ipv4HeaderLength
-    let payload = whole.count - header
+    let payload = Int(pool[slot].length) - header
     let room = (devices[device].mtu - header) & ~7
     let fragment = whole.u16(IPv4Header.fragment)
     let first = Int(fragment & IPv4Header.offsetMask)
@@ -132,16 +132,15 @@ extension Kernel {
     var offset = 0
     while offset < payload {
       let length = min(room, payload - offset)
-      let piece = pool.allocate(header + length)
+      let piece = pool.allocate(length: header + length)
       guard piece != .none else {
         namespaces[namespace].snmp[.ipFragFails] &+= 1
         drop(slot, .noMemory, in: namespace)
         return
       }
-      _ = pool.put(piece, header + length)
       let bytes = pool.bytes(piece)
       bytes.copy(from: whole.prefix(header))
-      bytes.dropFirst(header).copy(from: whole.dropFirst(header + offset).prefix(length))
+      pool.copyBytes(of: slot, from: header + offset, count: length, into: piece, at: header)
       let isLast = offset + length == payload
       let more = isLast ? fragment & IPv4Header.moreFragments : IPv4Header.moreFragments
       bytes.set(IPv4Header.totalLength, u16: UInt16(truncatingIfNeeded: header + length))

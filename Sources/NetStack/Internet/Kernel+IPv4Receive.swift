@@ -83,7 +83,7 @@ extension Kernel {
     }
     guard bytes.ipv4Checksum() == 0 else { return badChecksum(slot, namespace) }
     let total = Int(bytes.u16(IPv4Header.totalLength))
-    guard total <= bytes.count else { return truncated(slot, namespace) }
+    guard total <= Int(pool[slot].length) else { return truncated(slot, namespace) }
     guard total >= IPv4Header.length else { return badHeader(slot, .ipInvalidHeader, namespace) }
     pool.trim(slot, to: total)
     pool[slot].transportHeader = pool[slot].networkHeader &+ 20
@@ -94,15 +94,15 @@ extension Kernel {
   /// fill in are not understood here, and a packet with one is dropped rather than passed on wrong.
   @inline(never)
   private mutating func ipv4ValidateOptions(_ slot: Slot, _ namespace: NamespaceIndex) -> Bool {
-    let bytes = pool.bytes(slot)
-    guard bytes.count >= IPv4Header.length else { return badHeader(slot, .headerTruncated, namespace) }
-    let length = bytes.ipv4HeaderLength
-    guard bytes.u8(0) >> 4 == 4, length >= IPv4Header.length, length <= bytes.count else {
+    guard pool.mayPull(slot, IPv4Header.length) else { return badHeader(slot, .headerTruncated, namespace) }
+    let length = pool.bytes(slot).ipv4HeaderLength
+    guard pool.bytes(slot).u8(0) >> 4 == 4, length >= IPv4Header.length, pool.mayPull(slot, length) else {
       return badHeader(slot, .ipInvalidHeader, namespace)
     }
+    let bytes = pool.bytes(slot)
     guard bytes.prefix(length).checksum() == 0 else { return badChecksum(slot, namespace) }
     let total = Int(bytes.u16(IPv4Header.totalLength))
-    guard total <= bytes.count else { return truncated(slot, namespace) }
+    guard total <= Int(pool[slot].length) else { return truncated(slot, namespace) }
     guard total >= length else { return badHeader(slot, .ipInvalidHeader, namespace) }
     pool.trim(slot, to: total)
     pool[slot].transportHeader = pool[slot].networkHeader &+ UInt16(length)
@@ -241,7 +241,7 @@ extension Kernel {
   ) {
     let bytes = pool.bytes(slot)
     let egress = run.egress
-    guard bytes.u8(IPv4Header.ttl) > 1, bytes.count <= devices[egress].mtu else {
+    guard bytes.u8(IPv4Header.ttl) > 1, Int(pool[slot].length) <= devices[egress].mtu else {
       flush(&run)
       ipv4ForwardSlowly(slot, run.nextHop, by: egress, namespace)
       return
@@ -326,9 +326,11 @@ extension Kernel {
 
   /// No program has a UDP port yet, so that every port is closed (__udp4_lib_rcv).
   private mutating func udpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
+    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
+    let isWhole = pool.mayPull(slot, offset + 8)
     let header = pool.bytes(slot)
     let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
-    guard bytes.count >= 8, Int(bytes.u16(4)) >= 8, Int(bytes.u16(4)) <= bytes.count else {
+    guard isWhole, Int(bytes.u16(4)) >= 8, offset + Int(bytes.u16(4)) <= Int(pool[slot].length) else {
       namespaces[namespace].snmp[.udpInErrors] &+= 1
       drop(slot, .packetTooSmall, in: namespace)
       return
@@ -337,7 +339,7 @@ extension Kernel {
     if bytes.u16(6) != 0 {
       let addresses = UInt64(header.u32(IPv4Header.source)) + UInt64(header.u32(IPv4Header.destination))
       let pseudo = foldChecksum(addresses + 17 + UInt64(length))
-      let sum = bytes.prefix(length).sum(UInt64(pseudo.bigEndian))
+      let sum = pool.sum(slot, from: offset, count: length, UInt64(pseudo.bigEndian))
       guard foldChecksum(sum) == .max else {
         namespaces[namespace].snmp[.udpInCsumErrors] &+= 1
         namespaces[namespace].snmp[.udpInErrors] &+= 1

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Where all packets are. Every packet that was begun has ended or is held by somebody; who holds them is found by
+// walking, not by counting along, so that a packet that was lost or ended twice shows.
+
+extension Kernel {
+  /// Visits every packet that somebody holds between polls. A stage that gets a new place to keep packets in adds it.
+  func forEachHeld(_ body: (Slot) -> Void) {
+    for index in devices.indices {
+      devices[index].ring.forEach(body)
+      devices[index].outbound.forEach(body)
+    }
+    for index in neighbors.indices {
+      var slot = neighbors[index].queueHead
+      while slot != .none {
+        body(slot)
+        slot = pool[slot].next
+      }
+    }
+  }
+
+  /// Packets and pages begun, ended, and found with somebody who holds them. Between polls
+  /// `allocated == freed + held`, or one has been lost.
+  public var accounting: Accounting {
+    var held = 0
+    var pageReferences = 0
+    forEachHeld { slot in
+      held += 1
+      pageReferences += pool.pageReferences(slot)
+    }
+    return Accounting(
+      allocated: pool.allocated, freed: pool.freed, held: UInt64(held),
+      pagesTaken: pool.pages.taken, pagesReleased: pool.pages.released, pagesHeld: UInt64(pageReferences),
+      failures: pool.failures + pool.pages.failures, reasons: pool.reasons)
+  }
+}
+
+/// Where all packets are.
+public struct Accounting: Sendable {
+  /// Packets begun, copies for flooding included.
+  public var allocated: UInt64
+  /// Packets ended, for whatever reason; one that became a part of another has ended too.
+  public var freed: UInt64
+  /// Packets found in rings and queues.
+  public var held: UInt64
+  /// References to pages taken: one with each page, one each time that it was shared.
+  public var pagesTaken: UInt64
+  /// References to pages given back.
+  public var pagesReleased: UInt64
+  /// References to pages found with packets in rings and queues.
+  public var pagesHeld: UInt64
+  /// Packets and pages that could not begin for want of memory.
+  public var failures: UInt64
+  /// Why they ended.
+  public var reasons: DropCounters
+
+  /// Whether none was lost and none ended twice.
+  public var isClosed: Bool { allocated == freed + held && pagesTaken == pagesReleased + pagesHeld }
+}
