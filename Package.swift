@@ -76,6 +76,10 @@ let package = Package(
         "CLinux", system, logging,
       ]),
 
+    module(
+      "EmulatedDatapath",
+      ["NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "CLinux", system]),
+
     // What the verbs are made of.
     module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
     module("Manifest", ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource", system]),
@@ -84,7 +88,7 @@ let package = Package(
       name: "netforge",
       dependencies: [
         "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-        "LabProcess", "Spawn", "CLinux", argumentParser, logging, system,
+        "EmulatedDatapath", "LabProcess", "Spawn", "CLinux", argumentParser, logging, system,
       ],
       swiftSettings: settings),
 
@@ -100,6 +104,9 @@ let package = Package(
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
     tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
     tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
+    tests(
+      of: "EmulatedDatapath",
+      ["NetTypes", "Nftables", "LabCore", "LinuxObjects", "Reconcile", "NetStack", system]),
     tests(
       of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system],
       resources: [.copy("Golden")]),

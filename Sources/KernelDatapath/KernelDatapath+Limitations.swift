@@ -10,7 +10,9 @@ import Nftables
 import Synchronization
 
 extension KernelDatapath {
-  public func limitations(for desired: LabState) async throws(DatapathError) -> [Limitation] {
+  public func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation] {
     let needs = Feature.needs(of: desired)
     let isMachine = site.isMachine
     return try await perform(on: desired.lab, "check lab '\(desired.lab)'") {

@@ -6,8 +6,10 @@ public import SystemPackage
 /// A place where a lab can be made real: the host's kernel as root, the same inside a user namespace, or netforge's own
 /// stack. `Reconcile` speaks to this and knows none of them.
 public protocol Datapath: Sendable {
-  /// What cannot be done for `desired` here. Changes nothing.
-  func limitations(for desired: LabState) async throws(DatapathError) -> [Limitation]
+  /// What cannot be done here for `desired` and for what shall run in it. Changes nothing.
+  func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation]
   /// What is there of the lab.
   func observe(_ lab: LabName, scope: Scope) async throws(DatapathError) -> Observation
   /// Carries out the batch in order, stops at the first error and names its object. What came before it stays.
@@ -59,4 +61,7 @@ public struct MonotonicClock: LabClock {
 /// Which datapath a lab runs on.
 public enum DatapathKind: String, Hashable, CaseIterable, Codable, Sendable {
   case kernel, rootless, emulated
+
+  /// Whether the lab process holds the lab, which then ends with it.
+  public var livesInProcess: Bool { self != .kernel }
 }

@@ -11,7 +11,7 @@ import NetTypes
 struct ControlGreeting: Codable, Equatable, Sendable {
   static let name = "netforge-lab"
   /// Raised with every change that the other side could not follow.
-  static let version = 1
+  static let version = 2
 
   var netforgeProtocol: String
   var version: Int
@@ -40,7 +40,7 @@ struct ControlGreeting: Codable, Equatable, Sendable {
 
 /// What a client asks for.
 enum ControlRequest: Codable, Sendable {
-  case limitations(LabState)
+  case limitations(LabState, LabRuntime)
   case observe(LabName, Scope)
   case apply(Plan.Batch, LabName)
   case remove(LabName)

@@ -122,7 +122,8 @@ final class LabSession: Sendable {
   ) async throws(DatapathError) {
     let datapath = server.datapath
     switch request {
-    case .limitations(let desired): answer(id, .limitations(try await datapath.limitations(for: desired)))
+    case .limitations(let desired, let runtime):
+      answer(id, .limitations(try await datapath.limitations(for: desired, running: runtime)))
     case .observe(let lab, let scope):
       answer(id, .observation(try await datapath.observe(own(lab), scope: scope)))
     case .apply(let batch, let lab):
@@ -212,6 +213,11 @@ final class LabSession: Sendable {
 
   /// Hands over the namespaces of a node. The user and mount namespaces only when they are this process's own.
   private func enter(_ node: NodeName, _ id: UInt64) throws(DatapathError) {
+    guard server.kind != .emulated else {
+      throw DatapathError(
+        .unavailable, operation: "start a program", path: StatePath(.node(node)),
+        cause: "the emulated datapath runs no programs yet", remedy: "use --datapath kernel or rootless")
+    }
     let view = try NodeView.read(of: node, folder: server.folder)
     let path = NodeEntry.path(of: node, in: server.lab)
     var descriptors = [try LabSupervisor.openNamespace(path, node: node, lab: server.lab)]

@@ -18,10 +18,11 @@ public struct RemoteDatapath: Datapath {
 
   init(_ connection: LabConnection) { self.connection = connection }
 
-  public func limitations(for desired: LabState) async throws(DatapathError) -> [Limitation] {
-    guard case .limitations(let list) = try await connection.request(.limitations(desired)).reply else {
-      throw connection.unexpected()
-    }
+  public func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation] {
+    let reply = try await connection.request(.limitations(desired, runtime)).reply
+    guard case .limitations(let list) = reply else { throw connection.unexpected() }
     return list
   }
 

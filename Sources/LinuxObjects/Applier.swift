@@ -6,7 +6,7 @@
 public import LabCore
 import NetTypes
 import Nftables
-import Rtnetlink
+public import Rtnetlink
 
 /// Applies batches to one lab. It remembers the devices that it has made, from batch to batch.
 public struct Applier<Kernel: LabKernel> {
@@ -284,7 +284,8 @@ extension Transport {
     }
   }
 
-  func links() throws(TransportError) -> [LinkMessage] {
+  /// The namespace's devices, without their counters.
+  public func links() throws(TransportError) -> [LinkMessage] {
     try dump(LinkMessage.dump(extended: .skipStatistics), as: LinkMessage.self)
   }
 }

@@ -49,12 +49,12 @@ enum Host {
     repository.appending(path: "topologies/\(name).swift").path()
   }
 
-  static func has(_ tools: String...) -> Bool {
-    tools.allSatisfy { tool in
-      ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/", "/usr/local/bin/"].contains {
-        FileManager.default.isExecutableFile(atPath: $0 + tool)
-      }
-    }
+  static func has(_ tools: String...) -> Bool { tools.allSatisfy { path(of: $0) != nil } }
+
+  /// Where the host's own tool is, which every user may run.
+  static func path(of tool: String) -> String? {
+    ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/", "/usr/local/bin/"].map { $0 + tool }
+      .first { FileManager.default.isExecutableFile(atPath: $0) }
   }
 
   /// Whether an ordinary user may make a user namespace with a network in it here.
@@ -177,15 +177,16 @@ final class Scratch {
 
 /// A way to call netforge: as root, or as an ordinary user.
 enum Caller: String, CaseIterable, CustomStringConvertible, Sendable {
-  case kernel, rootless
+  case kernel, rootless, emulated
 
   var description: String { rawValue }
 
-  /// Those that this host allows.
+  /// Those with the host's own kernel under them that this host allows: programs run in their nodes.
   static let available: [Caller] = allCases.filter {
     switch $0 {
     case .kernel: Host.isRoot
     case .rootless: Host.hasUserNamespaces
+    case .emulated: false
     }
   }
 
@@ -197,20 +198,21 @@ enum Caller: String, CaseIterable, CustomStringConvertible, Sendable {
   /// netforge with the arguments, ended by force when it takes far too long.
   func command(_ arguments: [String], seconds: Int = 120) throws -> [String] {
     let limited = ["timeout", "-k", "5", "\(seconds)", Host.netforge] + arguments
-    guard self == .rootless else { return limited }
+    guard self != .kernel else { return limited }
     guard Host.isRoot else {
       try FileManager.default.createDirectory(
         atPath: Stage.runtime, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
       return limited
     }
-    // As root, the rootless datapath is proved with a user who is not: nobody, with a home and a runtime folder.
+    // As root, the datapaths that need none are proved with a user who is not: nobody, with a home and a runtime folder.
     try Host.run("install", "-d", "-o", "nobody", "-m", "700", Stage.home, Stage.runtime)
-    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"] + limited
+    let ordinary = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"]
+    return ordinary + (self == .emulated ? Confinement.prefix : []) + limited
   }
 
   var environment: [String: String] {
     var environment = ["NETFORGE_DATAPATH": rawValue, "NO_COLOR": "1"]
-    if self == .rootless {
+    if self != .kernel {
       environment["XDG_RUNTIME_DIR"] = Stage.runtime
       if Host.isRoot { environment["HOME"] = Stage.home }
     }

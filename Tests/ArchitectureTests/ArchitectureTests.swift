@@ -24,12 +24,14 @@ struct ArchitectureTests {
       "NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn",
       "CLinux",
     ],
+    "EmulatedDatapath": [
+      "NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "CLinux",
+    ],
     "Reconcile": ["NetTypes", "Nftables", "LabCore", "TopologyModel"],
     "Manifest": ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource"],
     "netforge": [
       "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-      "LabProcess",
-      "Spawn", "CLinux",
+      "EmulatedDatapath", "LabProcess", "Spawn", "CLinux",
     ],
   ]
 

@@ -263,7 +263,7 @@ struct LabTests {
         space.links.append(LinkState(name: "v0", kind: .vlan(VLANState(parent: "eth0", id: 5))))
         space.qdiscs = [QdiscState(link: "eth0", kind: .netem(NetemState(delay: .milliseconds(20))))]
       }
-      let limitations = try await lab.datapath.limitations(for: state)
+      let limitations = try await lab.datapath.limitations(for: state, running: LabRuntime(lab: state.lab))
       let features = try await lab.datapath.features()
       for (option, path) in [
         ("CONFIG_DUMMY", "/nodes/a/links/d0"), ("CONFIG_VLAN_8021Q", "/nodes/a/links/v0"),
@@ -273,7 +273,9 @@ struct LabTests {
         let limitation = limitations.first { $0.cause.contains("\(option))") }
         #expect(limitation?.path?.description == (isThere ? nil : path))
       }
-      #expect(try await lab.datapath.limitations(for: lab.star(nodes: 1)) == [])
+      #expect(
+        try await lab.datapath.limitations(
+          for: lab.star(nodes: 1), running: LabRuntime(lab: lab.name)) == [])
     }
   }
 

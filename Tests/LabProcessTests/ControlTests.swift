@@ -57,7 +57,10 @@ struct ControlTests {
     let remote = try await server.connect().datapath
     let id = NamespaceID.node(node)
     let state = LabState(lab: server.lab, namespaces: [NamespaceState(id: id)])
-    #expect(try await remote.limitations(for: state).map(\.path) == [StatePath(id)])
+    #expect(
+      try await remote.limitations(for: state, running: LabRuntime(lab: state.lab)).map(\.path) == [
+        StatePath(id)
+      ])
     let claim = StatePath(id, .link, key: ["eth0"])
     let observation = try await remote.observe(server.lab, scope: Scope(namespaces: [id], claims: [claim]))
     #expect(observation.owned.namespaces.map(\.id) == [id])

@@ -26,7 +26,9 @@ final class FakeDatapath: Datapath {
     if let failure { throw failure }
   }
 
-  func limitations(for desired: LabState) async throws(DatapathError) -> [Limitation] {
+  func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation] {
     try check()
     return desired.namespaces.map { Limitation(path: StatePath($0.id), cause: "cause", remedy: "remedy") }
   }

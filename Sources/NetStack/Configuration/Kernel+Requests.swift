@@ -135,6 +135,7 @@ extension Kernel {
       var rule = RuleMessage(family: .ipv4)
       rule.priority = UInt32(priority)
       rule.table = UInt32(table)
+      rule.protocolNumber = .kernel
       return rule.message(.newRule, [])
     }
   }

@@ -45,7 +45,7 @@ extension ReconcileError: CustomStringConvertible {
   public var lines: [String] {
     switch self {
     case .limitations(let limitations, let sources):
-      limitations.map { Self.located($0.path, sources) + $0.description }
+      limitations.map { ($0.location.map { "\($0): " } ?? Self.located($0.path, sources)) + $0.description }
     case .foreign(let objects, let sources):
       objects.map {
         Self.located($0.path, sources)

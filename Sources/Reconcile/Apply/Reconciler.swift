@@ -40,15 +40,18 @@ public struct Reconciler: Sendable {
 
   public let datapath: any Datapath
   public let folder: LabFolder
+  /// What shall run in the lab, for the datapath to say whether it can.
+  public var runtime: LabRuntime
   /// How long the kernel may take to settle after the last change.
   public var deadline: Interval = .seconds(10)
   /// How many times a plan that did not hold is made and applied again.
   public var corrections = 3
   public var progress: @Sendable (Stage) -> Void = { _ in }
 
-  public init(datapath: any Datapath, folder: LabFolder) {
+  public init(datapath: any Datapath, folder: LabFolder, runtime: LabRuntime? = nil) {
     self.datapath = datapath
     self.folder = folder
+    self.runtime = runtime ?? LabRuntime(lab: folder.lab)
   }
 
   // MARK: Plan
@@ -75,7 +78,7 @@ public struct Reconciler: Sendable {
     }
     progress(.limitations)
     let limitations = try await asking { () throws(DatapathError) in
-      try await datapath.limitations(for: desired)
+      try await datapath.limitations(for: desired, running: runtime)
     }
     guard limitations.isEmpty else { throw .limitations(limitations, sources) }
     progress(.observe)

@@ -56,8 +56,8 @@ extension RunningLab {
   static func takeAway(_ folder: LabFolder) async throws {
     let lock = try folder.lock()
     let kind = (try? folder.record())??.datapath
-    // A rootless lab goes with its process; what a crashed first `up` left behind is the kernel's.
-    if kind == .rootless || kind == nil && !DatapathOptions.mayChangeTheKernel {
+    // Such a lab goes with its process; what a crashed first `up` left behind is the kernel's.
+    if kind?.livesInProcess ?? !DatapathOptions.mayChangeTheKernel {
       try await release(folder)
       try folder.remove()
       return

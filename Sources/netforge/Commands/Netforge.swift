@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import ArgumentParser
+import EmulatedDatapath
 import Glibc
 import KernelDatapath
 import LabCore
@@ -30,6 +31,7 @@ struct Netforge: AsyncParsableCommand {
   static func main() async {
     if let role = LabProcess.role {
       await role.run { (lab, folder, kind) throws(DatapathError) in
+        if kind == .emulated { return try EmulatedDatapath(lab: lab) }
         let root = String(folder.dropLast(lab.text.utf8.count + 1))
         return try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel, labFolder: root))
       }

@@ -47,8 +47,9 @@ struct PlanCommand: AsyncParsableCommand {
     let isUp = LabProcess.isRunning(folder: folder.path)
     do {
       let lab = try await RunningLab.prepare(folder, kind: kind)
-      let plan = try await Reconciler(datapath: lab.datapath, folder: folder).plan(
-        resolution.state, sources: resolution.sources)
+      let plan = try await Reconciler(datapath: lab.datapath, folder: folder, runtime: resolution.runtime)
+        .plan(
+          resolution.state, sources: resolution.sources)
       try await cleanUp(folder, isKnown: known != nil, isUp: isUp)
       return plan
     } catch {

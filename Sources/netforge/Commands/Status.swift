@@ -27,7 +27,7 @@ struct Status: AsyncParsableCommand {
     let nodes = try filter.choose(from: loaded.topology)
     let lab = try await RunningLab.open(folder)
     let observation = try await lab.datapath.observe(lab.name, scope: Scope(covering: [resolution.state]))
-    let plan = try await Reconciler(datapath: lab.datapath, folder: folder).plan(
+    let plan = try await Reconciler(datapath: lab.datapath, folder: folder, runtime: resolution.runtime).plan(
       resolution.state, sources: resolution.sources)
     let process = try await lab.connection?.status()
     let document = StatusDocument(

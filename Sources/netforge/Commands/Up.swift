@@ -67,7 +67,7 @@ struct Up: AsyncParsableCommand {
     _ loaded: LoadedTopology, _ resolution: Resolution, _ lab: RunningLab, _ lock: LabLock,
     _ progress: Progress
   ) async throws -> Plan {
-    var reconciler = Reconciler(datapath: lab.datapath, folder: lab.folder)
+    var reconciler = Reconciler(datapath: lab.datapath, folder: lab.folder, runtime: resolution.runtime)
     reconciler.deadline = .seconds(Int64(timeout))
     reconciler.progress = { progress.follow($0) }
     let agreed = yes

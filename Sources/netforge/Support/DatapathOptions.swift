@@ -37,20 +37,15 @@ struct DatapathOptions: ParsableArguments {
         throw Failure(.unavailable, limitation.description)
       }
       return .rootless
-    case .emulated:
-      throw Failure(
-        .unavailable, "the emulated datapath is not part of this version",
-        "use --datapath kernel as root, or --datapath rootless where user namespaces are allowed")
-    case .auto:
-      if Self.mayChangeTheKernel { return .kernel }
-      if let limitation = LabProcess.rootlessLimitation() {
-        throw Failure(
-          .unavailable, "no datapath can be used here",
-          "kernel: needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN)", "rootless: \(limitation)",
-          "emulated: not part of this version")
-      }
-      return .rootless
+    case .emulated: return .emulated
+    case .auto: return Self.first
     }
+  }
+
+  /// The first datapath that this host allows; the emulated one needs nothing of it.
+  static var first: DatapathKind {
+    if mayChangeTheKernel { return .kernel }
+    return LabProcess.rootlessLimitation() == nil ? .rootless : .emulated
   }
 
   /// CAP_NET_ADMIN and CAP_SYS_ADMIN in effect, by what the kernel says of this process.
@@ -89,7 +84,7 @@ struct RunningLab {
     switch record.datapath {
     case .kernel:
       return RunningLab(folder: folder, kind: .kernel, datapath: try KernelDatapath(), connection: connection)
-    case .rootless:
+    case .rootless, .emulated:
       guard let connection else {
         throw Failure(
           .failed, "lab '\(folder.lab)' is gone: the process that held it has ended",
@@ -97,8 +92,7 @@ struct RunningLab {
         )
       }
       return RunningLab(
-        folder: folder, kind: .rootless, datapath: connection.datapath, connection: connection)
-    case .emulated: throw Failure(.unavailable, "the emulated datapath is not part of this version")
+        folder: folder, kind: record.datapath, datapath: connection.datapath, connection: connection)
     }
   }
 
@@ -107,11 +101,11 @@ struct RunningLab {
     var connection: LabConnection?
     if LabProcess.isRunning(folder: folder.path) {
       connection = try await LabConnection.open(folder: folder.path)
-    } else if kind == .rootless {
+    } else if kind.livesInProcess {
       _ = try LabProcess.start(lab: folder.lab, folder: folder.path, datapath: kind)
       connection = try await LabConnection.open(folder: folder.path)
     }
-    if kind == .rootless, let connection {
+    if kind.livesInProcess, let connection {
       return RunningLab(folder: folder, kind: kind, datapath: connection.datapath, connection: connection)
     }
     return RunningLab(folder: folder, kind: .kernel, datapath: try KernelDatapath(), connection: connection)

@@ -29,7 +29,9 @@ final class ModelDatapath: Datapath, Sendable {
 
   var kernel: ModelKernel { state.withLock { $0.kernel } }
 
-  func limitations(for desired: LabState) async throws(DatapathError) -> [Limitation] {
+  func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation] {
     state.withLock { $0.limitations }
   }
 

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the emulated kernel cannot do for a lab. The kernel itself says it: the whole lab is made on another one, which is
+// thrown away, so what it learns to do is no limitation from that day on.
+
+public import LabCore
+import LinuxObjects
+import NetStack
+import NetTypes
+import Synchronization
+
+extension EmulatedDatapath {
+  public func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation] {
+    Self.limitations(of: runtime) + hostLimitations(of: desired) + rehearse(desired)
+  }
+
+  private func rehearse(_ desired: LabState) -> [Limitation] {
+    if let known = rehearsed.withLock({ $0 }), known.state == desired { return known.limitations }
+    let kernel = EmulatedKernel(lab: lab, .throwaway, now: Instant(nanoseconds: 0))
+    var rehearsal = Rehearsal(of: desired.lab, on: kernel)
+    let limitations = rehearsal.run(desired).map { refusal in
+      Limitation(path: refusal.path, cause: refusal.error.cause, remedy: Self.remedy)
+    }
+    rehearsed.withLock { $0 = (desired, limitations) }
+    return limitations
+  }
+
+  private static let remedy = "use --datapath kernel or rootless, or leave it out"
+
+  private func hostLimitations(of desired: LabState) -> [Limitation] {
+    guard let host = desired[.host], let object = host.objects.dropFirst().first else { return [] }
+    return [
+      Limitation(
+        path: object.path(in: .host), cause: "an emulated lab has no way into the host's network",
+        remedy: "use --datapath kernel as root, or leave out uplinks and lab.internet")
+    ]
+  }
+
+  private static func limitations(of runtime: LabRuntime) -> [Limitation] {
+    var causes: Set<String> = []
+    var result: [Limitation] = []
+    for node in runtime.nodes {
+      var needs = node.services.map { ("the emulated datapath has no service '\($0.kind)' yet", $0.location) }
+      needs += (node.commands + node.programs).map {
+        ("the emulated datapath runs no programs (Run, Exec) yet", $0.location)
+      }
+      for (cause, location) in needs where causes.insert(cause).inserted {
+        result.append(
+          Limitation(path: StatePath(.node(node.node)), location: location, cause: cause, remedy: remedy))
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A datapath over a kernel of our own: one lab in this process, which needs no privilege for it. What it does is what the
+// host's kernel would do with the same plans, since both speak `LinuxObjects`; what it cannot do it says beforehand.
+
+public import LabCore
+import LinuxObjects
+import NetStack
+import NetTypes
+import Rtnetlink
+import Synchronization
+public import SystemPackage
+
+/// A lab in the emulated kernel.
+public final class EmulatedDatapath: Datapath {
+  /// The lab that this kernel is for.
+  public let lab: LabName
+  public let clock: any LabClock = MonotonicClock()
+
+  let thread: KernelThread
+  /// The last lab that was asked about, and what was answered.
+  let rehearsed = Mutex<(state: LabState, limitations: [Limitation])?>(nil)
+
+  /// Starts an emulated kernel with nothing in it.
+  public init(lab: LabName) throws(DatapathError) {
+    self.lab = lab
+    thread = try KernelThread(lab: lab, Kernel.Options(seed: UInt64(Ownership.hash(lab.text, seed: 0))))
+  }
+
+  /// Does a piece of work on the lab's kernel.
+  func perform<Value: Sendable>(
+    on lab: LabName, _ operation: String,
+    _ body: @Sendable @escaping (EmulatedKernel) throws(DatapathError) -> Value
+  ) async throws(DatapathError) -> Value {
+    guard lab == self.lab else {
+      throw DatapathError(
+        .notFound, operation: operation, cause: "this emulated kernel is lab '\(self.lab)'s alone")
+    }
+    let result: Result<Value, DatapathError> = await thread.perform { kernel in
+      do throws(DatapathError) { return .success(try body(kernel)) } catch { return .failure(error) }
+    }
+    return try result.get()
+  }
+
+  // MARK: Datapath
+
+  public func apply(_ batch: Plan.Batch, to lab: LabName) async throws(DatapathError) {
+    try await perform(on: lab, "change lab '\(lab)'") { (kernel) throws(DatapathError) in
+      var applier = Applier(lab: lab, kernel: kernel)
+      applier.learn(kernel.tables)
+      do throws(DatapathError) {
+        try applier.apply(batch)
+      } catch {
+        kernel.tables = [:]
+        throw error
+      }
+      kernel.tables = applier.known
+    }
+  }
+
+  public func remove(_ lab: LabName) async throws(DatapathError) {
+    try await perform(on: lab, "remove lab '\(lab)'") { (kernel) throws(DatapathError) in kernel.removeAll() }
+  }
+
+  public func observe(_ lab: LabName, scope: Scope) async throws(DatapathError) -> Observation {
+    try await perform(on: lab, "observe lab '\(lab)'") { (kernel) throws(DatapathError) in
+      do throws(TransportError) {
+        return try kernel.observe(scope)
+      } catch {
+        throw DatapathError(
+          .bug, operation: "observe lab '\(lab)'", errno: error.errno == 0 ? nil : error.errno,
+          cause: error.cause, remedy: "please report it")
+      }
+    }
+  }
+
+  public func changes(of lab: LabName) async throws(DatapathError) -> ChangeStream {
+    throw DatapathError(
+      .unavailable, operation: "follow lab '\(lab)'",
+      cause: "the emulated kernel does not tell its changes yet",
+      remedy: "use --datapath kernel or rootless")
+  }
+
+  public func spawn(
+    _ command: Command, in node: NodeName, of lab: LabName, io: ProcessIO
+  ) async throws(DatapathError) -> any NodeProcess {
+    throw Self.noPrograms(node)
+  }
+
+  /// Why no program runs in a node.
+  static func noPrograms(_ node: NodeName) -> DatapathError {
+    DatapathError(
+      .unavailable, operation: "start a program", path: StatePath(.node(node)),
+      cause: "the emulated datapath runs no programs yet", remedy: "use --datapath kernel or rootless")
+  }
+
+  public func endpoint(
+    _ request: EndpointRequest, in node: NodeName, of lab: LabName
+  ) async throws(DatapathError) -> any NodeEndpoint {
+    throw DatapathError(
+      .unavailable, operation: "open a socket", path: StatePath(.node(node)),
+      cause: "the emulated datapath has no sockets yet", remedy: "use --datapath kernel or rootless")
+  }
+
+  public func capture(
+    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+  ) async throws(DatapathError) {
+    throw DatapathError(
+      .unavailable, operation: "capture in lab '\(lab)'", cause: "capture is not part of this version")
+  }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A kernel of our own with one lab in it: the stack, and the names of its namespaces. Only the thread that runs it may
+// touch it; to `LinuxObjects` it is a kernel like the host's.
+
+import Glibc
+import LabCore
+import LinuxObjects
+import NetStack
+import NetTypes
+import Nftables
+import Rtnetlink
+
+final class EmulatedKernel: LabKernel {
+  let lab: LabName
+  var stack: Kernel
+  /// What /run/netns is to the host's kernel.
+  private(set) var namespaces: [NamespaceID: NamespaceIndex] = [:]
+  /// The devices of the lab as they were last seen or made.
+  var tables: [NamespaceID: LinkTable] = [:]
+  var waiters = Waiters()
+
+  init(lab: LabName, _ options: Kernel.Options, now: Instant) {
+    self.lab = lab
+    stack = Kernel(options, now: now)
+  }
+
+  func index(of namespace: NamespaceID) throws(TransportError) -> NamespaceIndex {
+    if let index = namespaces[namespace] { return index }
+    throw TransportError(
+      errno: ENOENT,
+      text: namespace == .host
+        ? "an emulated lab has no way into the host's network" : "the lab has no namespace \(namespace)")
+  }
+
+  func channel(to namespace: NamespaceID) throws(TransportError) -> EmulatedChannel {
+    EmulatedChannel(kernel: self, namespace: try index(of: namespace))
+  }
+
+  func scratch() throws(TransportError) -> EmulatedChannel {
+    // A namespace of its own is what an empty kernel is; nothing of it stays.
+    let kernel = EmulatedKernel(lab: lab, .throwaway, now: stack.now)
+    do throws(KernelError) {
+      return EmulatedChannel(kernel: kernel, namespace: try kernel.stack.makeNamespace())
+    } catch {
+      throw TransportError(error)
+    }
+  }
+
+  func makeNamespaces(_ new: [NewNamespace]) throws(NamespaceFailure) {
+    for namespace in new {
+      do throws(TransportError) { try make(namespace) } catch {
+        throw NamespaceFailure(namespace: namespace.id, error: error)
+      }
+    }
+  }
+
+  private func make(_ new: NewNamespace) throws(TransportError) {
+    guard namespaces[new.id] == nil else { throw TransportError(errno: EEXIST) }
+    let index: NamespaceIndex
+    do throws(KernelError) { index = try stack.makeNamespace() } catch { throw TransportError(error) }
+    let refusals = try EmulatedChannel(kernel: self, namespace: index).transact(new.marks)
+    if let refusal = refusals.compactMap({ $0 }).first {
+      stack.removeNamespace(index)
+      throw refusal
+    }
+    namespaces[new.id] = index
+  }
+
+  func removeNamespaces(_ doomed: [NamespaceID]) throws(NamespaceFailure) {
+    for id in doomed {
+      guard let index = namespaces.removeValue(forKey: id) else { continue }
+      stack.removeNamespace(index)
+    }
+  }
+
+  /// Takes the lab away.
+  func removeAll() {
+    for id in namespaces.keys.sorted() {
+      if let index = namespaces[id] { stack.removeNamespace(index) }
+    }
+    namespaces = [:]
+    tables = [:]
+  }
+}
+
+extension Kernel.Options {
+  /// For a kernel that is only asked what it knows: no packet ever runs in it.
+  static let throwaway = Kernel.Options(seed: 0, pool: .init(packets: 64, largeBlocks: 1))
+}
+
+/// A channel into a namespace of an emulated kernel. Of use only on the kernel's thread.
+struct EmulatedChannel: Transport {
+  let kernel: EmulatedKernel
+  let namespace: NamespaceIndex
+
+  var handle: Int32 { Kernel.descriptor(of: namespace) }
+
+  func transact(_ messages: [NetlinkMessage]) throws(TransportError) -> [TransportError?] {
+    messages.map { message in
+      do throws(KernelError) {
+        try kernel.stack.perform(message, in: namespace)
+        return nil
+      } catch {
+        return TransportError(error)
+      }
+    }
+  }
+
+  func dump(_ request: NetlinkMessage) throws(TransportError) -> [NetlinkMessage] {
+    do throws(KernelError) {
+      return try kernel.stack.dump(request, in: namespace)
+    } catch {
+      throw TransportError(error)
+    }
+  }
+
+  // MARK: Settings
+
+  func readSysctl(_ name: String) throws(TransportError) -> String? {
+    kernel.stack.sysctl(name, in: namespace)
+  }
+
+  func writeSysctl(_ setting: SysctlState) throws(TransportError) {
+    do throws(KernelError) {
+      try kernel.stack.setSysctl(setting.name, to: setting.value, in: namespace)
+    } catch {
+      guard error.errno == ENOENT else { throw TransportError(error) }
+      throw TransportError(
+        errno: ENOENT, text: "the emulated kernel has no setting \(setting.name)")
+    }
+  }
+
+  func makeTunTap(_ name: InterfaceName, _ device: TunTapState) throws(TransportError) {
+    guard device.mode == .tap else {
+      throw TransportError(errno: EOPNOTSUPP, text: "the emulated kernel has no tun devices yet")
+    }
+    do throws(KernelError) { _ = try kernel.stack.makeOutside(name, in: namespace) } catch {
+      throw TransportError(error)
+    }
+  }
+
+  // MARK: nftables
+
+  func commit(_ changes: [NftChange], dryRun: Bool) throws(NftRefusal) {
+    guard changes.isEmpty else {
+      throw NftRefusal(
+        index: 0, error: TransportError(errno: EOPNOTSUPP, text: "the emulated kernel has no nftables yet"))
+    }
+  }
+
+  /// Without nftables there are no tables.
+  func nftables(_ wanted: [NftTableKey]?) throws(TransportError) -> NftObservation { NftObservation() }
+}
+
+extension TransportError {
+  init(_ error: KernelError) { self.init(errno: error.errno, text: error.message) }
+}

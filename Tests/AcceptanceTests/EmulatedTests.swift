@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Labs in netforge's own kernel, as an ordinary user without any privilege has them.
+
+import Foundation
+import Testing
+
+extension Acceptance {
+  @Suite("Emulated")
+  struct EmulatedTests {
+    static let caller = Caller.emulated
+
+    /// Topologies that need nothing that the emulated kernel does not have.
+    static let possible = ["quickstart", "linux-router", "three-router-ring"]
+
+    @Test("The confinement refuses namespaces", .enabled(if: !Confinement.prefix.isEmpty, "needs python3"))
+    func confined() throws {
+      let outcome = try Host.run(Confinement.prefix + ["unshare", "-Un", "true"])
+      #expect(outcome.status != 0, "\(outcome)")
+      #expect(outcome.error.contains("not permitted"), "\(outcome)")
+    }
+
+    @Test("A topology comes up, is as it says, and goes", arguments: possible)
+    func lifecycle(topology: String) throws {
+      let lab = TestLab(Self.caller, topology)
+      try lab.live(Host.topology(topology)) {
+        let status = try lab.netforge("status", "-f", "json").json()
+        #expect(status["datapath"] as? String == "emulated")
+        #expect((status["drift"] as? [Any])?.isEmpty == true, "\(status)")
+        let nodes = try #require(status["nodes"] as? [[String: Any]])
+        #expect(
+          nodes.allSatisfy { $0["present"] as? Bool == true && ($0["unmarked"] as? [Any])?.isEmpty == true })
+      }
+    }
+
+    @Test("What differs is changed in place, and a lab of another datapath is no such lab")
+    func reconcile() throws {
+      let lab = TestLab(Self.caller, "change")
+      let scratch = try Scratch()
+      let edits = [("address: \"10.0.0.\\(i)/24\"", "address: \"10.0.0.\\(i)/24\", mtu: 1400")]
+      let changed = try scratch.topology("quickstart", edits)
+      try lab.during(Host.topology("quickstart")) {
+        let plan = try lab.plan(changed)
+        #expect(plan.map(\.operation) == ["update", "update", "update", "update"], "\(plan)")
+        let up = try lab.up(changed)
+        #expect(up.status == 0, "\(up)")
+        #expect(try lab.plan(changed).isEmpty)
+        let other = try lab.netforge("plan", changed, "--datapath", "rootless")
+        #expect(other.status == 1 && other.error.contains("emulated"), "\(other)")
+      }
+    }
+
+    @Test(
+      "What the emulated kernel does not have is a limitation by name and line",
+      arguments: ["shop", "firewall"])
+    func limitations(topology: String) throws {
+      let lab = TestLab(Self.caller, topology)
+      let before = try HostSnapshot.take()
+      for verb in ["up", "plan"] {
+        let outcome = try lab.netforge(verb, Host.topology(topology))
+        #expect(outcome.status == 69, "\(outcome)")
+        #expect(outcome.error.contains("\(topology).swift:"), "says where: \(outcome)")
+        #expect(outcome.error.contains("nftables"), "says what: \(outcome)")
+      }
+      #expect(try HostSnapshot.take() == before)
+    }
+
+    @Test("A lab whose process was killed is gone, status says so, and up makes it anew")
+    func killed() throws {
+      let lab = TestLab(Self.caller, "killed")
+      try lab.during(Host.topology("quickstart")) {
+        let status = try lab.netforge("status", "-f", "json").json()
+        let process = try #require((status["process"] as? [String: Any])?["pid"] as? Int)
+        #expect(kill(pid_t(process), SIGKILL) == 0)
+        let deadline = Date().addingTimeInterval(5)
+        var gone = try lab.netforge("status")
+        while gone.status == 0, Date() < deadline { gone = try lab.netforge("status") }
+        #expect(gone.status == 1 && gone.error.contains("is gone"), "\(gone)")
+        let up = try lab.up(Host.topology("quickstart"))
+        #expect(up.status == 0, "\(up)")
+        #expect(try lab.plan(Host.topology("quickstart")).isEmpty)
+      }
+    }
+
+    @Test("Programs in nodes are refused by name")
+    func programs() throws {
+      let lab = TestLab(Self.caller, "programs")
+      try lab.during(Host.topology("quickstart")) {
+        let outcome = try lab.exec("web1", "true")
+        #expect(outcome.status == 69 && outcome.error.contains("no programs"), "\(outcome)")
+      }
+    }
+  }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The emulated kernel under the reconciler: what a plan makes is what is observed, and a failure leaves what was.
+
+import Glibc
+import LabCore
+import NetTypes
+import Nftables
+import Reconcile
+import SystemPackage
+import Testing
+
+@testable import EmulatedDatapath
+
+@Suite("Emulated datapath")
+struct EmulatedDatapathTests {
+  @Test("A lab comes up, needs nothing more, and is changed in place")
+  func lifecycle() async throws {
+    let lab = try StarLab("emu-lifecycle")
+    let state = try lab.star(nodes: 5)
+    #expect(try await !lab.up(state).isEmpty)
+    #expect(try await lab.up(state).isEmpty)
+    let other = try lab.star(nodes: 5, mtu: 1300)
+    let plan = try await lab.up(other)
+    #expect(
+      plan.changes.allSatisfy { $0.operation == .update && $0.path.attribute == .mtu }, "\(plan.text())")
+    #expect(try await lab.plan(other).isEmpty)
+    // A node more and a node less leave the others as they are.
+    let smaller = try lab.star(nodes: 3, mtu: 1300)
+    try await lab.up(smaller)
+    #expect(try await lab.observe(smaller).namespaces.count == 4)
+    try await lab.datapath.remove(lab.name)
+    #expect(try await lab.observe(smaller).namespaces.isEmpty)
+  }
+
+  @Test("A change that fails half way leaves the lab as it was", arguments: [1, 7, 20, 33])
+  func rollback(changes: Int) async throws {
+    let lab = try StarLab("emu-rollback-\(changes)")
+    let state = try lab.star(nodes: 3)
+    try await lab.up(state)
+    let before = try await lab.observe(state)
+    await #expect(throws: ReconcileError.self) {
+      try await lab.up(lab.star(nodes: 6, mtu: 1300), by: FailingDatapath(lab.datapath, after: changes))
+    }
+    #expect(try await lab.observe(state) == before)
+    #expect(try await lab.plan(state).isEmpty)
+  }
+
+  @Test("What the kernel does not know is said with its object, before anything is changed")
+  func limitations() async throws {
+    let lab = try StarLab("emu-limits")
+    var state = try lab.star(nodes: 2)
+    let space = try #require(state.namespaces.firstIndex { $0.id.node != nil })
+    state.namespaces[space].tables = [NftTable(family: .inet, name: "filter")]
+    state.namespaces.append(
+      NamespaceState(id: .host, links: [LinkState(name: "up0", kind: .veth(peer: nil))]))
+    let place = SourceLocation(file: "x.swift", line: 7)
+    let node = try #require(state.namespaces[space].id.node)
+    let runtime = LabRuntime(
+      lab: lab.name,
+      nodes: [NodeRuntime(node: node, programs: [NodeProgram(arguments: ["true"], location: place)])])
+    let limitations = try await lab.datapath.limitations(for: state, running: runtime)
+    let paths = limitations.map { $0.path?.description ?? "" }
+    #expect(paths.contains("/nodes/n0/tables/inet filter"), "\(limitations)")
+    #expect(paths.contains("/host/links/up0"), "\(limitations)")
+    #expect(limitations.contains { $0.location == place }, "\(limitations)")
+    #expect(try await lab.observe(state).namespaces.isEmpty)
+    #expect(
+      try await lab.datapath.limitations(for: lab.star(nodes: 2), running: LabRuntime(lab: lab.name)) == [])
+  }
+
+  @Test("An idle lab of a hundred nodes sleeps")
+  func idle() async throws {
+    let lab = try StarLab("emu-idle")
+    try await lab.up(lab.star(nodes: 100))
+    let begin = await Self.threadTime(lab)
+    try await Task.sleep(for: .seconds(2))
+    let used = await Self.threadTime(lab) - begin
+    #expect(used < .milliseconds(20), "\(used) of 2 s")
+  }
+
+  private static func threadTime(_ lab: StarLab) async -> Duration {
+    await lab.datapath.thread.perform { _ in
+      var time = timespec()
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+      return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
+    }
+  }
+}
+
+/// A datapath that refuses the lab's first batch after some of its changes, and does all that comes later.
+private final class FailingDatapath: Datapath {
+  private let inner: EmulatedDatapath
+  private let remaining: Remaining
+
+  private actor Remaining {
+    var changes: Int
+    var hasFailed = false
+
+    init(_ changes: Int) { self.changes = changes }
+
+    /// How many changes of a batch may be carried out; nil for all.
+    func allowed(of count: Int) -> Int? {
+      guard !hasFailed, count > changes else {
+        changes -= hasFailed ? 0 : count
+        return nil
+      }
+      hasFailed = true
+      return changes
+    }
+  }
+
+  init(_ inner: EmulatedDatapath, after changes: Int) {
+    self.inner = inner
+    remaining = Remaining(changes)
+  }
+
+  var clock: any LabClock { inner.clock }
+
+  func limitations(
+    for desired: LabState, running runtime: LabRuntime
+  ) async throws(DatapathError) -> [Limitation] {
+    try await inner.limitations(for: desired, running: runtime)
+  }
+
+  func observe(_ lab: LabName, scope: Scope) async throws(DatapathError) -> Observation {
+    try await inner.observe(lab, scope: scope)
+  }
+
+  func apply(_ batch: Plan.Batch, to lab: LabName) async throws(DatapathError) {
+    guard let allowed = await remaining.allowed(of: batch.changes.count) else {
+      return try await inner.apply(batch, to: lab)
+    }
+    try await inner.apply(
+      Plan.Batch(title: batch.title, changes: Array(batch.changes.prefix(allowed))), to: lab)
+    throw DatapathError(.refused, operation: "go on", cause: "refused by a test")
+  }
+
+  func remove(_ lab: LabName) async throws(DatapathError) { try await inner.remove(lab) }
+
+  func changes(of lab: LabName) async throws(DatapathError) -> ChangeStream {
+    try await inner.changes(of: lab)
+  }
+
+  func spawn(
+    _ command: Command, in node: NodeName, of lab: LabName, io: ProcessIO
+  ) async throws(DatapathError) -> any NodeProcess {
+    try await inner.spawn(command, in: node, of: lab, io: io)
+  }
+
+  func endpoint(
+    _ request: EndpointRequest, in node: NodeName, of lab: LabName
+  ) async throws(DatapathError) -> any NodeEndpoint {
+    try await inner.endpoint(request, in: node, of: lab)
+  }
+
+  func capture(
+    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+  ) async throws(DatapathError) {
+    try await inner.capture(points, filter: filter, into: descriptor, of: lab)
+  }
+}
