@@ -193,16 +193,18 @@ func simulation() throws {
   }
   for number in 0..<hops { try addRoute("10.0.\(hops - 1).2/32", "10.0.\(number).2", nodes[number]) }
   for number in 2...hops { try addRoute("10.0.0.0/24", "10.0.\(number - 1).1", nodes[number]) }
-  let endpoint = try kernel.openEcho(in: nodes[0])
+  try kernel.setSysctl("net/ipv4/ping_group_range", to: "0 0", in: nodes[0])
+  let socket = try kernel.makeSocket(.ping(.ipv4), in: nodes[0])
+  let target = SocketAddress(.v4(address("10.0.\(hops - 1).2")))
+  let request: [UInt8] = [8, 0, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: 7, count: 56)
+  var answer: [UInt8] = []
   let pings = 50_000
   var replies = 0
   let start = nanoseconds()
-  for sequence in 0..<pings {
-    try kernel.sendEcho(
-      EchoRequest(to: address("10.0.\(hops - 1).2"), sequence: UInt16(truncatingIfNeeded: sequence)),
-      by: endpoint)
+  for _ in 0..<pings {
+    try kernel.send(request, on: socket, to: target)
     kernel.run(for: .microseconds(100))
-    while kernel.receiveEcho(endpoint) != nil { replies += 1 }
+    while (try? kernel.receive(socket, into: &answer)) != nil { replies += 1 }
   }
   let spent = nanoseconds() - start
   guard replies >= pings - 16 else { fatalError("\(replies) replies of \(pings)") }

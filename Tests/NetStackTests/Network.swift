@@ -26,6 +26,7 @@ extension Kernel {
   mutating func node() throws -> NamespaceIndex {
     let namespace = try makeNamespace()
     try set("lo", up: true, in: namespace)
+    try setSysctl("net/ipv4/ping_group_range", to: "0 2147483647", in: namespace)
     return namespace
   }
 
@@ -86,27 +87,6 @@ extension Kernel {
 
   mutating func captureAll() {
     for device in devices.indices { setCapture(true, on: device) }
-  }
-
-  /// Pings `count` times, a second apart, and tells what came back.
-  mutating func ping(
-    _ destination: String, from namespace: NamespaceIndex, count: Int = 1, length: Int = 56,
-    ttl: UInt8? = nil,
-    dontFragment: Bool = false
-  ) throws -> [EchoEvent] {
-    let endpoint = try openEcho(in: namespace, identifier: 77)
-    var events: [EchoEvent] = []
-    for sequence in 1...count {
-      try sendEcho(
-        EchoRequest(
-          to: v4(destination), sequence: UInt16(sequence), length: length, ttl: ttl,
-          dontFragment: dontFragment),
-        by: endpoint)
-      run(for: .seconds(1))
-      while let event = receiveEcho(endpoint) { events.append(event) }
-    }
-    closeEcho(endpoint)
-    return events
   }
 
   func counted(_ namespace: NamespaceIndex) -> SNMPCounters { counters(of: namespace) ?? SNMPCounters() }

@@ -152,7 +152,7 @@ struct PingTests {
     #expect(nowhere.map(\.kind) == [.error(type: 3, code: 0)])
     // The router asks three times for 10.0.2.99.
     let endpoint = try lab.kernel.openEcho(in: lab.a)
-    try lab.kernel.sendEcho(EchoRequest(to: v4("10.0.2.99"), sequence: 1), by: endpoint)
+    try lab.kernel.sendEcho(to: v4("10.0.2.99"), sequence: 1, by: endpoint)
     lab.kernel.run(for: .seconds(5))
     let event = lab.kernel.receiveEcho(endpoint)
     #expect(event?.kind == .error(type: 3, code: 1))
@@ -160,7 +160,7 @@ struct PingTests {
     let state = lab.kernel.neighborState("10.0.2.99", "right", lab.router)
     #expect(state == .failed)
     // On its own link a host tells itself.
-    try lab.kernel.sendEcho(EchoRequest(to: v4("10.0.1.99"), sequence: 2), by: endpoint)
+    try lab.kernel.sendEcho(to: v4("10.0.1.99"), sequence: 2, by: endpoint)
     lab.kernel.run(for: .seconds(5))
     let own = lab.kernel.receiveEcho(endpoint)
     #expect(own?.kind == .error(type: 3, code: 1))
@@ -224,14 +224,15 @@ struct PingTests {
       for number in 0..<40 {
         let target = targets[number % targets.count]
         try lab.kernel.sendEcho(
-          EchoRequest(
-            to: v4(target), sequence: UInt16(number), length: number * 7, ttl: number % 5 == 0 ? 1 : nil),
+          to: v4(target), sequence: UInt16(number), length: number * 7, ttl: number % 5 == 0 ? 1 : nil,
           by: left)
-        try lab.kernel.sendEcho(EchoRequest(to: v4("10.0.1.2"), sequence: UInt16(number)), by: right)
+        try lab.kernel.sendEcho(to: v4("10.0.1.2"), sequence: UInt16(number), by: right)
       }
       lab.kernel.run(for: .milliseconds(Int64(300 * round + 1)))
     }
     lab.kernel.run(for: .seconds(30))
+    lab.kernel.close(left)
+    lab.kernel.close(right)
     #expect(lab.kernel.accounting.isClosed)
     #expect(lab.kernel.accounting.held == 0)
     let records = lab.kernel.takeCapture()

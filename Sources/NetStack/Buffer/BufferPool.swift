@@ -56,6 +56,8 @@
   private var freeSmall: IndexStack
   private var freeLarge: IndexStack
   var pages: PagePool
+  /// What sockets have on its way out.
+  var writers: WriteAccounts
   /// Where a packet with fragments is put together for who wants it in one piece.
   private var assembled: UnsafeMutableRawPointer?
 
@@ -83,6 +85,7 @@
     freeSmall = IndexStack(capacity: small)
     freeLarge = IndexStack(capacity: large, base: small)
     pages = PagePool(small: configuration.smallPages, large: configuration.largePages)
+    writers = WriteAccounts(packets: small)
   }
 
   deinit {
@@ -134,6 +137,7 @@
 
   /// Ends a packet.
   @inline(__always) mutating func free(_ slot: Slot, _ reason: DropReason) {
+    if unsafe skb(slot.index).pointee.flags.contains(.charged) { releaseCharge(slot) }
     if unsafe skb(slot.index).pointee.dataLength != 0 { releaseFragments(slot) }
     releaseHead(slot)
     freed &+= 1
@@ -188,6 +192,7 @@
     unsafe references[Int(block)] &+= 1
     unsafe skb(index).initialize(to: skb(slot.index).pointee)
     unsafe skb(index).pointee.next = .none
+    unsafe skb(index).pointee.flags.remove(.charged)
     return Slot(index: index)
   }
 

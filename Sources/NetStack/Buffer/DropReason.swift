@@ -46,6 +46,9 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case fragmentsUnsupported
   case optionsUnsupported
   case deviceRemoved
+  case udpChecksum
+  case socketReceiveBuffer
+  case socketClosed
 
   /// The kernel's name in lower case; reasons that the kernel has no name for begin with `nf_`.
   public var name: String {
@@ -89,13 +92,16 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .fragmentsUnsupported: "nf_fragments_unsupported"
     case .optionsUnsupported: "nf_ip_options_unsupported"
     case .deviceRemoved: "nf_device_removed"
+    case .udpChecksum: "udp_csum"
+    case .socketReceiveBuffer: "socket_rcvbuff"
+    case .socketClosed: "socket_close"
     }
   }
 }
 
 /// How many packets ended for each reason.
 public struct DropCounters: Sendable {
-  private var counts = InlineArray<40, UInt64>(repeating: 0)
+  private var counts = InlineArray<96, UInt64>(repeating: 0)
 
   /// None yet.
   public init() {}

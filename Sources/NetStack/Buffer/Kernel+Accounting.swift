@@ -10,6 +10,14 @@ extension Kernel {
       devices[index].ring.forEach(body)
       devices[index].outbound.forEach(body)
     }
+    cpu.backlog.forEach(body)
+    for index in sockets.indices {
+      var slot = sockets[index].receiveQueue.head
+      for _ in 0..<sockets[index].receiveQueue.count {
+        body(slot)
+        slot = pool[slot].next
+      }
+    }
     for index in neighbors.indices {
       var slot = neighbors[index].queueHead
       while slot != .none {

@@ -71,6 +71,11 @@
     unsafe _ = base.initializeMemory(as: UInt8.self, repeating: value, count: count)
   }
 
+  /// Puts a copy of the bytes behind what an array has.
+  func append(to array: inout [UInt8]) {
+    unsafe array.append(contentsOf: UnsafeRawBufferPointer(start: base, count: count))
+  }
+
   /// A copy of the bytes.
   var array: [UInt8] { unsafe [UInt8](UnsafeRawBufferPointer(start: base, count: count)) }
 

@@ -61,12 +61,14 @@ struct SKBuff: BitwiseCopyable {
     static let forwarded = Flags(rawValue: 1)
     /// Its neighbour's failure must not be answered with another error.
     static let quiet = Flags(rawValue: 2)
+    /// A socket's send buffer is charged for it.
+    static let charged = Flags(rawValue: 4)
   }
 }
 
-/// Whom a frame's destination address means (`PACKET_*`).
+/// Whom a frame's destination address means (`PACKET_*`); what this host sends is outgoing where a socket sees it.
 enum PacketType: UInt8, BitwiseCopyable {
-  case host, broadcast, multicast, otherHost
+  case host, broadcast, multicast, otherHost, outgoing
 }
 
 /// What is known of the transport's checksum (`CHECKSUM_*`).

@@ -11,6 +11,10 @@ struct CPU: ~Copyable {
   var pollList: SlotRing
   /// Devices that have interrupted and have not been handled.
   var interrupts: SlotRing
+  /// Packets that this host sent to itself among others, on their way up again (netif_rx).
+  var backlog: SlotRing
+  /// Sockets with news for whoever drives the kernel; each stands here once at most.
+  var wakeups: SlotRing
   var wheel: TimerWheel
   var heap = PreciseHeap()
   var random: RandomState
@@ -21,6 +25,8 @@ struct CPU: ~Copyable {
   init(seed: UInt64, now: Instant) {
     pollList = SlotRing(limit: 1 << 24)
     interrupts = SlotRing(limit: 1 << 24)
+    backlog = SlotRing(limit: 1000)
+    wakeups = SlotRing(limit: 1 << 24)
     wheel = TimerWheel(now: now.nanoseconds)
     random = RandomState(seed: seed)
     self.now = now.nanoseconds
@@ -34,7 +40,7 @@ struct CPU: ~Copyable {
     }
   }
 
-  var hasWork: Bool { !pollList.isEmpty || !interrupts.isEmpty }
+  var hasWork: Bool { !pollList.isEmpty || !interrupts.isEmpty || !backlog.isEmpty }
 }
 
 /// A CPU's line of `/proc/net/softnet_stat`.

@@ -24,6 +24,7 @@ extension Kernel {
     runTimers()
     handleInterrupts()
     netReceive()
+    settleWriters()
     return PollResult(
       hasMore: cpu.hasWork, nextDeadline: cpu.nextDeadline.map { Instant(nanoseconds: $0) })
   }
@@ -84,6 +85,10 @@ extension Kernel {
 
   private mutating func netReceive() {
     var budget = Self.turnBudget
+    while budget > 0, let value = cpu.backlog.pop() {
+      budget -= 1
+      ipv4ReceiveLooped(Slot(index: value))
+    }
     while let value = cpu.pollList.pop() {
       let index = DeviceIndex(value)
       guard devices.contains(index) else { continue }

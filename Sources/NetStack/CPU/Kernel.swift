@@ -40,7 +40,7 @@ public struct Kernel: ~Copyable {
   var devices: Table<Device>
   var bridges: Table<Bridge>
   var neighbors: Table<Neighbor>
-  var echoes: Table<EchoEndpoint>
+  var sockets: Table<Socket>
   var capture = CaptureLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
@@ -52,7 +52,7 @@ public struct Kernel: ~Copyable {
     devices = Table(limit: options.deviceLimit)
     bridges = Table(limit: options.deviceLimit)
     neighbors = Table(limit: 1 << 24)
-    echoes = Table(limit: 1 << 20)
+    sockets = Table(limit: 1 << 20)
   }
 
   /// The time that the kernel was last told.

@@ -17,7 +17,7 @@ extension Kernel {
   /// Takes a namespace away with all that is in it. Other ends of its pairs go too.
   public mutating func removeNamespace(_ namespace: NamespaceIndex) {
     guard namespaces.contains(namespace) else { return }
-    for echo in namespaces[namespace].echoes { closeEcho(echo) }
+    closeSockets(of: namespace)
     while let last = namespaces[namespace].devices.last { removeDevice(last) }
     namespaces.remove(namespace)
   }

@@ -30,6 +30,15 @@ public struct KernelError: Error, Hashable, Sendable {
   static let networkUnreachable = KernelError(101)
   static let hostUnreachable = KernelError(113)
   static let wouldBlock = KernelError(11)
+  static let noSuchDeviceOrAddress = KernelError(6)
+  static let badDescriptor = KernelError(9)
+  static let brokenPipe = KernelError(32)
+  static let destinationRequired = KernelError(89)
+  static let noSuchOption = KernelError(92)
+  static let operationNotSupported = KernelError(95)
+  static let familyNotSupported = KernelError(97)
+  static let addressInUse = KernelError(98)
+  static let notConnected = KernelError(107)
 
   static func invalid(_ message: String) -> KernelError { KernelError(22, message) }
   /// Something that Linux has and this kernel has not.

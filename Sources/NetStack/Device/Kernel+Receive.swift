@@ -11,6 +11,8 @@ extension Kernel {
     devices[index].statistics.rxPackets &+= UInt64(burst.count)
     devices[index].statistics.rxBytes &+= UInt64(bytes)
     if devices[index].isCaptured { record(burst, on: index, .received) }
+    let namespace = devices[index].namespace
+    if !namespaces[namespace].sockets.taps.isEmpty { tap(burst, on: index, isOutgoing: false) }
     guard devices[index].isUp else {
       dropAll(&burst, .deviceReady, in: devices[index].namespace)
       return

@@ -12,6 +12,8 @@ extension Kernel {
       return
     }
     if devices[index].isCaptured { record(burst, on: index, .transmitted) }
+    let namespace = devices[index].namespace
+    if !namespaces[namespace].sockets.taps.isEmpty { tap(burst, on: index, isOutgoing: true) }
     switch devices[index].kind {
     case .veth(let peer): vethTransmit(&burst, by: index, to: peer)
     case .bridge(let bridge): bridgeTransmit(&burst, by: index, bridge)
@@ -80,7 +82,7 @@ extension Kernel {
       bytes &+= Int(pool[slot].length)
       // At the border of a namespace what rules have marked is forgotten (skb_scrub_packet).
       if crosses { pool[slot].mark = 0 }
-      pool[slot].flags = []
+      pool[slot].flags.formIntersection(.charged)
       guard devices[receiver].ring.push(slot) else {
         bytes &-= Int(pool[slot].length)
         break

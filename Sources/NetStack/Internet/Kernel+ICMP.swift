@@ -58,18 +58,27 @@ extension Kernel {
       echoReply(slot, from: isGroup ? 0 : destination, in: namespace)
     case .echoReply:
       namespaces[namespace].snmp[.icmpInEchoReps] &+= 1
-      echoDeliver(slot, in: namespace)
+      pingReceive(slot, in: namespace)
     case .destinationUnreachable:
       namespaces[namespace].snmp[.icmpInDestUnreachs] &+= 1
-      echoError(slot, in: namespace)
+      icmpReceiveError(slot, in: namespace)
     case .timeExceeded:
       namespaces[namespace].snmp[.icmpInTimeExcds] &+= 1
-      echoError(slot, in: namespace)
+      icmpReceiveError(slot, in: namespace)
     case .parameterProblem:
-      echoError(slot, in: namespace)
+      icmpReceiveError(slot, in: namespace)
     case .sourceQuench, .redirect, nil:
       drop(slot, .unhandledProtocol, in: namespace)
     }
+  }
+
+  private mutating func icmpReceiveError(_ slot: Slot, in namespace: NamespaceIndex) {
+    guard icmpDeliverError(slot, in: namespace) else {
+      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      drop(slot, .headerTruncated, in: namespace)
+      return
+    }
+    pool.free(slot, .consumed)
   }
 
   /// Turns an echo request around.

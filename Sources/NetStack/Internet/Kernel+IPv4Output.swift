@@ -13,7 +13,13 @@ struct IPv4Datagram {
   /// Nil: `ip_default_ttl`.
   var ttl: UInt8?
   var typeOfService: UInt8 = 0
-  var dontFragment = false
+  var pathMTUDiscovery = PathMTUDiscovery.dont
+  /// The device that it is to leave by, whatever the routes say.
+  var isBound = false
+  var bound = DeviceIndex.none
+  var mark: UInt32 = 0
+  /// Whether this host hears what it sends to a group that it has joined.
+  var loopsBack = true
 }
 
 extension Kernel {
@@ -29,28 +35,24 @@ extension Kernel {
   @discardableResult
   mutating func ipv4Send(_ slot: Slot, _ datagram: IPv4Datagram, in namespace: NamespaceIndex) -> KernelError?
   {
-    namespaces[namespace].snmp[.ipOutRequests] &+= 1
-    let route = lookup(datagram.destination, in: namespace)
-    var error: KernelError?
-    switch route.type {
-    case .unicast, .local: break
-    case .broadcast: error = .accessDenied
-    case .none: error = .networkUnreachable
-    case .unreachable: error = .hostUnreachable
-    case .prohibit: error = .accessDenied
-    case .blackhole: error = .invalidArgument
-    }
-    if let error {
-      namespaces[namespace].snmp[.ipOutNoRoutes] &+= 1
+    let path: IPv4Path
+    do throws(KernelError) {
+      path = try ipv4Route(datagram, in: namespace)
+    } catch {
       drop(slot, .ipOutNoRoutes, in: namespace)
       return error
     }
-    let isLocal = route.type == .local
-    let device = isLocal ? loopback(of: namespace) : route.device
-    let nextHop = route.gateway != 0 ? route.gateway : datagram.destination
-    var source = datagram.source
-    if source == 0 { source = route.preferredSource }
-    if source == 0 { source = isLocal ? datagram.destination : selectSource(nextHop, on: device) }
+    guard path.type != .broadcast else {
+      drop(slot, .ipOutNoRoutes, in: namespace)
+      return .accessDenied
+    }
+    return ipv4Output(slot, datagram, by: path, in: namespace)
+  }
+
+  /// The same by a path that has been found.
+  mutating func ipv4Output(
+    _ slot: Slot, _ datagram: IPv4Datagram, by path: IPv4Path, in namespace: NamespaceIndex
+  ) -> KernelError? {
     guard pool.push(slot, IPv4Header.length) else {
       drop(slot, .noMemory, in: namespace)
       return .noBuffers
@@ -59,31 +61,84 @@ extension Kernel {
     let bytes = pool.bytes(slot)
     let identification = namespaces[namespace].nextIdentification
     namespaces[namespace].nextIdentification &+= 1
+    var fragment: UInt16 = 0
+    switch datagram.pathMTUDiscovery {
+    case .do, .probe: fragment = IPv4Header.dontFragment
+    case .want: if total <= path.mtu { fragment = IPv4Header.dontFragment }
+    case .dont, .interface, .omit: break
+    }
     bytes.set(0, u8: 0x45)
     bytes.set(IPv4Header.typeOfService, u8: datagram.typeOfService)
     bytes.set(IPv4Header.totalLength, u16: UInt16(truncatingIfNeeded: total))
     bytes.set(IPv4Header.identification, u16: identification)
-    bytes.set(IPv4Header.fragment, u16: datagram.dontFragment ? IPv4Header.dontFragment : 0)
+    bytes.set(IPv4Header.fragment, u16: fragment)
     bytes.set(IPv4Header.ttl, u8: datagram.ttl ?? namespaces[namespace].ipv4.defaultTTL)
     bytes.set(IPv4Header.proto, u8: datagram.proto)
-    bytes.set(IPv4Header.checksum, u16: 0)
-    bytes.set(IPv4Header.source, u32: source)
+    bytes.set(IPv4Header.source, u32: path.source)
     bytes.set(IPv4Header.destination, u32: datagram.destination)
-    bytes.set(IPv4Header.checksum, u16: bytes.ipv4Checksum())
+    return ipv4OutputHeader(slot, datagram, by: path, in: namespace)
+  }
+
+  /// Sends a packet that has an IP header of its own, of which only what is zero is filled in (raw_send_hdrinc).
+  mutating func ipv4OutputWhole(
+    _ slot: Slot, _ datagram: IPv4Datagram, by path: IPv4Path, in namespace: NamespaceIndex
+  ) -> KernelError? {
+    let bytes = pool.bytes(slot)
+    if bytes.u32(IPv4Header.source) == 0 { bytes.set(IPv4Header.source, u32: path.source) }
+    if bytes.u16(IPv4Header.identification) == 0 {
+      bytes.set(IPv4Header.identification, u16: namespaces[namespace].nextIdentification)
+      namespaces[namespace].nextIdentification &+= 1
+    }
+    bytes.set(IPv4Header.totalLength, u16: UInt16(truncatingIfNeeded: Int(pool[slot].length)))
+    return ipv4OutputHeader(slot, datagram, by: path, in: namespace)
+  }
+
+  /// Sums the header and sends the packet (ip_local_out, ip_mc_output).
+  private mutating func ipv4OutputHeader(
+    _ slot: Slot, _ datagram: IPv4Datagram, by path: IPv4Path, in namespace: NamespaceIndex
+  ) -> KernelError? {
+    let bytes = pool.bytes(slot)
+    let header = bytes.ipv4HeaderLength
+    bytes.set(IPv4Header.checksum, u16: 0)
+    bytes.set(IPv4Header.checksum, u16: bytes.prefix(header).checksum())
     pool[slot].networkHeader = pool[slot].dataOffset
-    pool[slot].transportHeader = pool[slot].dataOffset &+ UInt16(IPv4Header.length)
+    pool[slot].transportHeader = pool[slot].dataOffset &+ UInt16(header)
     pool[slot].etherType = 0x0800
-    guard total > devices[device].mtu else {
-      neighborOutput(slot, nextHop, by: device)
+    pool[slot].mark = datagram.mark
+    // Errors about it are for this namespace, whichever device it leaves by.
+    pool[slot].device = loopback(of: namespace).rawValue
+    namespaces[namespace].snmp[.ipOutRequests] &+= 1
+    if path.type == .broadcast || IPv4Header.isMulticast(datagram.destination) {
+      loopBack(slot, datagram, by: path)
+      if bytes.u8(IPv4Header.ttl) == 0 {
+        pool.free(slot, .consumed)
+        return nil
+      }
+    }
+    guard Int(pool[slot].length) > path.mtu else {
+      neighborOutput(slot, path.nextHop, by: path.device)
       return nil
     }
-    guard !datagram.dontFragment else {
+    guard bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0 else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       drop(slot, .packetTooBig, in: namespace)
       return .messageTooLong
     }
-    ipv4Fragment(slot, nextHop, by: device, namespace)
+    ipv4Fragment(slot, path.nextHop, by: path.device, namespace)
     return nil
+  }
+
+  /// What is for all, or for a group that this host has joined, this host hears too (ip_mc_finish_output).
+  private mutating func loopBack(_ slot: Slot, _ datagram: IPv4Datagram, by path: IPv4Path) {
+    guard !devices[path.device].isLoopback else { return }
+    if path.type != .broadcast {
+      guard datagram.loopsBack, hasJoined(datagram.destination, on: path.device) else { return }
+    }
+    let copy = pool.clone(slot)
+    guard copy != .none else { return }
+    pool[copy].device = path.device.rawValue
+    pool[copy].packetType = path.type == .broadcast ? .broadcast : .multicast
+    if !cpu.backlog.push(copy) { drop(copy, .fullRing, in: devices[path.device].namespace) }
   }
 
   /// Gives a packet its link header and sends it, or lets it wait for one (neigh_output).
@@ -149,7 +204,8 @@ extension Kernel {
       bytes.set(IPv4Header.checksum, u16: bytes.prefix(header).checksum())
       pool[piece].networkHeader = pool[piece].dataOffset
       pool[piece].transportHeader = pool[piece].dataOffset &+ UInt16(header)
-      pool[piece].flags = pool[slot].flags
+      pool[piece].flags = pool[slot].flags.subtracting(.charged)
+      if let sender = pool.sender(of: slot) { pool.charge(piece, to: sender) }
       pool[piece].device = pool[slot].device
       pool[piece].mark = pool[slot].mark
       namespaces[namespace].snmp[.ipFragCreates] &+= 1

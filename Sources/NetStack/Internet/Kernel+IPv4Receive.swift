@@ -77,6 +77,7 @@ extension Kernel {
       return false
     }
     namespaces[namespace].snmp[.ipInReceives] &+= 1
+    pool.orphan(slot)
     let bytes = pool.bytes(slot)
     guard bytes.count >= IPv4Header.length, bytes.u8(0) == 0x45 else {
       return ipv4ValidateOptions(slot, namespace)
@@ -155,7 +156,9 @@ extension Kernel {
     {
       return .drop(.ipLocalNet)
     }
-    if IPv4Header.isMulticast(destination) { return decideMulticast(destination) }
+    if IPv4Header.isMulticast(destination) {
+      return hasJoined(destination, on: index) ? .deliver : .drop(.ipInvalidDestination)
+    }
     route = namespaces[namespace].routes.lookup(destination)
     switch route.type {
     case .local, .broadcast:
@@ -173,9 +176,7 @@ extension Kernel {
   }
 
   /// Of groups this host is a member of one, all systems (RFC 1112); the others need IGMP.
-  private func decideMulticast(_ destination: UInt32) -> InputDecision {
-    destination == 0xe000_0001 ? .deliver : .drop(.ipInvalidDestination)
-  }
+  func hasJoined(_ group: UInt32, on index: DeviceIndex) -> Bool { group == 0xe000_0001 }
 
   /// What is wrong with a packet's source (fib_validate_source).
   @inline(__always)
@@ -301,7 +302,7 @@ extension Kernel {
   // MARK: Up
 
   /// Gives a packet for this host to its protocol (ip_local_deliver).
-  private mutating func ipv4Deliver(_ slot: Slot, in namespace: NamespaceIndex) {
+  mutating func ipv4Deliver(_ slot: Slot, in namespace: NamespaceIndex) {
     let bytes = pool.bytes(slot)
     let fragment = bytes.u16(IPv4Header.fragment)
     guard fragment & (IPv4Header.moreFragments | IPv4Header.offsetMask) == 0 else {
@@ -310,45 +311,6 @@ extension Kernel {
       drop(slot, .fragmentsUnsupported, in: namespace)
       return
     }
-    switch bytes.u8(IPv4Header.proto) {
-    case 1:
-      namespaces[namespace].snmp[.ipInDelivers] &+= 1
-      icmpReceive(slot, in: namespace)
-    case 17:
-      namespaces[namespace].snmp[.ipInDelivers] &+= 1
-      udpReceive(slot, in: namespace)
-    default:
-      namespaces[namespace].snmp[.ipInUnknownProtos] &+= 1
-      icmpError(for: slot, .destinationUnreachable, code: 2, information: 0)
-      drop(slot, .invalidProtocol, in: namespace)
-    }
-  }
-
-  /// No program has a UDP port yet, so that every port is closed (__udp4_lib_rcv).
-  private mutating func udpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
-    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
-    let isWhole = pool.mayPull(slot, offset + 8)
-    let header = pool.bytes(slot)
-    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
-    guard isWhole, Int(bytes.u16(4)) >= 8, offset + Int(bytes.u16(4)) <= Int(pool[slot].length) else {
-      namespaces[namespace].snmp[.udpInErrors] &+= 1
-      drop(slot, .packetTooSmall, in: namespace)
-      return
-    }
-    let length = Int(bytes.u16(4))
-    if bytes.u16(6) != 0 {
-      let addresses = UInt64(header.u32(IPv4Header.source)) + UInt64(header.u32(IPv4Header.destination))
-      let pseudo = foldChecksum(addresses + 17 + UInt64(length))
-      let sum = pool.sum(slot, from: offset, count: length, UInt64(pseudo.bigEndian))
-      guard foldChecksum(sum) == .max else {
-        namespaces[namespace].snmp[.udpInCsumErrors] &+= 1
-        namespaces[namespace].snmp[.udpInErrors] &+= 1
-        drop(slot, .noSocket, in: namespace)
-        return
-      }
-    }
-    namespaces[namespace].snmp[.udpNoPorts] &+= 1
-    icmpError(for: slot, .destinationUnreachable, code: 3, information: 0)
-    drop(slot, .noSocket, in: namespace)
+    ipv4DeliverTransport(slot, in: namespace)
   }
 }

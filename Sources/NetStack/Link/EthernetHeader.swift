@@ -49,6 +49,7 @@ extension Kernel {
       } else {
         pool[slot].packetType = .otherHost
       }
+      if !namespaces[namespace].sockets.linkProtocols.isEmpty { showProtocol(slot, on: index) }
       if type == 0x0800 {
         run.append(slot)
         continue

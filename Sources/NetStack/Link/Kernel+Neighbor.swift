@@ -16,6 +16,11 @@ extension Kernel {
       return .none
     }
     namespaces[namespace].neighbors.insert(device, address, index)
+    if address == .max || lookup(address, in: namespace).type == .broadcast {
+      // Nobody needs to be asked (arp_constructor).
+      neighbors[index].state = .noARP
+      neighbors[index].mac = EthernetHeader.broadcast
+    }
     return index
   }
 

@@ -19,7 +19,7 @@ public struct NetNamespace: ~Copyable {
   var local = AddressSet()
   var ipv4 = IPv4Settings()
   var sysctls: [SysctlOverride] = []
-  var echoes: [EchoIndex] = []
+  var sockets: SocketTables
   var errorLimits: ICMPRateLimiter
   /// The next identification of a datagram (RFC 6864).
   var nextIdentification: UInt16
@@ -35,6 +35,7 @@ public struct NetNamespace: ~Copyable {
   init(random: inout RandomState) {
     neighbors = NeighborTable(seed: random.next())
     errorLimits = ICMPRateLimiter(seed: random.next())
+    sockets = SocketTables(random: &random)
     nextIdentification = UInt16(truncatingIfNeeded: random.next())
   }
 
@@ -53,6 +54,12 @@ struct IPv4Settings {
   var icmpMessagesPerSecond: Int64 = 1000
   var icmpMessagesBurst: Int64 = 50
   var arpIgnore = 0
+  /// Ports that are taken by chance.
+  var localPorts: ClosedRange<UInt16> = 32768...60999
+  /// The first port that everybody may bind to.
+  var unprivilegedPortStart = 1024
+  /// Groups whose members may make ping sockets; by default there is none.
+  var pingGroups: Range<UInt32> = 1..<1
 }
 
 /// An IPv4 address of a device.

@@ -34,9 +34,14 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case icmpOutTimeExcds
   case icmpOutEchos
   case icmpOutEchoReps
+  case udpInDatagrams
+  case udpOutDatagrams
   case udpNoPorts
   case udpInErrors
   case udpInCsumErrors
+  case udpRcvbufErrors
+  case udpSndbufErrors
+  case udpIgnoredMulti
   case tcpExtIPReversePathFilter
   case ipExtInNoRoutes
   case ipExtInTruncatedPkts
@@ -51,7 +56,7 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
 
 /// A namespace's counters.
 public struct SNMPCounters: Sendable {
-  private var counts = InlineArray<40, UInt64>(repeating: 0)
+  private var counts = InlineArray<128, UInt64>(repeating: 0)
 
   /// All zero.
   public init() {}

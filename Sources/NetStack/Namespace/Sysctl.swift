@@ -20,6 +20,7 @@ private enum SysctlDefaults {
     "net/ipv4/icmp_echo_ignore_all": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
     "net/ipv4/icmp_msgs_burst": "50", "net/ipv4/icmp_msgs_per_sec": "1000", "net/ipv4/icmp_ratelimit": "1000",
     "net/ipv4/icmp_ratemask": "6168", "net/ipv4/ip_default_ttl": "64", "net/ipv4/ip_forward": "0",
+    "net/ipv4/ip_local_port_range": "32768 60999", "net/ipv4/ip_unprivileged_port_start": "1024",
     "net/ipv4/ping_group_range": "1 0", "net/ipv4/tcp_congestion_control": "cubic",
     "net/ipv4/tcp_rmem": "4096 131072 6291456", "net/ipv4/tcp_wmem": "4096 16384 4194304",
   ]
@@ -106,12 +107,28 @@ extension Kernel {
   }
 
   private func isPossible(_ value: String, for name: String) -> Bool {
-    if name.hasPrefix("net/ipv4/tcp_") || name.hasSuffix("ping_group_range") { return !value.isEmpty }
+    if name.hasPrefix("net/ipv4/tcp_") { return !value.isEmpty }
+    if name.hasSuffix("ping_group_range") { return Self.pair(value) != nil }
+    if name.hasSuffix("ip_local_port_range") {
+      guard let (low, high) = Self.pair(value) else { return false }
+      return low > 0 && low <= high && high <= UInt16.max
+    }
     guard let number = Int64(value), number >= Int64(Int32.min), number <= Int64(UInt32.max) else {
       return false
     }
     if name.hasSuffix("ip_default_ttl") { return (1...255).contains(number) }
+    if name.hasSuffix("ip_unprivileged_port_start") { return (0...65535).contains(number) }
     return number >= 0
+  }
+
+  private static func pair(_ value: String) -> (UInt32, UInt32)? {
+    let words = value.split(separator: " ")
+    guard words.count == 2, let low = UInt32(words[0]), let high = UInt32(words[1]) else { return nil }
+    return (low, high)
+  }
+
+  private func pair(_ name: String, _ namespace: NamespaceIndex) -> (UInt32, UInt32)? {
+    sysctl(name, in: namespace).flatMap { Self.pair($0) }
   }
 
   private func number(_ name: String, _ namespace: NamespaceIndex) -> Int64 {
@@ -153,6 +170,14 @@ extension Kernel {
     settings.icmpMessagesPerSecond = number("net/ipv4/icmp_msgs_per_sec", namespace)
     settings.icmpMessagesBurst = number("net/ipv4/icmp_msgs_burst", namespace)
     settings.arpIgnore = all("arp_ignore")
+    settings.unprivilegedPortStart = Int(number("net/ipv4/ip_unprivileged_port_start", namespace))
+    if let (low, high) = pair("net/ipv4/ip_local_port_range", namespace) {
+      settings.localPorts = UInt16(clamping: low)...UInt16(clamping: high)
+    }
+    // A range whose end is before its start is nobody.
+    if let (low, high) = pair("net/ipv4/ping_group_range", namespace), low <= high {
+      settings.pingGroups = low..<max(high, high &+ 1)
+    }
     let promoteSecondaries = all("promote_secondaries") != 0
     let acceptLocal = all("accept_local") != 0
     let routeLocalnet = all("route_localnet") != 0

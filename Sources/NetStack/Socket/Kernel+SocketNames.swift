@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Which address and port a socket has: bind, connect, disconnect, and ports chosen by chance
+// (net/ipv4/af_inet.c __inet_bind, udp.c udp_lib_get_port, datagram.c, ping.c ping_get_port).
+
+import NetTypes
+
+extension Kernel {
+  // MARK: Binding
+
+  /// Gives a socket its own name. EINVAL: it has one; EACCES: a port for the privileged; EADDRNOTAVAIL: not an address
+  /// of this host; EADDRINUSE: somebody has it.
+  public mutating func bind(_ index: SocketIndex, to name: SocketAddress) throws(KernelError) {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard let family = sockets[index].kind.family else { throw .invalidArgument }
+    guard name.address.family == family else { throw .familyNotSupported }
+    let namespace = sockets[index].namespace
+    let type = addressType(name.address, in: namespace)
+    switch sockets[index].kind {
+    case .raw:
+      guard sockets[index].peer == nil else { throw .invalidArgument }
+      guard isBindable(name.address, type, sockets[index].options) else { throw .addressNotAvailable }
+      setLocalAddress(index, name.address, type)
+      sockets[index].isAddressBound = !name.address.isUnspecified
+      return
+    case .ping:
+      // A ping socket is never bound to a group or a broadcast address.
+      guard type == .local || name.address.isUnspecified || sockets[index].options.freeBind else {
+        throw .addressNotAvailable
+      }
+    case .udp:
+      guard isBindable(name.address, type, sockets[index].options) else { throw .addressNotAvailable }
+    case .packet: throw .invalidArgument
+    }
+    if case .udp = sockets[index].kind, name.port != 0, !sockets[index].credentials.isPrivileged,
+      Int(name.port) < namespaces[namespace].ipv4.unprivilegedPortStart
+    {
+      throw .accessDenied
+    }
+    guard sockets[index].peer == nil, sockets[index].local.port == 0 else { throw .invalidArgument }
+    setLocalAddress(index, name.address, type)
+    sockets[index].local.scope = name.scope
+    guard takePort(index, name.port) else {
+      setLocalAddress(index, .any(family), .local)
+      throw .addressInUse
+    }
+    sockets[index].isAddressBound = !name.address.isUnspecified
+    sockets[index].isPortBound = name.port != 0
+  }
+
+  private func isBindable(_ address: IPAddress, _ type: RouteResult.Outcome, _ options: SocketOptions) -> Bool
+  {
+    address.isUnspecified || options.freeBind || address.isMulticast || type == .local || type == .broadcast
+  }
+
+  private mutating func setLocalAddress(
+    _ index: SocketIndex, _ address: IPAddress, _ type: RouteResult.Outcome
+  ) {
+    sockets[index].local.address = address
+    // What was sent to a group is taken in, but nobody speaks from one.
+    let isGroup = address.isMulticast || type == .broadcast
+    sockets[index].source = isGroup ? .any(address.family) : address
+  }
+
+  /// What an address is to this host (inet_addr_type).
+  mutating func addressType(_ address: IPAddress, in namespace: NamespaceIndex) -> RouteResult.Outcome {
+    switch address {
+    case .v4(let address):
+      if address.rawValue == .max { return .broadcast }
+      return lookup(address.rawValue, in: namespace).type
+    case .v6: return .none
+    }
+  }
+
+  // MARK: Ports
+
+  /// Puts a socket into its protocol's table under a port; 0: a free one by chance. False: there is none, or it is
+  /// taken.
+  mutating func takePort(_ index: SocketIndex, _ wanted: UInt16) -> Bool {
+    var port = wanted
+    if wanted == 0 {
+      guard let free = freePort(for: index) else { return false }
+      port = free
+    } else if isTaken(port, for: index) {
+      return false
+    }
+    sockets[index].local.port = port
+    let namespace = sockets[index].namespace
+    if case .ping = sockets[index].kind {
+      namespaces[namespace].sockets.ping.insert(index, port)
+    } else {
+      namespaces[namespace].sockets.udp.insert(index, port)
+    }
+    return true
+  }
+
+  private mutating func freePort(for index: SocketIndex) -> UInt16? {
+    var range: ClosedRange<UInt16> = 1...UInt16.max
+    if case .udp = sockets[index].kind { range = namespaces[sockets[index].namespace].ipv4.localPorts }
+    let count = Int(range.upperBound - range.lowerBound) + 1
+    let start = Int(cpu.random.below(UInt64(count)))
+    for step in 0..<count {
+      let port = range.lowerBound + UInt16((start + step) % count)
+      if !isTaken(port, for: index) { return port }
+    }
+    return nil
+  }
+
+  /// Whether another socket's claim on a port is in the way (udp_lib_lport_inuse).
+  private func isTaken(_ port: UInt16, for index: SocketIndex) -> Bool {
+    let namespace = sockets[index].namespace
+    if case .ping = sockets[index].kind {
+      return isTaken(port, for: index, namespaces[namespace].sockets.ping)
+    }
+    return isTaken(port, for: index, namespaces[namespace].sockets.udp)
+  }
+
+  private func isTaken(_ port: UInt16, for index: SocketIndex, _ table: borrowing PortTable) -> Bool {
+    let options = sockets[index].options
+    var cursor = table.first(port)
+    while cursor != PortTable.end {
+      let other = table.socket(at: cursor)
+      cursor = table.next(cursor, port)
+      let others = sockets[other].options
+      guard other != index, !options.reuseAddress || !others.reuseAddress,
+        options.device == 0 || others.device == 0 || options.device == others.device,
+        overlap(index, other)
+      else { continue }
+      if options.reusePort, others.reusePort,
+        sockets[index].credentials.user == sockets[other].credentials.user
+      {
+        continue
+      }
+      return true
+    }
+    return false
+  }
+
+  /// Whether two sockets may be meant by one destination (inet_rcv_saddr_equal with wildcards).
+  private func overlap(_ a: SocketIndex, _ b: SocketIndex) -> Bool {
+    func covers(_ wide: SocketIndex, _ other: SocketIndex) -> Bool {
+      guard sockets[wide].local.address.isUnspecified else { return false }
+      guard let wideFamily = sockets[wide].kind.family, wideFamily != sockets[other].kind.family else {
+        return true
+      }
+      return wideFamily == .ipv6
+        ? !sockets[wide].options.isV6Only : !sockets[other].options.isV6Only
+    }
+    return sockets[a].local.address == sockets[b].local.address || covers(a, b) || covers(b, a)
+  }
+
+  /// Takes a socket out of its protocol's table.
+  mutating func unbind(_ index: SocketIndex) {
+    let port = sockets[index].local.port
+    let namespace = sockets[index].namespace
+    guard port != 0 else { return }
+    switch sockets[index].kind {
+    case .udp: namespaces[namespace].sockets.udp.remove(index, port)
+    case .ping: namespaces[namespace].sockets.ping.remove(index, port)
+    case .raw, .packet: return
+    }
+    sockets[index].local.port = 0
+  }
+
+  /// A socket that sends without a name gets one (inet_autobind). EAGAIN: no port is free.
+  mutating func autobind(_ index: SocketIndex) throws(KernelError) {
+    guard sockets[index].kind.hasPorts, sockets[index].local.port == 0 else { return }
+    guard takePort(index, 0) else { throw .wouldBlock }
+  }
+
+  // MARK: Connecting
+
+  /// Fixes whom a datagram socket sends to and hears (ip4_datagram_connect).
+  public mutating func connect(_ index: SocketIndex, to peer: SocketAddress) throws(KernelError) {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard let family = sockets[index].kind.family else { throw .operationNotSupported }
+    guard peer.address.family == family else { throw .familyNotSupported }
+    try autobind(index)
+    var target = peer.address
+    if target.isUnspecified { target = .v4(IPv4Address(127, 0, 0, 1)) }
+    let path = try outputPath(index, to: target, SendControl())
+    guard path.type != .broadcast || sockets[index].options.broadcast else { throw .accessDenied }
+    let source = IPAddress.v4(IPv4Address(rawValue: path.source))
+    if sockets[index].source.isUnspecified { sockets[index].source = source }
+    if sockets[index].local.address.isUnspecified { sockets[index].local.address = source }
+    sockets[index].peer = SocketAddress(target, peer.port, scope: peer.scope)
+  }
+
+  /// Takes back what `connect` did, and what it chose (connect with AF_UNSPEC; __udp_disconnect).
+  public mutating func disconnect(_ index: SocketIndex) throws(KernelError) {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard let family = sockets[index].kind.family else { throw .operationNotSupported }
+    sockets[index].peer = nil
+    sockets[index].error = 0
+    if !sockets[index].isAddressBound {
+      sockets[index].local.address = .any(family)
+      sockets[index].source = .any(family)
+    }
+    if !sockets[index].isPortBound { unbind(index) }
+  }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The receive queue, bounded by what its packets really hold, and the error queue (net/core/sock.c, datagram.c,
+// net/ipv4/udp.c __udp_enqueue_schedule_skb, ip_sockglue.c).
+
+import NetTypes
+
+extension Kernel {
+  // MARK: In
+
+  /// Puts a packet into a socket's queue. False, and the packet still the caller's, when the buffer is full; one packet
+  /// fits however large it is.
+  mutating func enqueueReceived(_ slot: Slot, on index: SocketIndex) -> Bool {
+    let size = pool.trueSize(slot)
+    let charged = sockets[index].receiveQueue.charged
+    guard charged == 0 || charged + size <= sockets[index].options.receiveBuffer else {
+      sockets[index].drops &+= 1
+      return false
+    }
+    pool.orphan(slot)
+    pool[slot].next = .none
+    if sockets[index].receiveQueue.count == 0 {
+      sockets[index].receiveQueue.head = slot
+    } else {
+      pool[sockets[index].receiveQueue.tail].next = slot
+    }
+    sockets[index].receiveQueue.tail = slot
+    sockets[index].receiveQueue.count += 1
+    sockets[index].receiveQueue.charged += size
+    notify(index, .readable)
+    return true
+  }
+
+  /// Takes the oldest packet out of a socket's queue.
+  mutating func takeReceived(_ index: SocketIndex) -> Slot? {
+    guard sockets[index].receiveQueue.count > 0 else { return nil }
+    let slot = sockets[index].receiveQueue.head
+    sockets[index].receiveQueue.head = pool[slot].next
+    sockets[index].receiveQueue.count -= 1
+    sockets[index].receiveQueue.charged -= pool.trueSize(slot)
+    pool[slot].next = .none
+    return slot
+  }
+
+  // MARK: Out
+
+  /// Receives the oldest message: its bytes, as many as `limit` allows, take the place of what is in the buffer. Errors
+  /// that wait come first. EAGAIN: there is none.
+  public mutating func receive(
+    _ index: SocketIndex, into buffer: inout [UInt8], limit: Int = .max, flags: ReceiveFlags = []
+  ) throws(KernelError) -> ReceivedMessage {
+    guard isOpen(index) else { throw .badDescriptor }
+    let error = takeError(of: index)
+    guard error == 0 else { throw KernelError(error) }
+    guard sockets[index].receiveQueue.count > 0 else { throw .wouldBlock }
+    let slot = sockets[index].receiveQueue.head
+    let start = payloadOffset(slot, of: sockets[index].kind)
+    let length = Int(pool[slot].length) - start
+    let taken = min(length, max(limit, 0))
+    buffer.removeAll(keepingCapacity: true)
+    pool.forEachPiece(of: slot, from: start, count: taken) { $0.append(to: &buffer) }
+    let message = message(slot, length: length, isTruncated: taken < length, on: index)
+    guard !flags.contains(.peek) else { return message }
+    if case .udp = sockets[index].kind {
+      namespaces[sockets[index].namespace].snmp[.udpInDatagrams] &+= 1
+    }
+    if let slot = takeReceived(index) { pool.free(slot, .consumed) }
+    return message
+  }
+
+  /// Where a packet's message begins, from the packet's first byte: behind UDP's header; at ICMP's; raw IPv4 sockets
+  /// see the IP header, packet sockets the link header unless they are cooked.
+  private func payloadOffset(_ slot: Slot, of kind: SocketKind) -> Int {
+    let place: UInt16 =
+      switch kind {
+      case .udp: pool[slot].transportHeader &+ UInt16(UDPHeader.length)
+      case .ping, .raw(.ipv6, _): pool[slot].transportHeader
+      case .raw(.ipv4, _): pool[slot].networkHeader
+      case .packet(_, let cooked): cooked ? pool[slot].networkHeader : pool[slot].linkHeader
+      }
+    return Int(place) - Int(pool[slot].dataOffset)
+  }
+
+  private func message(_ slot: Slot, length: Int, isTruncated: Bool, on index: SocketIndex) -> ReceivedMessage
+  {
+    let device = DeviceIndex(pool[slot].device)
+    let ifindex = devices.contains(device) ? devices[device].ifindex : 0
+    var message = ReceivedMessage(
+      length: length, isTruncated: isTruncated, ifindex: ifindex, ttl: 0, typeOfService: 0,
+      time: Instant(nanoseconds: pool[slot].timestamp))
+    if case .packet = sockets[index].kind {
+      message.link = packetAddress(slot, ifindex)
+      return message
+    }
+    let header = pool.bytes(slot, from: pool[slot].networkHeader)
+    var port: UInt16 = 0
+    if case .udp = sockets[index].kind { port = pool.bytes(slot, from: pool[slot].transportHeader).u16(0) }
+    message.source = SocketAddress(header.ipv4Source, port)
+    message.destination = header.ipv4Destination
+    message.ttl = header.u8(IPv4Header.ttl)
+    message.typeOfService = header.u8(IPv4Header.typeOfService)
+    return message
+  }
+
+  // MARK: Errors
+
+  /// Puts an error into a socket's queue, if it wants them, and makes it the socket's (ip_icmp_error, sk_error_report).
+  mutating func report(_ report: SocketErrorReport, isHard: Bool, to index: SocketIndex) {
+    if sockets[index].options.receiveErrors {
+      if sockets[index].errorQueue.count < Socket.errorLimit { sockets[index].errorQueue.append(report) }
+    } else {
+      // RFC 1122 4.1.3.3 as Linux has it: only a connected socket is told, and only what is final.
+      guard isHard, sockets[index].peer != nil else { return }
+    }
+    sockets[index].error = report.errno
+    notify(index, .error)
+  }
+
+  /// Takes the oldest error out of the error queue (MSG_ERRQUEUE). EAGAIN: there is none.
+  public mutating func receiveError(_ index: SocketIndex) throws(KernelError) -> SocketErrorReport {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard !sockets[index].errorQueue.isEmpty else { throw .wouldBlock }
+    let report = sockets[index].errorQueue.removeFirst()
+    // The next one's number is the socket's error now (sock_dequeue_err_skb).
+    if let next = sockets[index].errorQueue.first {
+      if next.origin != .local { sockets[index].error = next.errno }
+      notify(index, .error)
+    } else if report.origin != .local {
+      sockets[index].error = 0
+    }
+    return report
+  }
+}
+
+extension PacketBytes {
+  /// The source of the IPv4 header at the front.
+  var ipv4Source: IPAddress { .v4(IPv4Address(rawValue: u32(IPv4Header.source))) }
+  /// The destination of the IPv4 header at the front.
+  var ipv4Destination: IPAddress { .v4(IPv4Address(rawValue: u32(IPv4Header.destination))) }
+}

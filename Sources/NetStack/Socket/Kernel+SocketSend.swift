@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Sending by a socket: what all protocols over IP have in common (inet_sendmsg, sock_alloc_send_skb, ip_cmsg_send).
+
+import NetTypes
+
+extension Kernel {
+  /// Sends one message, to whom the socket is connected unless `peer` says otherwise. The answer is how many bytes were
+  /// taken; a datagram is taken whole or not at all. EAGAIN: the send buffer is full.
+  @discardableResult
+  public mutating func send(
+    _ data: borrowing RawSpan, on index: SocketIndex, to peer: SocketAddress? = nil,
+    control: SendControl = SendControl()
+  ) throws(KernelError) -> Int {
+    guard isOpen(index) else { throw .badDescriptor }
+    switch sockets[index].kind {
+    case .udp: try udpSend(data, on: index, to: peer, control)
+    case .ping: try pingSend(data, on: index, to: peer, control)
+    case .raw: try rawSend(data, on: index, to: peer, control)
+    case .packet: try packetSend(data, on: index, to: nil)
+    }
+    return data.byteCount
+  }
+
+  /// Sends one message.
+  @discardableResult
+  public mutating func send(
+    _ data: [UInt8], on index: SocketIndex, to peer: SocketAddress? = nil,
+    control: SendControl = SendControl()
+  ) throws(KernelError) -> Int {
+    try send(unsafe data.span.bytes, on: index, to: peer, control: control)
+  }
+
+  /// Whom a datagram goes to; EDESTADDRREQ: nobody is named.
+  func destination(
+    of index: SocketIndex, _ peer: SocketAddress?
+  ) throws(KernelError) -> SocketAddress {
+    guard var target = peer ?? sockets[index].peer else { throw .destinationRequired }
+    guard target.address.family == sockets[index].kind.family else { throw .familyNotSupported }
+    // The unspecified address means this host, on the way out.
+    if target.address.isUnspecified { target.address = .v4(IPv4Address(127, 0, 0, 1)) }
+    return target
+  }
+
+  /// What a socket's options and one message's control data say about a datagram.
+  func datagram(
+    _ index: SocketIndex, to target: IPAddress, proto: UInt8, _ control: SendControl
+  ) -> IPv4Datagram {
+    let namespace = sockets[index].namespace
+    let options = sockets[index].options
+    var datagram = IPv4Datagram(destination: target.v4?.rawValue ?? 0, proto: proto)
+    let source = (control.source ?? sockets[index].source).v4 ?? .any
+    datagram.source = source.rawValue
+    datagram.typeOfService = control.typeOfService ?? options.typeOfService
+    datagram.ttl = control.ttl ?? (target.isMulticast ? options.multicastTTL : options.ttl)
+    var ifindex = control.ifindex != 0 ? control.ifindex : options.device
+    if ifindex == 0, target.isMulticast { ifindex = options.multicastDevice }
+    if ifindex != 0 { datagram.bound = device(ifindex: ifindex, in: namespace) ?? .none }
+    datagram.isBound = ifindex != 0
+    datagram.mark = options.mark
+    datagram.pathMTUDiscovery = options.pathMTUDiscovery
+    datagram.loopsBack = options.multicastLoop
+    return datagram
+  }
+
+  /// How a datagram of a socket's would leave.
+  mutating func outputPath(
+    _ index: SocketIndex, to target: IPAddress, _ control: SendControl
+  ) throws(KernelError) -> IPv4Path {
+    let proto = sockets[index].kind.proto
+    return try ipv4Route(datagram(index, to: target, proto: proto, control), in: sockets[index].namespace)
+  }
+
+  /// Whether a socket may have another packet on its way out (sock_alloc_send_pskb): an error that waits comes first.
+  mutating func checkSendRoom(_ index: SocketIndex) throws(KernelError) {
+    let error = takeError(of: index)
+    guard error == 0 else { throw KernelError(error) }
+    guard !sockets[index].shutdown.contains(.send) else { throw .brokenPipe }
+    guard pool.writers.charged(to: index.rawValue) < sockets[index].options.sendBuffer else {
+      awaitRoom(index)
+      throw .wouldBlock
+    }
+  }
+
+  /// A datagram that is too long for where it may not be cut: told to who wants errors in the queue (ip_local_error).
+  mutating func refuseLength(_ index: SocketIndex, to target: SocketAddress, mtu: Int) -> KernelError {
+    if sockets[index].options.receiveErrors {
+      report(
+        SocketErrorReport(
+          errno: KernelError.messageTooLong.errno, origin: .local, type: 0, code: 0,
+          information: UInt32(clamping: mtu), offender: nil, destination: target, payload: [], time: now),
+        isHard: true, to: index)
+      sockets[index].error = 0
+    }
+    return .messageTooLong
+  }
+}
+
+extension SocketKind {
+  /// The protocol's number in the IP header.
+  var proto: UInt8 {
+    switch self {
+    case .udp: 17
+    case .ping(let family): family == .ipv4 ? 1 : 58
+    case .raw(_, let proto): proto
+    case .packet: 0
+    }
+  }
+}
+
+extension IPAddress {
+  /// The IPv4 address, if it is one.
+  var v4: IPv4Address? {
+    if case .v4(let address) = self { address } else { nil }
+  }
+}

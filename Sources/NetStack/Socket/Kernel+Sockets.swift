@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Sockets come, go, and are asked what they are (net/ipv4/af_inet.c, net/core/sock.c).
+
+import NetTypes
+
+extension Kernel {
+  /// Whether a socket is there to be used.
+  func isOpen(_ index: SocketIndex) -> Bool { sockets.contains(index) && !sockets[index].isClosed }
+
+  // MARK: Making and closing
+
+  /// Makes a socket. EPERM: only for the privileged; EACCES: the group may not ping; EAFNOSUPPORT: no such family here.
+  public mutating func makeSocket(
+    _ kind: SocketKind, in namespace: NamespaceIndex, credentials: SocketCredentials = .root
+  ) throws(KernelError) -> SocketIndex {
+    guard namespaces.contains(namespace) else { throw .noSuchDevice }
+    if kind.family == .ipv6 { throw .familyNotSupported }
+    switch kind {
+    case .udp: break
+    case .ping:
+      guard namespaces[namespace].ipv4.pingGroups.contains(credentials.group) else { throw .accessDenied }
+    case .raw, .packet:
+      guard credentials.isPrivileged else { throw .notPermitted }
+    }
+    let socket = Socket(kind: kind, namespace: namespace, credentials: credentials)
+    guard let index = sockets.insert(socket) else { throw KernelError(23) }
+    let next = namespaces[namespace].sockets.first
+    sockets[index].nextInNamespace = next
+    if !next.isNone { sockets[next].previousInNamespace = index }
+    namespaces[namespace].sockets.first = index
+    switch kind {
+    case .raw: namespaces[namespace].sockets.raw.append(index)
+    case .packet: hookPacketSocket(index)
+    case .udp, .ping: break
+    }
+    return index
+  }
+
+  /// Closes a socket; what it has not read is lost.
+  public mutating func close(_ index: SocketIndex) {
+    guard isOpen(index) else { return }
+    unbind(index)
+    switch sockets[index].kind {
+    case .raw: namespaces[sockets[index].namespace].sockets.raw.removeAll { $0 == index }
+    case .packet: unhookPacketSocket(index)
+    case .udp, .ping: break
+    }
+    emptyReceiveQueue(of: index)
+    sockets[index].errorQueue = []
+    unpost(index)
+    sockets[index].wait = SocketWait()
+    let namespace = sockets[index].namespace
+    let (previous, next) = (sockets[index].previousInNamespace, sockets[index].nextInNamespace)
+    if previous.isNone {
+      namespaces[namespace].sockets.first = next
+    } else {
+      sockets[previous].nextInNamespace = next
+    }
+    if !next.isNone { sockets[next].previousInNamespace = previous }
+    sockets[index].isClosed = true
+    // Its packets may still be on their way; the place is free when the last of them has ended (sk_free).
+    if pool.writers.charged(to: index.rawValue) == 0 {
+      forgetSocket(index)
+    } else {
+      pool.writers.await(index.rawValue, 0)
+    }
+  }
+
+  mutating func forgetSocket(_ index: SocketIndex) {
+    pool.writers.forget(index.rawValue)
+    sockets.remove(index)
+  }
+
+  mutating func closeSockets(of namespace: NamespaceIndex) {
+    while !namespaces[namespace].sockets.first.isNone { close(namespaces[namespace].sockets.first) }
+  }
+
+  private mutating func emptyReceiveQueue(of index: SocketIndex) {
+    let namespace = sockets[index].namespace
+    while let slot = takeReceived(index) { drop(slot, .socketClosed, in: namespace) }
+  }
+
+  // MARK: Names and states
+
+  /// The socket's own name (getsockname).
+  public func localName(of index: SocketIndex) throws(KernelError) -> SocketAddress {
+    guard isOpen(index) else { throw .badDescriptor }
+    let address = sockets[index].local.address
+    return SocketAddress(
+      address.isUnspecified ? sockets[index].source : address, sockets[index].local.port,
+      scope: sockets[index].local.scope)
+  }
+
+  /// Whom it is connected to (getpeername). ENOTCONN: nobody.
+  public func peerName(of index: SocketIndex) throws(KernelError) -> SocketAddress {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard let peer = sockets[index].peer, peer.port != 0 || !sockets[index].kind.hasPorts else {
+      throw .notConnected
+    }
+    return peer
+  }
+
+  /// The error that waits to be told, which is told by this (SO_ERROR); 0 for none.
+  public mutating func takeError(of index: SocketIndex) -> Int32 {
+    guard isOpen(index) else { return 0 }
+    defer { sockets[index].error = 0 }
+    return sockets[index].error
+  }
+
+  /// Ends one or both directions (inet_shutdown). ENOTCONN, though it is done, where nobody is connected.
+  public mutating func shutdown(_ index: SocketIndex, _ how: SocketShutdown) throws(KernelError) {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard !how.isEmpty else { throw .invalidArgument }
+    if case .packet = sockets[index].kind { throw .operationNotSupported }
+    sockets[index].shutdown.formUnion(how)
+    var news: Readiness = []
+    if sockets[index].shutdown.contains(.receive) { news.formUnion([.readHangUp, .in, .readNormal]) }
+    if sockets[index].shutdown == .both { news.insert(.hangUp) }
+    notify(index, news)
+    if sockets[index].peer == nil { throw .notConnected }
+  }
+
+  /// The sockets of a namespace, oldest first.
+  public func sockets(in namespace: NamespaceIndex) -> [SocketSummary] {
+    guard namespaces.contains(namespace) else { return [] }
+    var list: [SocketSummary] = []
+    var index = namespaces[namespace].sockets.first
+    while !index.isNone {
+      list.append(summary(of: index))
+      index = sockets[index].nextInNamespace
+    }
+    return list.reversed()
+  }
+
+  private func summary(of index: SocketIndex) -> SocketSummary {
+    SocketSummary(
+      socket: index, kind: sockets[index].kind, local: sockets[index].local, peer: sockets[index].peer,
+      link: sockets[index].link, receiveMemory: sockets[index].receiveQueue.charged,
+      sendMemory: pool.writers.charged(to: index.rawValue), options: sockets[index].options,
+      drops: sockets[index].drops, user: sockets[index].credentials.user)
+  }
+}

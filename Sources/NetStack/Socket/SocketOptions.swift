@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Options of sockets with their kernel names, ranges and defaults (net/core/sock.c, net/ipv4/ip_sockglue.c).
+
+import NetTypes
+
+/// What a datagram's sender wants of the path's MTU (`IP_PMTUDISC_*`).
+public enum PathMTUDiscovery: UInt8, Sendable {
+  /// Never set DF.
+  case dont
+  /// Set DF where the datagram fits, and cut it where it does not.
+  case want
+  /// Always set DF; what does not fit is refused.
+  case `do`
+  /// Always set DF and ignore what the path's MTU is known to be.
+  case probe
+  /// Never set DF, and ignore the path's MTU.
+  case interface
+  /// The same, and cut what does not fit.
+  case omit
+}
+
+/// All options of a socket.
+public struct SocketOptions: Hashable, Sendable {
+  /// SO_REUSEADDR.
+  public var reuseAddress = false
+  /// SO_REUSEPORT.
+  public var reusePort = false
+  /// SO_BROADCAST.
+  public var broadcast = false
+  /// SO_BINDTODEVICE: a device's number, 0 for any.
+  public var device: Int32 = 0
+  /// SO_MARK.
+  public var mark: UInt32 = 0
+  /// SO_PRIORITY.
+  public var priority: UInt32 = 0
+  /// SO_RCVBUF as the kernel keeps it: twice what was asked for.
+  public var receiveBuffer = 212_992
+  /// SO_SNDBUF as the kernel keeps it.
+  public var sendBuffer = 212_992
+  /// IP_TTL, IPV6_UNICAST_HOPS; nil: the namespace's default.
+  public var ttl: UInt8?
+  /// IP_TOS, IPV6_TCLASS.
+  public var typeOfService: UInt8 = 0
+  /// IP_MTU_DISCOVER.
+  public var pathMTUDiscovery = PathMTUDiscovery.want
+  /// IP_RECVERR, IPV6_RECVERR.
+  public var receiveErrors = false
+  /// IP_FREEBIND.
+  public var freeBind = false
+  /// IP_HDRINCL.
+  public var headerIncluded = false
+  /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS.
+  public var multicastTTL: UInt8 = 1
+  /// IP_MULTICAST_LOOP.
+  public var multicastLoop = true
+  /// IP_MULTICAST_ALL: datagrams to groups that others of this host have joined too.
+  public var multicastAll = true
+  /// IP_MULTICAST_IF: a device's number, 0 for the route's.
+  public var multicastDevice: Int32 = 0
+  /// IPV6_V6ONLY.
+  public var isV6Only = false
+  /// ICMP_FILTER: a bit for each ICMP type that a raw socket is not given.
+  public var icmpFilter: UInt32 = 0
+
+  /// The kernel's defaults.
+  public init() {}
+
+  /// net.core.rmem_max and wmem_max.
+  static let bufferMaximum = 212_992
+  static let receiveBufferMinimum = 2304
+  static let sendBufferMinimum = 4608
+}
+
+/// One option with its value.
+public enum SocketOption: Hashable, Sendable {
+  case reuseAddress(Bool)
+  case reusePort(Bool)
+  case broadcast(Bool)
+  /// Empty: any device.
+  case bindToDevice(String)
+  case mark(UInt32)
+  case priority(UInt32)
+  case receiveBuffer(Int)
+  case sendBuffer(Int)
+  /// Nil: the namespace's default again.
+  case ttl(Int?)
+  case typeOfService(UInt8)
+  case pathMTUDiscovery(PathMTUDiscovery)
+  case receiveErrors(Bool)
+  case freeBind(Bool)
+  case headerIncluded(Bool)
+  case multicastTTL(Int)
+  case multicastLoop(Bool)
+  case multicastAll(Bool)
+  case multicastDevice(Int32)
+  case v6Only(Bool)
+  case icmpFilter(UInt32)
+}
+
+extension Kernel {
+  /// The options of a socket.
+  public func options(of index: SocketIndex) -> SocketOptions? {
+    isOpen(index) ? sockets[index].options : nil
+  }
+
+  /// Changes one option. EINVAL: not such a value; EPERM: only for the privileged; ENODEV: no such device; ENOPROTOOPT:
+  /// not an option of this kind of socket.
+  public mutating func setOption(_ option: SocketOption, on index: SocketIndex) throws(KernelError) {
+    guard isOpen(index) else { throw .badDescriptor }
+    let isPrivileged = sockets[index].credentials.isPrivileged
+    switch option {
+    case .reuseAddress(let isOn): sockets[index].options.reuseAddress = isOn
+    case .reusePort(let isOn):
+      guard sockets[index].kind.hasPorts || !isOn else { throw .notSupported("SO_REUSEPORT needs ports") }
+      sockets[index].options.reusePort = isOn
+    case .broadcast(let isOn): sockets[index].options.broadcast = isOn
+    case .bindToDevice(let name):
+      var number: Int32 = 0
+      if !name.isEmpty {
+        guard let found = self.index(of: name, in: sockets[index].namespace) else { throw .noSuchDevice }
+        number = found
+      }
+      // Only a device that was chosen already is beyond who has no privilege.
+      guard isPrivileged || sockets[index].options.device == 0 else { throw .notPermitted }
+      sockets[index].options.device = number
+    case .mark(let mark):
+      guard isPrivileged else { throw .notPermitted }
+      sockets[index].options.mark = mark
+    case .priority(let priority):
+      guard priority <= 6 || isPrivileged else { throw .notPermitted }
+      sockets[index].options.priority = priority
+    case .receiveBuffer(let size):
+      sockets[index].options.receiveBuffer = max(
+        min(max(size, 0), SocketOptions.bufferMaximum) * 2, SocketOptions.receiveBufferMinimum)
+    case .sendBuffer(let size):
+      sockets[index].options.sendBuffer = max(
+        min(max(size, 0), SocketOptions.bufferMaximum) * 2, SocketOptions.sendBufferMinimum)
+      settleRoom(index)
+    case .ttl(let ttl):
+      guard let ttl else {
+        sockets[index].options.ttl = nil
+        return
+      }
+      guard (1...255).contains(ttl) else { throw .invalidArgument }
+      sockets[index].options.ttl = UInt8(ttl)
+    case .typeOfService(let value): sockets[index].options.typeOfService = value
+    case .pathMTUDiscovery(let value): sockets[index].options.pathMTUDiscovery = value
+    case .receiveErrors(let isOn):
+      sockets[index].options.receiveErrors = isOn
+      if !isOn { sockets[index].errorQueue = [] }
+    case .freeBind(let isOn): sockets[index].options.freeBind = isOn
+    case .headerIncluded(let isOn):
+      guard case .raw = sockets[index].kind else { throw .noSuchOption }
+      sockets[index].options.headerIncluded = isOn
+    case .multicastTTL(let ttl):
+      guard ttl == -1 || (0...255).contains(ttl) else { throw .invalidArgument }
+      sockets[index].options.multicastTTL = ttl == -1 ? 1 : UInt8(ttl)
+    case .multicastLoop(let isOn): sockets[index].options.multicastLoop = isOn
+    case .multicastAll(let isOn): sockets[index].options.multicastAll = isOn
+    case .multicastDevice(let number):
+      guard number == 0 || device(ifindex: number, in: sockets[index].namespace) != nil else {
+        throw .addressNotAvailable
+      }
+      sockets[index].options.multicastDevice = number
+    case .v6Only(let isOn):
+      guard sockets[index].kind.family == .ipv6 else { throw .noSuchOption }
+      guard sockets[index].local.port == 0 else { throw .invalidArgument }
+      sockets[index].options.isV6Only = isOn
+    case .icmpFilter(let mask):
+      guard case .raw(.ipv4, let proto) = sockets[index].kind, proto == 1 else { throw .noSuchOption }
+      sockets[index].options.icmpFilter = mask
+    }
+  }
+
+  /// More of the send buffer may have made room for who waits.
+  private mutating func settleRoom(_ index: SocketIndex) {
+    if sockets[index].wait.interest.contains(.out), isWritable(index) { notify(index, .writable) }
+  }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// UDP (RFC 768, 1122 4.1; net/ipv4/udp.c).
+
+import NetTypes
+
+extension Kernel {
+  // MARK: Receiving
+
+  /// Takes a UDP datagram for this host (__udp4_lib_rcv).
+  mutating func udpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
+    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
+    let isWhole = pool.mayPull(slot, offset + UDPHeader.length)
+    let header = pool.bytes(slot)
+    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
+    guard isWhole, Int(bytes.u16(UDPHeader.size)) >= UDPHeader.length,
+      offset + Int(bytes.u16(UDPHeader.size)) <= Int(pool[slot].length)
+    else {
+      namespaces[namespace].snmp[.udpInErrors] &+= 1
+      drop(slot, .packetTooSmall, in: namespace)
+      return
+    }
+    let length = Int(bytes.u16(UDPHeader.size))
+    pool.trim(slot, to: offset + length)
+    let source = header.u32(IPv4Header.source)
+    let destination = header.u32(IPv4Header.destination)
+    if bytes.u16(UDPHeader.checksum) != 0, pool[slot].checksumState == .none {
+      let sum = pool.sum(
+        slot, from: offset, count: length, pseudoHeaderSum(source, destination, 17, length))
+      guard foldChecksum(sum) == .max else {
+        namespaces[namespace].snmp[.udpInCsumErrors] &+= 1
+        namespaces[namespace].snmp[.udpInErrors] &+= 1
+        drop(slot, .udpChecksum, in: namespace)
+        return
+      }
+    }
+    let device = DeviceIndex(pool[slot].device)
+    let flow = SocketFlow(
+      source: .v4(IPv4Address(rawValue: source)), sourcePort: bytes.u16(UDPHeader.source),
+      destination: .v4(IPv4Address(rawValue: destination)),
+      destinationPort: bytes.u16(UDPHeader.destination), ifindex: devices[device].ifindex)
+    if isGroup(destination, in: namespace) {
+      udpDeliverToAll(slot, flow, in: namespace)
+      return
+    }
+    let socket = udpSocket(for: flow, in: namespace)
+    guard !socket.isNone else {
+      namespaces[namespace].snmp[.udpNoPorts] &+= 1
+      icmpError(for: slot, .destinationUnreachable, code: 3, information: 0)
+      drop(slot, .noSocket, in: namespace)
+      return
+    }
+    udpEnqueue(slot, on: socket)
+  }
+
+  private mutating func udpEnqueue(_ slot: Slot, on index: SocketIndex) {
+    guard !enqueueReceived(slot, on: index) else { return }
+    let namespace = sockets[index].namespace
+    namespaces[namespace].snmp[.udpRcvbufErrors] &+= 1
+    namespaces[namespace].snmp[.udpInErrors] &+= 1
+    drop(slot, .socketReceiveBuffer, in: namespace)
+  }
+
+  /// A group's or a broadcast datagram is for all who want it (__udp4_lib_mcast_deliver).
+  private mutating func udpDeliverToAll(_ slot: Slot, _ flow: SocketFlow, in namespace: NamespaceIndex) {
+    var last = SocketIndex.none
+    var cursor = namespaces[namespace].sockets.udp.first(flow.destinationPort)
+    while cursor != PortTable.end {
+      let index = namespaces[namespace].sockets.udp.socket(at: cursor)
+      cursor = namespaces[namespace].sockets.udp.next(cursor, flow.destinationPort)
+      guard wantsGroup(index, flow) else { continue }
+      if !last.isNone {
+        let copy = pool.clone(slot)
+        if copy == .none {
+          sockets[last].drops &+= 1
+          namespaces[namespace].snmp[.udpRcvbufErrors] &+= 1
+          namespaces[namespace].snmp[.udpInErrors] &+= 1
+        } else {
+          udpEnqueue(copy, on: last)
+        }
+      }
+      last = index
+    }
+    guard !last.isNone else {
+      namespaces[namespace].snmp[.udpIgnoredMulti] &+= 1
+      pool.free(slot, .consumed)
+      return
+    }
+    udpEnqueue(slot, on: last)
+  }
+
+  // MARK: Sending
+
+  /// Sends a datagram (udp_sendmsg).
+  mutating func udpSend(
+    _ data: borrowing RawSpan, on index: SocketIndex, to peer: SocketAddress?, _ control: SendControl
+  ) throws(KernelError) {
+    guard data.byteCount <= 0xffff else { throw .messageTooLong }
+    let target = try destination(of: index, peer)
+    guard target.port != 0 else { throw .invalidArgument }
+    try autobind(index)
+    let namespace = sockets[index].namespace
+    let datagram = datagram(index, to: target.address, proto: 17, control)
+    let path = try ipv4Route(datagram, in: namespace)
+    guard path.type != .broadcast || sockets[index].options.broadcast else { throw .accessDenied }
+    let length = UDPHeader.length + data.byteCount
+    guard length + IPv4Header.length <= path.largest(datagram) else {
+      throw refuseLength(index, to: target, mtu: path.mtu)
+    }
+    do throws(KernelError) {
+      try checkSendRoom(index)
+    } catch {
+      if error.errno == KernelError.wouldBlock.errno { namespaces[namespace].snmp[.udpSndbufErrors] &+= 1 }
+      throw error
+    }
+    let slot = pool.allocate(length: length)
+    guard slot != .none else {
+      namespaces[namespace].snmp[.udpSndbufErrors] &+= 1
+      throw .noBuffers
+    }
+    pool.store(data, in: slot, at: UDPHeader.length)
+    let bytes = pool.bytes(slot)
+    bytes.set(UDPHeader.source, u16: sockets[index].local.port)
+    bytes.set(UDPHeader.destination, u16: target.port)
+    bytes.set(UDPHeader.size, u16: UInt16(length))
+    bytes.set(UDPHeader.checksum, u16: 0)
+    let sum = pool.sum(
+      slot, from: 0, count: length, pseudoHeaderSum(path.source, datagram.destination, 17, length))
+    let checksum = UInt16(bigEndian: ~foldChecksum(sum))
+    // Zero says that there is none, so that a sum of zero is written as its other form (RFC 768).
+    bytes.set(UDPHeader.checksum, u16: checksum == 0 ? .max : checksum)
+    pool.charge(slot, to: index.rawValue)
+    if let error = ipv4Output(slot, datagram, by: path, in: namespace) {
+      // Queues below that are full are nobody's error but of who wants to know (udp_send_skb).
+      if error == .noBuffers, !sockets[index].options.receiveErrors {
+        namespaces[namespace].snmp[.udpSndbufErrors] &+= 1
+        return
+      }
+      throw error
+    }
+    namespaces[namespace].snmp[.udpOutDatagrams] &+= 1
+  }
+
+  // MARK: Errors
+
+  /// An ICMP error about a datagram (__udp4_lib_err).
+  mutating func udpError(_ error: ICMPErrorReport, in namespace: NamespaceIndex) {
+    let quote = error.transport
+    // The quoted datagram went the other way.
+    let flow = SocketFlow(
+      source: error.destination, sourcePort: quote.u16(UDPHeader.destination), destination: error.source,
+      destinationPort: quote.u16(UDPHeader.source), ifindex: error.ifindex)
+    let index = udpSocket(for: flow, in: namespace)
+    guard !index.isNone else {
+      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      return
+    }
+    report(
+      error, to: index, port: flow.sourcePort, payload: quote.dropFirst(min(quote.count, UDPHeader.length)))
+  }
+}
