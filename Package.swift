@@ -114,6 +114,11 @@ let package = Package(
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),
     .executableTarget(
+      name: "emulated-bench",
+      dependencies: ["LabCore", "TopologyModel", "Reconcile", "EmulatedDatapath", system],
+      path: "Benchmarks/Emulated",
+      swiftSettings: settings),
+    .executableTarget(
       name: "netstack-bench", dependencies: ["NetStack", "NetTypes", "Rtnetlink"],
       path: "Benchmarks/NetStack",
       swiftSettings: settings),

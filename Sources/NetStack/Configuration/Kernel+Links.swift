@@ -26,10 +26,28 @@ extension Kernel {
     let device = Device(
       kind: kind, namespace: namespace, ifindex: ifindex, name: name, mac: address, macIsSet: mac != nil)
     guard let place = devices.insert(device) else { throw .noBuffers }
-    let position = namespaces[namespace].devices.firstIndex { devices[$0].ifindex > ifindex }
-    namespaces[namespace].devices.insert(place, at: position ?? namespaces[namespace].devices.count)
+    enlist(place)
     inheritSettings(place)
     return place
+  }
+
+  /// Lets a namespace know a device, which then is found by its number and its names.
+  private mutating func enlist(_ index: DeviceIndex) {
+    let namespace = devices[index].namespace
+    let ifindex = devices[index].ifindex
+    var place = namespaces[namespace].devices.count
+    while place > 0, devices[namespaces[namespace].devices[place - 1]].ifindex > ifindex { place -= 1 }
+    namespaces[namespace].devices.insert(index, at: place)
+    namespaces[namespace].deviceNumbers[ifindex] = index
+    namespaces[namespace].deviceNames[devices[index].name.text] = index
+  }
+
+  private mutating func delist(_ index: DeviceIndex) {
+    let namespace = devices[index].namespace
+    namespaces[namespace].devices.removeAll { $0 == index }
+    namespaces[namespace].deviceNumbers[devices[index].ifindex] = nil
+    namespaces[namespace].deviceNames[devices[index].name.text] = nil
+    for name in devices[index].alternativeNames { namespaces[namespace].deviceNames[name] = nil }
   }
 
   /// Takes a device away, with its addresses, routes, neighbours, and the other end of a pair.
@@ -55,8 +73,7 @@ extension Kernel {
     emptyRings(of: index)
     cpu.pollList.remove(index.rawValue)
     cpu.interrupts.remove(index.rawValue)
-    forgetSettings(of: devices[index].name, in: namespace)
-    namespaces[namespace].devices.removeAll { $0 == index }
+    delist(index)
     devices.remove(index)
     if devices.contains(peer) { removeDevice(peer) }
   }
@@ -246,7 +263,8 @@ extension Kernel {
     if let name = message.name, message.index > 0, name != devices[index].name.text {
       guard let valid = InterfaceName(name) else { throw .invalidArgument }
       guard device(name, in: namespace) == nil else { throw .exists }
-      renameSettings(from: devices[index].name, to: valid, in: namespace)
+      namespaces[namespace].deviceNames[devices[index].name.text] = nil
+      namespaces[namespace].deviceNames[name] = index
       devices[index].name = valid
     }
     if let mac = message.macAddress {
@@ -270,17 +288,6 @@ extension Kernel {
     }
     if let port = message.port { try applyPort(index, port) }
     try applyFlags(index, message)
-  }
-
-  private mutating func renameSettings(
-    from old: InterfaceName, to new: InterfaceName, in namespace: NamespaceIndex
-  ) {
-    for position in namespaces[namespace].sysctls.indices {
-      let parts = namespaces[namespace].sysctls[position].name.split(separator: "/")
-      guard parts.count == 5, parts[3] == old.text else { continue }
-      let prefix = parts[0..<3].joined(separator: "/")
-      namespaces[namespace].sysctls[position].name = "\(prefix)/\(new)/\(parts[4])"
-    }
   }
 
   private mutating func changeMAC(_ index: DeviceIndex, _ mac: UInt64) {
@@ -329,9 +336,11 @@ extension Kernel {
         guard !name.isEmpty, name.utf8.count < 128 else { throw .invalidArgument }
         guard device(name, in: namespace) == nil else { throw .exists }
         devices[found].alternativeNames.append(name)
+        namespaces[namespace].deviceNames[name] = found
       } else {
         guard devices[found].alternativeNames.contains(name) else { throw .noSuchEntry }
         devices[found].alternativeNames.removeAll { $0 == name }
+        namespaces[namespace].deviceNames[name] = nil
       }
     }
   }

@@ -37,9 +37,7 @@ extension Kernel {
   /// The device of that name.
   public func device(_ name: String, in namespace: NamespaceIndex) -> DeviceIndex? {
     guard namespaces.contains(namespace) else { return nil }
-    return namespaces[namespace].devices.first {
-      devices[$0].name.text == name || devices[$0].alternativeNames.contains(name)
-    }
+    return namespaces[namespace].deviceNames[name]
   }
 
   /// The number of the device of that name.
@@ -48,7 +46,7 @@ extension Kernel {
   }
 
   func device(ifindex: Int32, in namespace: NamespaceIndex) -> DeviceIndex? {
-    namespaces[namespace].devices.first { devices[$0].ifindex == ifindex }
+    namespaces[namespace].deviceNumbers[ifindex]
   }
 
   /// Carries out one request that changes something.

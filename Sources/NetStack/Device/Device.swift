@@ -52,6 +52,7 @@ public struct Device: ~Copyable {
   var group: UInt32 = 0
   var macIsSet: Bool
   var addresses: [InterfaceAddress] = []
+  var settings = DeviceSettings.standard
   /// Settings of `net.ipv4.neigh.<device>`.
   var neighborParameters = NeighborParameters()
   /// What an outside face has sent and nobody has taken.

@@ -85,7 +85,7 @@ extension Kernel {
   /// same subnet too, 8 for none.
   private func mayAnswer(_ target: UInt32, _ sender: UInt32, on index: DeviceIndex) -> Bool {
     guard namespaces[devices[index].namespace].isLocal(target) else { return false }
-    let mode = max(devices[index].ipv4.arpIgnore, namespaces[devices[index].namespace].ipv4.arpIgnore)
+    let mode = devices[index].ipv4.arpIgnore
     switch mode {
     case 0: return true
     case 1: return devices[index].addresses.contains { $0.local.rawValue == target }

@@ -12,6 +12,10 @@ public typealias NamespaceIndex = TableIndex<NetNamespace>
 public struct NetNamespace: ~Copyable {
   /// By ifindex.
   var devices: [DeviceIndex] = []
+  /// Every device by its number.
+  var deviceNumbers: [Int32: DeviceIndex] = [:]
+  /// Every device by its name, and by each of its other names.
+  var deviceNames: [String: DeviceIndex] = [:]
   var nextIfindex: Int32 = 1
   var routes = ForwardingInformationBase()
   var neighbors: NeighborTable
@@ -19,6 +23,10 @@ public struct NetNamespace: ~Copyable {
   var local = AddressSet()
   var ipv4 = IPv4Settings()
   var sysctls: [SysctlOverride] = []
+  /// What `all` says of devices.
+  var everyDevice = DeviceSettings.standard
+  /// What `default` says: the settings of the next device.
+  var newDevices = DeviceSettings.standard
   var sockets: SocketTables
   var errorLimits: ICMPRateLimiter
   /// The next identification of a datagram (RFC 6864).
@@ -53,7 +61,6 @@ struct IPv4Settings {
   var icmpRateMask: UInt32 = 6168
   var icmpMessagesPerSecond: Int64 = 1000
   var icmpMessagesBurst: Int64 = 50
-  var arpIgnore = 0
   /// Ports that are taken by chance.
   var localPorts: ClosedRange<UInt16> = 32768...60999
   /// The first port that everybody may bind to.
