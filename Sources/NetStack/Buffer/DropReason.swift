@@ -101,7 +101,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
 
 /// How many packets ended for each reason.
 public struct DropCounters: Sendable {
-  private var counts = InlineArray<96, UInt64>(repeating: 0)
+  private var counts = InlineArray<128, UInt64>(repeating: 0)
 
   /// None yet.
   public init() {}

@@ -18,6 +18,7 @@ extension Kernel {
         slot = pool[slot].next
       }
     }
+    for index in delayedAnswers.indices { body(delayedAnswers[index].slot) }
     for index in neighbors.indices {
       var slot = neighbors[index].queueHead
       while slot != .none {

@@ -37,6 +37,9 @@ extension Kernel {
   private mutating func handle(_ event: TimerEvent) {
     switch event.kind {
     case .neighbor: neighborTimer(TableIndex(event.index))
+    case .neighborCollection: neighborCollectionTimer(event.index)
+    case .managedNeighbors: managedNeighborsTimer(event.index)
+    case .delayedAnswer: delayedAnswerTimer(TableIndex(event.index))
     case .forwardingAge: forwardingAgeTimer(TableIndex(event.index))
     case .interrupt:
       let index = DeviceIndex(event.index)

@@ -41,6 +41,8 @@ public struct Kernel: ~Copyable {
   var bridges: Table<Bridge>
   var neighbors: Table<Neighbor>
   var sockets: Table<Socket>
+  var proxies: Table<ProxyNeighbor>
+  var delayedAnswers: Table<DelayedAnswer>
   var capture = CaptureLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
@@ -53,6 +55,8 @@ public struct Kernel: ~Copyable {
     bridges = Table(limit: options.deviceLimit)
     neighbors = Table(limit: 1 << 24)
     sockets = Table(limit: 1 << 20)
+    proxies = Table(limit: 1 << 20)
+    delayedAnswers = Table(limit: 1 << 20)
   }
 
   /// The time that the kernel was last told.

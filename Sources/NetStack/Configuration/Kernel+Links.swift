@@ -98,14 +98,13 @@ extension Kernel {
       for route in derivedRoutes(of: index) where !standing.contains(route) {
         namespaces[namespace].routes.insert(route)
       }
+      if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
       return
     }
     devices[index].flags.remove(.up)
     // Routes by the device go; what is local stays (fib_sync_down_dev).
     namespaces[namespace].routes.removeAll { $0.device == index && $0.scope != .host }
-    for neighbor in namespaces[namespace].neighbors.sorted where neighbors[neighbor].device == index {
-      removeNeighbor(neighbor)
-    }
+    removeNeighbors(of: index)
     if !devices[index].master.isNone { forgetLearned(index) }
     emptyRings(of: index)
   }
@@ -301,11 +300,8 @@ extension Kernel {
       replaceLocalEntry(of: bridge, port: index, old: old, new: mac)
     }
     // What the neighbours know is not true any more, nor what is known of them on this link (neigh_changeaddr).
-    let namespace = devices[index].namespace
-    for neighbor in namespaces[namespace].neighbors.sorted
-    where neighbors[neighbor].device == index && !neighbors[neighbor].state.contains(.permanent) {
-      removeNeighbor(neighbor)
-    }
+    removeNeighbors(of: index, keepingPermanent: true)
+    if devices[index].isUp, devices[index].ipv4.arpNotify { announceAddresses(of: index) }
   }
 
   mutating func deleteLink(_ message: LinkMessage, in namespace: NamespaceIndex) throws(KernelError) {

@@ -98,7 +98,8 @@ extension Kernel {
       let filter: NeighborMessage = try decode(request)
       answers =
         filter.family == .bridge
-        ? try forwardingEntries(filter, in: namespace) : try neighborEntries(filter, in: namespace)
+        ? try forwardingEntries(filter, in: namespace)
+        : try neighborEntries(filter, all: isDump(request), in: namespace)
     case .getRule: answers = rules(in: namespace)
     case .getQdisc, .getClass, .getNamespaceID: answers = []
     default:

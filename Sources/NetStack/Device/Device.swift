@@ -55,6 +55,10 @@ public struct Device: ~Copyable {
   var settings = DeviceSettings.standard
   /// Settings of `net.ipv4.neigh.<device>`.
   var neighborParameters = NeighborParameters()
+  /// Settings of `net.ipv6.neigh.<device>`.
+  var neighborParameters6 = NeighborParameters()
+  /// Answers for others that wait.
+  var delayedAnswers = 0
   /// What an outside face has sent and nobody has taken.
   var outbound: SlotRing
   var coalescing = Coalescing()
@@ -138,6 +142,12 @@ struct DeviceIPv4 {
   /// 0 off, 1 strict, 2 loose.
   var reversePathFilter = 0
   var arpIgnore = 0
+  var arpAnnounce = 0
+  var arpAccept = 0
+  var arpFilter = false
+  var arpNotify = false
+  var dropGratuitousARP = false
   var proxyARP = false
+  var proxyARPPrivateVLAN = false
   var promoteSecondaries = false
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // A neighbour: the link address of a host on a link, how sure we are of it, and the packets that wait for it
-// (net/core/neighbour.c).
+// (net/core/neighbour.c). Neighbours of both families are the same but for who asks for them: ARP or neighbour
+// discovery.
+
+import NetTypes
 
 /// A neighbour's state (`NUD_*`).
 struct NeighborStates: OptionSet, Hashable, Sendable, BitwiseCopyable {
@@ -32,16 +35,61 @@ struct NeighborStates: OptionSet, Hashable, Sendable, BitwiseCopyable {
 
 typealias NeighborIndex = TableIndex<Neighbor>
 
+/// Whom a neighbour is: an address of either family on a device.
+struct NeighborKey: Hashable, BitwiseCopyable {
+  let high: UInt64
+  let low: UInt64
+  /// The device's index twice, and one more for IPv6.
+  let scope: UInt32
+
+  @inline(__always) init(_ device: DeviceIndex, _ address: UInt32) {
+    high = 0
+    low = UInt64(address)
+    scope = device.rawValue &<< 1
+  }
+
+  @inline(__always) init(_ device: DeviceIndex, _ address: UInt128) {
+    high = UInt64(truncatingIfNeeded: address &>> 64)
+    low = UInt64(truncatingIfNeeded: address)
+    scope = device.rawValue &<< 1 | 1
+  }
+
+  init(_ device: DeviceIndex, _ address: IPAddress) {
+    switch address {
+    case .v4(let address): self.init(device, address.rawValue)
+    case .v6(let address): self.init(device, UInt128(address))
+    }
+  }
+
+  @inline(__always) var device: DeviceIndex { DeviceIndex(scope &>> 1) }
+  @inline(__always) var isIPv6: Bool { scope & 1 == 1 }
+  var family: IPFamily { isIPv6 ? .ipv6 : .ipv4 }
+  var address: IPAddress {
+    isIPv6
+      ? .v6(IPv6Address(high: high, low: low))
+      : .v4(IPv4Address(rawValue: UInt32(truncatingIfNeeded: low)))
+  }
+  /// The address, if it is IPv4's.
+  var ipv4: UInt32 { UInt32(truncatingIfNeeded: low) }
+  /// The address, if it is IPv6's.
+  var ipv6: UInt128 { UInt128(high) << 64 | UInt128(low) }
+
+  /// The order of a dump.
+  static func isBefore(_ a: NeighborKey, _ b: NeighborKey) -> Bool {
+    (a.scope & 1, a.scope, a.high, a.low) < (b.scope & 1, b.scope, b.high, b.low)
+  }
+}
+
 /// A neighbour.
 struct Neighbor: ~Copyable {
-  let device: DeviceIndex
-  /// In host byte order.
-  let address: UInt32
+  let key: NeighborKey
+  /// The number of its making: who was made first is looked at first when there are too many.
+  let birth: UInt64
   var state: NeighborStates = []
+  var flags: NeighborFlags = []
   /// 48 bits.
   var mac: UInt64 = 0
   var probes = 0
-  var isRouter = false
   /// RTPROT_* of who made it.
   var origin: UInt8 = 0
   /// Nanoseconds each: last proof that it is there, last use, last change.
@@ -56,115 +104,69 @@ struct Neighbor: ~Copyable {
   /// What they hold of the pool.
   var queueBytes = 0
 
-  init(device: DeviceIndex, address: UInt32, now: Int64) {
-    self.device = device
-    self.address = address
+  init(_ key: NeighborKey, birth: UInt64, now: Int64) {
+    self.key = key
+    self.birth = birth
     confirmed = now
     used = now
     updated = now
   }
+
+  var device: DeviceIndex { key.device }
+  /// Whether it does not count for the limits, and is never collected (exempt_from_gc).
+  var isExempt: Bool { state.contains(.permanent) || flags.contains(.externallyLearned) }
+
+  struct NeighborFlags: OptionSet, BitwiseCopyable {
+    var rawValue: UInt8
+    /// NTF_ROUTER.
+    static let router = NeighborFlags(rawValue: 1)
+    /// NTF_EXT_LEARNED: somebody else keeps it.
+    static let externallyLearned = NeighborFlags(rawValue: 2)
+    /// NTF_EXT_MANAGED: it is asked again and again, used or not.
+    static let managed = NeighborFlags(rawValue: 4)
+  }
 }
 
-/// The settings of `net.ipv4.neigh.<device>`, with the kernel's defaults.
+/// The settings of `net.ipv4.neigh.<device>` or `net.ipv6.neigh.<device>`, with the kernel's defaults.
 struct NeighborParameters: Hashable {
   /// Nanoseconds each.
   var baseReachableTime: Int64 = 30_000_000_000
   var retransmitTime: Int64 = 1_000_000_000
   var delayFirstProbe: Int64 = 5_000_000_000
+  var staleTime: Int64 = 60_000_000_000
   var lockTime: Int64 = 1_000_000_000
+  var proxyDelay: Int64 = 800_000_000
+  var managedInterval: Int64 = 5_000_000_000
   var unicastProbes = 3
+  var applicationProbes = 0
   var multicastProbes = 3
+  var multicastReprobes = 0
+  /// Answers for others that wait.
+  var proxyQueueLength = 64
   /// Bytes of the pool that waiting packets may hold.
   var queueBytes = 212_992
 }
 
-/// The neighbours of one namespace by device and address. Open addressing; indices into the kernel's table.
-@safe struct NeighborTable: ~Copyable {
-  /// gc_thresh3: neighbours at most.
-  static let limit = 1024
-
-  private struct Place: BitwiseCopyable {
-    var key: UInt64
-    var neighbor: UInt32
-  }
-
-  private static let empty = UInt64.max
-  private var places: UnsafeMutablePointer<Place>?
-  private var mask = 0
-  private(set) var count = 0
-  private let seed: UInt64
-
-  init(seed: UInt64) { self.seed = seed | 1 }
-
-  deinit { unsafe places?.deallocate() }
-
-  private static func key(_ device: DeviceIndex, _ address: UInt32) -> UInt64 {
-    UInt64(device.rawValue) << 32 | UInt64(address)
-  }
-
-  @inline(__always) private func home(_ key: UInt64) -> Int {
-    Int(truncatingIfNeeded: ((key ^ seed) &* 0x9e37_79b9_7f4a_7c15) &>> 32) & mask
-  }
-
-  @inline(__always) func find(_ device: DeviceIndex, _ address: UInt32) -> NeighborIndex {
-    guard let base = unsafe places else { return .none }
-    let key = Self.key(device, address)
-    var index = home(key)
-    while true {
-      let place = unsafe base[index]
-      if place.key == key { return NeighborIndex(place.neighbor) }
-      if place.key == Self.empty { return .none }
-      index = (index &+ 1) & mask
-    }
-  }
-
-  mutating func insert(_ device: DeviceIndex, _ address: UInt32, _ neighbor: NeighborIndex) {
-    if unsafe places == nil || (count + 1) * 2 > mask + 1 { resize(to: max((mask + 1) * 2, 8)) }
-    put(Place(key: Self.key(device, address), neighbor: neighbor.rawValue))
-    count += 1
-  }
-
-  mutating func remove(_ device: DeviceIndex, _ address: UInt32) {
-    let key = Self.key(device, address)
-    guard let base = unsafe places, !find(device, address).isNone else { return }
-    var hole = home(key)
-    while unsafe base[hole].key != key { hole = (hole &+ 1) & mask }
-    var index = (hole &+ 1) & mask
-    while unsafe base[index].key != Self.empty {
-      let wanted = home(unsafe base[index].key)
-      if (index &- wanted) & mask >= (index &- hole) & mask {
-        unsafe base[hole] = base[index]
-        hole = index
-      }
-      index = (index &+ 1) & mask
-    }
-    unsafe base[hole].key = Self.empty
-    count -= 1
-  }
-
-  /// All neighbours by device and address.
-  var sorted: [NeighborIndex] {
-    guard let base = unsafe places else { return [] }
-    return (0...mask).map { unsafe base[$0] }.filter { $0.key != Self.empty }.sorted { $0.key < $1.key }
-      .map { NeighborIndex($0.neighbor) }
-  }
-
-  private func put(_ place: Place) {
-    let base = unsafe places.unsafelyUnwrapped
-    var index = home(place.key)
-    while unsafe base[index].key != Self.empty { index = (index &+ 1) & mask }
-    unsafe base[index] = place
-  }
-
-  private mutating func resize(to size: Int) {
-    let old = unsafe places
-    let oldCount = unsafe old == nil ? 0 : mask + 1
-    let fresh = UnsafeMutablePointer<Place>.allocate(capacity: size)
-    unsafe fresh.initialize(repeating: Place(key: Self.empty, neighbor: .max), count: size)
-    unsafe places = fresh
-    mask = size - 1
-    guard let old = unsafe old else { return }
-    for index in 0..<oldCount where unsafe old[index].key != Self.empty { put(unsafe old[index]) }
-    unsafe old.deallocate()
-  }
+/// What a namespace has for all neighbours of one family: limits, and what `ip ntable` and /proc/net/stat count.
+struct NeighborFamily {
+  /// Fewer are left alone; more than the second may be no longer than five seconds; the third is the limit.
+  var thresholds = (128, 512, 1024)
+  /// When there was no room the last time.
+  var lastFlush = Int64.min
+  var collectionTimer = TimerID.none
+  var managedTimer = TimerID.none
+  /// All of them, and those that count for the second and third threshold.
+  var count = 0
+  var collectable = 0
+  /// How many were ever made (allocs).
+  var made: UInt64 = 0
+  /// Packets that a full queue of an unresolved neighbour pushed out (unresolved_discards).
+  var discards: UInt64 = 0
+  /// Neighbours that did not answer (res_failed).
+  var failures: UInt64 = 0
+  /// Neighbours for which there was no place (table_fulls).
+  var overflows: UInt64 = 0
+  /// How often old ones were looked for because time had come, and because room was needed.
+  var periodicRuns: UInt64 = 0
+  var forcedRuns: UInt64 = 0
 }

@@ -25,15 +25,22 @@ struct SettingValues<Setting: DeviceSetting>: Sendable {
 
 /// net/ipv4/conf/{all,default,DEVICE}/…
 enum IPv4Setting: Int, DeviceSetting {
-  case acceptLocal, arpIgnore, forwarding, promoteSecondaries, proxyARP, routeLocalnet, reversePathFilter
+  case acceptLocal, arpAccept, arpAnnounce, arpFilter, arpIgnore, arpNotify, dropGratuitousARP, forwarding
+  case promoteSecondaries, proxyARP, proxyARPPrivateVLAN, routeLocalnet, reversePathFilter
 
   var name: String {
     switch self {
     case .acceptLocal: "accept_local"
+    case .arpAccept: "arp_accept"
+    case .arpAnnounce: "arp_announce"
+    case .arpFilter: "arp_filter"
     case .arpIgnore: "arp_ignore"
+    case .arpNotify: "arp_notify"
+    case .dropGratuitousARP: "drop_gratuitous_arp"
     case .forwarding: "forwarding"
     case .promoteSecondaries: "promote_secondaries"
     case .proxyARP: "proxy_arp"
+    case .proxyARPPrivateVLAN: "proxy_arp_pvlan"
     case .routeLocalnet: "route_localnet"
     case .reversePathFilter: "rp_filter"
     }
@@ -44,15 +51,24 @@ enum IPv4Setting: Int, DeviceSetting {
   static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.name, $0) })
 }
 
-/// net/ipv4/neigh/{default,DEVICE}/…
+/// net/ipv{4,6}/neigh/{default,DEVICE}/…
 enum NeighborSetting: Int, DeviceSetting {
-  case baseReachableTime, delayFirstProbeTime, multicastSolicit, retransmitTime, unicastSolicit, queueBytes
+  case applicationSolicit, baseReachableTime, delayFirstProbeTime, staleTime, managedInterval, lockTime
+  case multicastResolicit, multicastSolicit, proxyDelay, proxyQueueLength, retransmitTime, unicastSolicit
+  case queueBytes
 
   var name: String {
     switch self {
+    case .applicationSolicit: "app_solicit"
     case .baseReachableTime: "base_reachable_time_ms"
     case .delayFirstProbeTime: "delay_first_probe_time"
+    case .staleTime: "gc_stale_time"
+    case .managedInterval: "interval_probe_time_ms"
+    case .lockTime: "locktime"
+    case .multicastResolicit: "mcast_resolicit"
     case .multicastSolicit: "mcast_solicit"
+    case .proxyDelay: "proxy_delay"
+    case .proxyQueueLength: "proxy_qlen"
     case .retransmitTime: "retrans_time_ms"
     case .unicastSolicit: "ucast_solicit"
     case .queueBytes: "unres_qlen_bytes"
@@ -61,15 +77,41 @@ enum NeighborSetting: Int, DeviceSetting {
 
   var standard: Int32 {
     switch self {
+    case .applicationSolicit, .multicastResolicit: 0
     case .baseReachableTime: 30000
     case .delayFirstProbeTime: 5
+    case .staleTime: 60
+    case .managedInterval: 5000
+    case .lockTime: 100
     case .multicastSolicit, .unicastSolicit: 3
+    case .proxyDelay: 80
+    case .proxyQueueLength: 64
     case .retransmitTime: 1000
     case .queueBytes: 212_992
     }
   }
 
   static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.name, $0) })
+}
+
+extension NeighborParameters {
+  /// Some settings count milliseconds, some seconds, some hundredths of a second (USER_HZ).
+  init(_ values: SettingValues<NeighborSetting>) {
+    func time(_ setting: NeighborSetting, _ unit: Int64) -> Int64 { Int64(values[setting]) * unit }
+    baseReachableTime = time(.baseReachableTime, 1_000_000)
+    retransmitTime = time(.retransmitTime, 1_000_000)
+    delayFirstProbe = time(.delayFirstProbeTime, 1_000_000_000)
+    staleTime = time(.staleTime, 1_000_000_000)
+    lockTime = time(.lockTime, 10_000_000)
+    proxyDelay = time(.proxyDelay, 10_000_000)
+    managedInterval = time(.managedInterval, 1_000_000)
+    unicastProbes = Int(values[.unicastSolicit])
+    applicationProbes = Int(values[.applicationSolicit])
+    multicastProbes = Int(values[.multicastSolicit])
+    multicastReprobes = Int(values[.multicastResolicit])
+    proxyQueueLength = Int(values[.proxyQueueLength])
+    queueBytes = Int(values[.queueBytes])
+  }
 }
 
 /// net/ipv6/conf/{all,default,DEVICE}/…
@@ -88,16 +130,23 @@ enum IPv6Setting: Int, DeviceSetting {
 struct DeviceSettings: Sendable {
   var ipv4 = SettingValues<IPv4Setting>()
   var neighbor = SettingValues<NeighborSetting>()
+  var neighbor6 = SettingValues<NeighborSetting>()
   var ipv6 = SettingValues<IPv6Setting>()
 
   /// As the kernel has it by default.
-  static let standard = DeviceSettings()
+  static let standard: DeviceSettings = {
+    var settings = DeviceSettings()
+    // Neighbour discovery's messages say themselves how far they are to be believed.
+    settings.neighbor6[.lockTime] = 0
+    return settings
+  }()
 }
 
 /// A setting of a device by its path.
 enum DeviceSettingName {
   case ipv4(IPv4Setting)
   case neighbor(NeighborSetting)
+  case neighbor6(NeighborSetting)
   case ipv6(IPv6Setting)
 
   /// Nil when there is none of that name under that folder.
@@ -109,6 +158,9 @@ enum DeviceSettingName {
     case ("ipv4", "neigh"):
       guard let setting = NeighborSetting.byName[String(leaf)] else { return nil }
       self = .neighbor(setting)
+    case ("ipv6", "neigh"):
+      guard let setting = NeighborSetting.byName[String(leaf)] else { return nil }
+      self = .neighbor6(setting)
     case ("ipv6", "conf"):
       guard let setting = IPv6Setting.byName[String(leaf)] else { return nil }
       self = .ipv6(setting)
@@ -117,7 +169,12 @@ enum DeviceSettingName {
   }
 
   /// Whether there is a value for all devices at once.
-  var hasAll: Bool { if case .neighbor = self { false } else { true } }
+  var hasAll: Bool {
+    switch self {
+    case .neighbor, .neighbor6: false
+    case .ipv4, .ipv6: true
+    }
+  }
 }
 
 extension DeviceSettings {
@@ -126,6 +183,7 @@ extension DeviceSettings {
       switch name {
       case .ipv4(let setting): ipv4[setting]
       case .neighbor(let setting): neighbor[setting]
+      case .neighbor6(let setting): neighbor6[setting]
       case .ipv6(let setting): ipv6[setting]
       }
     }
@@ -133,6 +191,7 @@ extension DeviceSettings {
       switch name {
       case .ipv4(let setting): ipv4[setting] = newValue
       case .neighbor(let setting): neighbor[setting] = newValue
+      case .neighbor6(let setting): neighbor6[setting] = newValue
       case .ipv6(let setting): ipv6[setting] = newValue
       }
     }

@@ -33,12 +33,11 @@ public struct NetNamespace: ~Copyable {
   var nextIdentification: UInt16
   var snmp = SNMPCounters()
   var drops = DropCounters()
-  /// Packets that a full queue of an unresolved neighbour pushed out (unresolved_discards).
-  var neighborDiscards: UInt64 = 0
-  /// Neighbours that did not answer (res_failed).
-  var neighborFailures: UInt64 = 0
-  /// Neighbours for which there was no place (table_fulls).
-  var neighborOverflows: UInt64 = 0
+  /// What there is for all neighbours of IPv4, and of IPv6.
+  var arp = NeighborFamily()
+  var discovery = NeighborFamily()
+  /// Addresses that are answered for, in order.
+  var proxies: [ProxyIndex] = []
 
   init(random: inout RandomState) {
     neighbors = NeighborTable(seed: random.next())

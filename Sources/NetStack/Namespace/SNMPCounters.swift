@@ -43,6 +43,7 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case udpSndbufErrors
   case udpIgnoredMulti
   case tcpExtIPReversePathFilter
+  case tcpExtArpFilter
   case ipExtInNoRoutes
   case ipExtInTruncatedPkts
   case ipExtInCsumErrors
@@ -56,7 +57,7 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
 
 /// A namespace's counters.
 public struct SNMPCounters: Sendable {
-  private var counts = InlineArray<128, UInt64>(repeating: 0)
+  private var counts = InlineArray<192, UInt64>(repeating: 0)
 
   /// All zero.
   public init() {}

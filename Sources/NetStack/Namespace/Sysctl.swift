@@ -22,6 +22,9 @@ private enum SysctlDefaults {
     "net/ipv4/icmp_ratemask": "6168", "net/ipv4/ip_default_ttl": "64",
     "net/ipv4/ip_local_port_range": "32768 60999", "net/ipv4/ip_unprivileged_port_start": "1024",
     "net/ipv4/ping_group_range": "1 0", "net/ipv4/tcp_congestion_control": "cubic",
+    "net/ipv4/neigh/default/gc_thresh1": "128", "net/ipv4/neigh/default/gc_thresh2": "512",
+    "net/ipv4/neigh/default/gc_thresh3": "1024", "net/ipv6/neigh/default/gc_thresh1": "128",
+    "net/ipv6/neigh/default/gc_thresh2": "512", "net/ipv6/neigh/default/gc_thresh3": "1024",
     "net/ipv4/tcp_rmem": "4096 131072 6291456", "net/ipv4/tcp_wmem": "4096 16384 4194304",
   ]
 }
@@ -127,20 +130,18 @@ extension Kernel {
     let own = devices[index].settings
     let all = namespaces[devices[index].namespace].everyDevice.ipv4
     func either(_ setting: IPv4Setting) -> Bool { all[setting] != 0 || own.ipv4[setting] != 0 }
+    func larger(_ setting: IPv4Setting) -> Int { Int(max(all[setting], own.ipv4[setting])) }
     devices[index].ipv4 = DeviceIPv4(
       forwarding: own.ipv4[.forwarding] != 0, acceptLocal: either(.acceptLocal),
       routeLocalnet: either(.routeLocalnet),
-      reversePathFilter: Int(max(all[.reversePathFilter], own.ipv4[.reversePathFilter])),
-      arpIgnore: Int(max(all[.arpIgnore], own.ipv4[.arpIgnore])), proxyARP: either(.proxyARP),
+      reversePathFilter: larger(.reversePathFilter),
+      arpIgnore: larger(.arpIgnore), arpAnnounce: larger(.arpAnnounce), arpAccept: larger(.arpAccept),
+      arpFilter: either(.arpFilter), arpNotify: either(.arpNotify),
+      dropGratuitousARP: either(.dropGratuitousARP), proxyARP: either(.proxyARP),
+      proxyARPPrivateVLAN: own.ipv4[.proxyARPPrivateVLAN] != 0,
       promoteSecondaries: either(.promoteSecondaries))
-    var parameters = NeighborParameters()
-    parameters.baseReachableTime = Int64(own.neighbor[.baseReachableTime]) * 1_000_000
-    parameters.retransmitTime = Int64(own.neighbor[.retransmitTime]) * 1_000_000
-    parameters.delayFirstProbe = Int64(own.neighbor[.delayFirstProbeTime]) * 1_000_000_000
-    parameters.multicastProbes = Int(own.neighbor[.multicastSolicit])
-    parameters.unicastProbes = Int(own.neighbor[.unicastSolicit])
-    parameters.queueBytes = Int(own.neighbor[.queueBytes])
-    devices[index].neighborParameters = parameters
+    devices[index].neighborParameters = NeighborParameters(own.neighbor)
+    devices[index].neighborParameters6 = NeighborParameters(own.neighbor6)
   }
 
   // MARK: Others
@@ -202,5 +203,15 @@ extension Kernel {
       settings.pingGroups = low..<max(high, high &+ 1)
     }
     namespaces[namespace].ipv4 = settings
+    namespaces[namespace].arp.thresholds = neighborThresholds("ipv4", namespace)
+    namespaces[namespace].discovery.thresholds = neighborThresholds("ipv6", namespace)
+  }
+
+  /// gc_thresh1 to 3 of a family.
+  private func neighborThresholds(_ family: String, _ namespace: NamespaceIndex) -> (Int, Int, Int) {
+    func threshold(_ which: Int) -> Int {
+      Int(number("net/\(family)/neigh/default/gc_thresh\(which)", namespace))
+    }
+    return (threshold(1), threshold(2), threshold(3))
   }
 }

@@ -8,6 +8,12 @@ struct TimerEvent: Hashable, BitwiseCopyable {
   enum Kind: UInt8, BitwiseCopyable {
     /// A neighbour's state machine (index of the neighbour).
     case neighbor
+    /// A namespace's neighbours of a family are looked through (see `neighborCollectionTimer`).
+    case neighborCollection
+    /// Managed ones of them are asked again.
+    case managedNeighbors
+    /// An answer for another has waited long enough (index of the answer).
+    case delayedAnswer
     /// A bridge's forwarding database has entries that are too old (index of the bridge).
     case forwardingAge
     /// A device's coalesced interrupt (index of the device).
