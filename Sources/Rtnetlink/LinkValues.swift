@@ -58,10 +58,12 @@ public struct LinkStatistics: Hashable, Sendable {
   public var transmitDropped: UInt64 = 0
   public var multicast: UInt64 = 0
   public var collisions: UInt64 = 0
+  public var receiveLengthErrors: UInt64 = 0
+  public var receiveMissed: UInt64 = 0
 
   public init() {}
 
-  /// The kernel's structure has grown over the years; its first ten counters never moved.
+  /// The kernel's structure has grown over the years; its first sixteen counters never moved.
   init(parsing attribute: NetlinkAttribute) throws(NetlinkDecodingError) {
     var reader = attribute.content
     receivedPackets = try reader.fixed(UInt64.self)
@@ -74,6 +76,9 @@ public struct LinkStatistics: Hashable, Sendable {
     transmitDropped = try reader.fixed(UInt64.self)
     multicast = try reader.fixed(UInt64.self)
     collisions = try reader.fixed(UInt64.self)
+    receiveLengthErrors = try reader.fixed(UInt64.self)
+    for _ in 0..<4 { _ = try reader.fixed(UInt64.self) }
+    receiveMissed = try reader.fixed(UInt64.self)
   }
 
   var kernel: rtnl_link_stats64 {
@@ -88,6 +93,8 @@ public struct LinkStatistics: Hashable, Sendable {
     stats.tx_dropped = transmitDropped
     stats.multicast = multicast
     stats.collisions = collisions
+    stats.rx_length_errors = receiveLengthErrors
+    stats.rx_missed_errors = receiveMissed
     return stats
   }
 }

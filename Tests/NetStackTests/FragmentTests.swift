@@ -50,7 +50,7 @@ struct FragmentTests {
     #expect(length == total)
     let whole = pool.array(slot)
     #expect(whole == Self.counting(total))
-    let lent = pool.withWhole(slot) { span in
+    let lent = pool.withWire(slot) { span in
       (0..<span.byteCount).map { span.unsafeLoad(fromByteOffset: $0, as: UInt8.self) }
     }
     #expect(lent == whole)
@@ -213,6 +213,7 @@ struct FragmentTests {
     #expect(out.0 == frame)
     #expect(out.1 == frame)
     #expect(kernel.takeCapture().allSatisfy { $0.frame == frame })
+    kernel.run(for: .milliseconds(1))
     #expect(kernel.accounting.isClosed)
     #expect(kernel.accounting.held == 0)
     let tooLong = kernel.inject([UInt8](repeating: 2, count: BufferPool.maximumLength + 1), into: faces[0])

@@ -139,6 +139,7 @@ struct HostileTests {
     }
     target.kernel.run(for: .seconds(600))
     for face in target.faces { while target.kernel.takeFrame(from: face) != nil {} }
+    target.kernel.run(for: .microseconds(1))
     #expect(target.kernel.accounting.isClosed)
     #expect(target.kernel.accounting.held == 0)
     #expect(target.kernel.accounting.reasons.nonZero.count > 8)

@@ -54,7 +54,7 @@ struct TimerTests {
     var model: [(Int64, Int)] = []
     for order in 0..<500 {
       let deadline = Int64(random.below(100))
-      heap.schedule(TimerEvent(kind: .interrupt, index: UInt32(order)), at: deadline)
+      heap.schedule(TimerEvent(kind: .receiveInterrupt, index: UInt32(order)), at: deadline)
       model.append((deadline, order))
     }
     var got: [UInt32] = []

@@ -381,6 +381,17 @@ extension BufferPool {
     }
   }
 
+  /// Makes the checksum that was left to a device (skb_checksum_help). False when there was no memory for a copy.
+  mutating func completeChecksum(_ slot: Slot) -> Bool {
+    let start = Int(self[slot].checksumStart) - Int(self[slot].dataOffset)
+    let place = start + Int(self[slot].checksumOffset)
+    guard mayPull(slot, place + 2), makeWritable(slot) else { return false }
+    bytes(slot).dropFirst(start).setChecksum(
+      Int(self[slot].checksumOffset), sum: sum(slot, from: start, count: Int(self[slot].length) - start))
+    self[slot].checksumState = .none
+    return true
+  }
+
   /// All bytes of a packet.
   func array(_ slot: Slot) -> [UInt8] {
     var bytes: [UInt8] = []

@@ -67,6 +67,10 @@
   public private(set) var freed: UInt64 = 0
   /// Allocations that found no slot or block.
   public private(set) var failures: UInt64 = 0
+  /// Blocks given to devices to write to.
+  private(set) var buffersTaken: UInt64 = 0
+  /// Blocks that devices have given back, most of them as packets.
+  private(set) var buffersReturned: UInt64 = 0
   /// Why packets ended.
   public private(set) var reasons = DropCounters()
 
@@ -231,6 +235,47 @@
     return true
   }
 
+  // MARK: Blocks of devices
+
+  /// Bytes that a device can write into a block behind the headroom.
+  static let bufferLength = smallSize - headroom
+
+  /// A block to be posted to a device; nil when there is none.
+  mutating func takeBuffer() -> UInt32? {
+    guard let block = freeSmall.pop() else { return nil }
+    unsafe references[Int(block)] = 1
+    buffersTaken &+= 1
+    return block
+  }
+
+  /// A posted block that no packet was made of.
+  mutating func returnBuffer(_ block: UInt32) {
+    releaseBlock(block)
+    buffersReturned &+= 1
+  }
+
+  /// What a device writes to.
+  func bufferBytes(_ block: UInt32) -> PacketBytes {
+    unsafe PacketBytes(base: address(block, Self.headroom), count: Self.bufferLength)
+  }
+
+  /// Makes a packet of a block that a device has written to (build_skb); `none`, and the block still the caller's,
+  /// when there is no sk_buff.
+  @inline(__always) mutating func wrap(_ block: UInt32, _ length: Int) -> Slot {
+    guard let index = freeSlots.pop() else {
+      failures &+= 1
+      return .none
+    }
+    var buffer = SKBuff()
+    buffer.block = block
+    buffer.dataOffset = UInt16(Self.headroom)
+    buffer.length = UInt32(truncatingIfNeeded: length)
+    unsafe skb(index).initialize(to: buffer)
+    allocated &+= 1
+    buffersReturned &+= 1
+    return Slot(index: index)
+  }
+
   // MARK: Metadata and bytes
 
   @inline(__always) private func skb(_ index: UInt32) -> UnsafeMutablePointer<SKBuff> {
@@ -282,14 +327,28 @@
       base: address(buffer.block, Int(buffer.dataOffset) + buffer.linearLength), count: tailroom(slot))
   }
 
-  /// Lends the whole packet in one piece, put together first if it has fragments.
-  mutating func withWhole<Result>(_ slot: Slot, _ body: (RawSpan) -> Result) -> Result {
-    guard self[slot].dataLength != 0 else { return bytes(slot).withSpan(body) }
-    let place = unsafe assembled ?? .allocate(byteCount: Self.maximumLength, alignment: 64)
+  /// Lends a frame as a wire carries it, in one piece: its fragments behind each other, the tag that stands beside its
+  /// bytes put in, the checksum made that was left to the device.
+  mutating func withWire<Result>(_ slot: Slot, _ body: (RawSpan) -> Result) -> Result {
+    let buffer = self[slot]
+    guard buffer.dataLength != 0 || buffer.checksumState == .partial || buffer.vlanProtocol != 0 else {
+      return bytes(slot).withSpan(body)
+    }
+    let place = unsafe assembled ?? .allocate(byteCount: Self.maximumLength + 4, alignment: 64)
     unsafe assembled = place
-    let whole = unsafe PacketBytes(base: place, count: Int(self[slot].length))
-    copyBytes(of: slot, from: 0, into: whole)
-    return whole.withSpan(body)
+    let tag = buffer.vlanProtocol == 0 ? 0 : 4
+    let frame = unsafe PacketBytes(base: place, count: Int(buffer.length) + tag)
+    copyBytes(of: slot, from: 0, into: frame.dropFirst(tag))
+    if tag != 0 {
+      copyBytes(of: slot, from: 0, into: frame.prefix(EthernetHeader.type))
+      frame.set(EthernetHeader.type, u16: buffer.vlanProtocol)
+      frame.set(EthernetHeader.type + 2, u16: buffer.vlanTag)
+    }
+    if buffer.checksumState == .partial {
+      let summed = frame.dropFirst(Int(buffer.checksumStart) - Int(buffer.dataOffset) + tag)
+      summed.setChecksum(Int(buffer.checksumOffset), sum: summed.sum())
+    }
+    return frame.withSpan(body)
   }
 
   // MARK: Moving the ends

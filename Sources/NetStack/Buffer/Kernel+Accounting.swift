@@ -8,7 +8,11 @@ extension Kernel {
   func forEachHeld(_ body: (Slot) -> Void) {
     for index in devices.indices {
       devices[index].ring.forEach(body)
-      devices[index].outbound.forEach(body)
+    }
+    for nic in nics.indices {
+      for queue in nics[nic].queues.indices {
+        nics[nic].queues[queue].transmit.forEach { body(Slot(index: $0)) }
+      }
     }
     cpu.backlog.forEach(body)
     for index in sockets.indices {
@@ -37,8 +41,13 @@ extension Kernel {
       held += 1
       pageReferences += pool.pageReferences(slot)
     }
+    var posted = 0
+    for nic in nics.indices {
+      for queue in nics[nic].queues.indices { posted += nics[nic].queues[queue].receive.used }
+    }
     return Accounting(
       allocated: pool.allocated, freed: pool.freed, held: UInt64(held),
+      buffersTaken: pool.buffersTaken, buffersReturned: pool.buffersReturned, buffersHeld: UInt64(posted),
       pagesTaken: pool.pages.taken, pagesReleased: pool.pages.released, pagesHeld: UInt64(pageReferences),
       failures: pool.failures + pool.pages.failures, reasons: pool.reasons)
   }
@@ -52,6 +61,12 @@ public struct Accounting: Sendable {
   public var freed: UInt64
   /// Packets found in rings and queues.
   public var held: UInt64
+  /// Blocks given to devices to write frames into.
+  public var buffersTaken: UInt64
+  /// Blocks that devices have given back, most of them as packets.
+  public var buffersReturned: UInt64
+  /// Blocks found in RX rings.
+  public var buffersHeld: UInt64
   /// References to pages taken: one with each page, one each time that it was shared.
   public var pagesTaken: UInt64
   /// References to pages given back.
@@ -64,5 +79,8 @@ public struct Accounting: Sendable {
   public var reasons: DropCounters
 
   /// Whether none was lost and none ended twice.
-  public var isClosed: Bool { allocated == freed + held && pagesTaken == pagesReleased + pagesHeld }
+  public var isClosed: Bool {
+    allocated == freed + held && pagesTaken == pagesReleased + pagesHeld
+      && buffersTaken == buffersReturned + buffersHeld
+  }
 }

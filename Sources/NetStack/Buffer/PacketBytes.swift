@@ -13,6 +13,13 @@
     self.count = count
   }
 
+  /// Bytes that are only read; nil when there are none.
+  init?(reading bytes: UnsafeRawBufferPointer) {
+    guard let first = bytes.baseAddress else { return nil }
+    unsafe base = UnsafeMutableRawPointer(mutating: first)
+    count = bytes.count
+  }
+
   @inline(__always) private func load<T: BitwiseCopyable>(_ offset: Int, _: T.Type) -> T {
     assert(offset >= 0 && offset &+ MemoryLayout<T>.size <= count, "read beyond a packet's end")
     return unsafe base.loadUnaligned(fromByteOffset: offset, as: T.self)
@@ -103,6 +110,13 @@
       total &+= UInt64(UInt16(littleEndian: last))
     }
     return total
+  }
+
+  /// Writes the checksum that a sum gives. Zero is written as its other form, since to UDP it means that there is
+  /// none (CSUM_MANGLED_0).
+  func setChecksum(_ offset: Int, sum: UInt64) {
+    let checksum = ~foldChecksum(sum)
+    store(checksum == 0 ? UInt16.max : checksum, offset)
   }
 
   /// The Internet checksum of the bytes, in host byte order; zero over bytes that hold their right checksum.

@@ -41,45 +41,22 @@ extension Kernel {
     case .managedNeighbors: managedNeighborsTimer(event.index)
     case .delayedAnswer: delayedAnswerTimer(TableIndex(event.index))
     case .forwardingAge: forwardingAgeTimer(TableIndex(event.index))
-    case .interrupt:
-      let index = DeviceIndex(event.index)
-      guard devices.contains(index), devices[index].napi.isArmed else { return }
-      devices[index].napi.isArmed = false
-      if !devices[index].ring.isEmpty { raiseInterrupt(index) }
+    case .receiveInterrupt: moderationTimer(Vector(rawValue: event.index), .receive)
+    case .transmitInterrupt: moderationTimer(Vector(rawValue: event.index), .transmit)
+    case .refill: refillTimer(Vector(rawValue: event.index))
     }
-  }
-
-  private mutating func raiseInterrupt(_ index: DeviceIndex) {
-    guard !devices[index].napi.isScheduled, !devices[index].napi.hasInterrupted else { return }
-    devices[index].napi.hasInterrupted = true
-    _ = cpu.interrupts.push(index.rawValue)
-  }
-
-  /// A frame has come into a device's ring: interrupts, now or when enough have come or waited.
-  mutating func frameArrived(_ index: DeviceIndex) {
-    guard !devices[index].napi.isScheduled else { return }
-    let coalescing = devices[index].coalescing
-    guard coalescing.delay > .zero, devices[index].ring.count < coalescing.frames else {
-      raiseInterrupt(index)
-      return
-    }
-    guard !devices[index].napi.isArmed else { return }
-    devices[index].napi.isArmed = true
-    cpu.heap.schedule(
-      TimerEvent(kind: .interrupt, index: index.rawValue), at: cpu.now + coalescing.delay.nanoseconds)
   }
 
   private mutating func handleInterrupts() {
     while let value = cpu.interrupts.pop() {
-      let index = DeviceIndex(value)
-      guard devices.contains(index) else { continue }
+      let vector = Vector(rawValue: value)
+      guard let nic = nic(vector.device) else { continue }
       cpu.statistics.interrupts += 1
-      devices[index].napi.hasInterrupted = false
-      schedule(index)
+      scheduleNIC(nic, vector)
     }
   }
 
-  /// Puts a device on the poll list (napi_schedule); its interrupt is masked until the ring is dry.
+  /// Puts a device that needs no interrupt on the poll list (napi_schedule).
   @inline(__always) mutating func schedule(_ index: DeviceIndex) {
     guard !devices[index].napi.isScheduled else { return }
     devices[index].napi.isScheduled = true
@@ -93,8 +70,16 @@ extension Kernel {
       ipv4ReceiveLooped(Slot(index: value))
     }
     while let value = cpu.pollList.pop() {
-      let index = DeviceIndex(value)
+      let vector = Vector(rawValue: value)
+      let index = vector.device
       guard devices.contains(index) else { continue }
+      if case .nic(let nic) = devices[index].kind {
+        let (work, again) = pollNIC(nic, vector, Self.deviceBudget)
+        budget -= work
+        if again { _ = cpu.pollList.push(value) }
+        if isSqueezed(budget) { return }
+        continue
+      }
       let work = pollDevice(index, Self.deviceBudget)
       budget -= work
       // The device may have gone while its packets were handled.
@@ -105,11 +90,15 @@ extension Kernel {
           _ = cpu.pollList.push(value)
         }
       }
-      if budget <= 0 {
-        if !cpu.pollList.isEmpty { cpu.statistics.timeSqueeze += 1 }
-        return
-      }
+      if isSqueezed(budget) { return }
     }
+  }
+
+  /// Whether a turn's budget is used up, which is counted when there was more to do.
+  private mutating func isSqueezed(_ budget: Int) -> Bool {
+    guard budget <= 0 else { return false }
+    if !cpu.pollList.isEmpty { cpu.statistics.timeSqueeze += 1 }
+    return true
   }
 
   /// Takes up to `budget` packets from a device's ring up the stack.

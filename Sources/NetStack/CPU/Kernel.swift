@@ -29,7 +29,7 @@ public struct Kernel: ~Copyable {
       self.burst = max(1, min(burst, Burst.capacity))
       self.pool = pool
       namespaceLimit = 1 << 20
-      deviceLimit = 1 << 22
+      deviceLimit = Vector.deviceLimit
     }
   }
 
@@ -43,6 +43,7 @@ public struct Kernel: ~Copyable {
   var sockets: Table<Socket>
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
+  var nics: Table<NIC>
   var capture = CaptureLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
@@ -57,6 +58,7 @@ public struct Kernel: ~Copyable {
     sockets = Table(limit: 1 << 20)
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)
+    nics = Table(limit: options.deviceLimit)
   }
 
   /// The time that the kernel was last told.

@@ -10,7 +10,8 @@ extension Kernel {
   func hasCarrier(_ index: DeviceIndex) -> Bool {
     guard devices[index].isUp else { return false }
     switch devices[index].kind {
-    case .loopback, .outside: return true
+    case .loopback: return true
+    case .nic(let nic): return nics[nic].hasLink
     case .veth(let peer): return devices.contains(peer) && devices[peer].isUp
     case .bridge(let bridge):
       return bridges[bridge].ports.contains { devices[$0].port.isForwarding && hasCarrier($0) }
@@ -42,10 +43,9 @@ extension Kernel {
 
   private func kindName(_ index: DeviceIndex) -> String? {
     switch devices[index].kind {
-    case .loopback: nil
+    case .loopback, .nic: nil
     case .veth: "veth"
     case .bridge: "bridge"
-    case .outside: "tun"
     }
   }
 
@@ -62,8 +62,9 @@ extension Kernel {
     link.minimumMTU = devices[index].isLoopback ? 0 : 68
     link.maximumMTU = devices[index].isLoopback ? 0 : UInt32(Device.maximumMTU)
     link.transmitQueueLength = 1000
-    link.transmitQueues = 1
-    link.receiveQueues = 1
+    let queues = nic(index).map { nics[$0].queues.count } ?? 1
+    link.transmitQueues = UInt32(queues)
+    link.receiveQueues = UInt32(queues)
     link.group = devices[index].group
     link.promiscuity = devices[index].master.isNone ? 0 : 1
     link.carrier = carrier
@@ -73,11 +74,7 @@ extension Kernel {
     link.operationalState = operationalState(index, carrier)
     if filter.extended?.contains(.skipStatistics) != true { link.statistics = statistics(index) }
     switch devices[index].kind {
-    case .loopback: break
-    case .outside:
-      var options = TunOptions()
-      options.type = 2
-      link.kind = .tun(options)
+    case .loopback, .nic: break
     case .veth(let peer):
       link.kind = .veth(peer: nil)
       if devices.contains(peer) {
@@ -110,6 +107,10 @@ extension Kernel {
     link.receivedBytes = own.rxBytes
     link.receiveErrors = own.rxErrors
     link.receiveDropped = own.rxDropped
+    link.receiveMissed = own.rxMissed
+    if let nic = nic(index) {
+      link.receiveLengthErrors = nics[nic].errors.tooLong + nics[nic].errors.tooShort
+    }
     link.multicast = own.multicast
     link.transmittedPackets = own.txPackets
     link.transmittedBytes = own.txBytes

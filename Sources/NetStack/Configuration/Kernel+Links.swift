@@ -2,7 +2,7 @@
 
 // Links by message (net/core/rtnetlink.c): making, changing and removing devices.
 
-public import NetTypes
+import NetTypes
 import Rtnetlink
 
 extension Kernel {
@@ -68,9 +68,9 @@ extension Kernel {
       while let port = bridges[bridge].ports.last { leaveBridge(port) }
       cpu.wheel.cancel(&bridges[bridge].ageTimer)
       bridges.remove(bridge)
-    case .loopback, .outside, .bridge: break
+    case .nic(let nic): if nics.contains(nic) { nics.remove(nic) }
+    case .loopback, .bridge: break
     }
-    emptyRings(of: index)
     cpu.pollList.remove(index.rawValue)
     cpu.interrupts.remove(index.rawValue)
     delist(index)
@@ -82,9 +82,7 @@ extension Kernel {
     while let value = devices[index].ring.pop() {
       drop(Slot(index: value), .deviceRemoved, in: devices[index].namespace)
     }
-    while let value = devices[index].outbound.pop() {
-      drop(Slot(index: value), .deviceRemoved, in: devices[index].namespace)
-    }
+    closeNIC(index)
   }
 
   /// Brings a device up or down, with what the kernel does to its routes and neighbours.
@@ -93,6 +91,7 @@ extension Kernel {
     let namespace = devices[index].namespace
     if isUp {
       devices[index].flags.insert(.up)
+      openNIC(index)
       if devices[index].isLoopback, devices[index].addresses.isEmpty { addLoopbackAddress(index) }
       let standing = namespaces[namespace].routes.routes.filter { $0.device == index }
       for route in derivedRoutes(of: index) where !standing.contains(route) {
@@ -178,20 +177,6 @@ extension Kernel {
       removeDevice(second)
       throw error
     }
-  }
-
-  /// Makes an outside face, as TUNSETIFF with IFF_TAP does: no message can.
-  public mutating func makeOutside(
-    _ name: InterfaceName, in namespace: NamespaceIndex, mac: MACAddress? = nil
-  ) throws(KernelError) -> DeviceIndex {
-    guard namespaces.contains(namespace) else { throw .noSuchDevice }
-    return try insertDevice(.outside, in: namespace, name: name, index: 0, mac: mac?.rawValue)
-  }
-
-  /// When an outside face interrupts.
-  public mutating func setCoalescing(_ coalescing: Coalescing, of device: DeviceIndex) {
-    guard devices.contains(device) else { return }
-    devices[device].coalescing = coalescing
   }
 
   private func newName(

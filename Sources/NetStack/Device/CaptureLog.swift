@@ -67,9 +67,9 @@ extension Kernel {
   mutating func record(_ burst: borrowing Burst, on device: DeviceIndex, _ direction: CaptureRecord.Direction)
   {
     for position in 0..<burst.count {
-      capture.append(
-        CaptureRecord(
-          time: now, device: device, direction: direction, frame: pool.array(burst[position])))
+      let frame = pool.withWire(burst[position]) { span in unsafe span.withUnsafeBytes { unsafe [UInt8]($0) }
+      }
+      capture.append(CaptureRecord(time: now, device: device, direction: direction, frame: frame))
     }
   }
 }

@@ -3,7 +3,7 @@
 // A network device: a value in the kernel's table, found by its index. What it does with a packet is chosen by a
 // switch over its kind; what it knows about itself is the same for all.
 
-public import NetTypes
+import NetTypes
 
 /// The place of a device in the kernel's table; not its ifindex, which counts in each namespace.
 public typealias DeviceIndex = TableIndex<Device>
@@ -15,14 +15,12 @@ public struct Device: ~Copyable {
     /// The other end; what this one sends stands in that one's ring.
     case veth(peer: DeviceIndex)
     case bridge(BridgeIndex)
-    /// A face to the world around the kernel: frames are handed in and taken out (a tap, a test).
-    case outside
+    /// A card whose wire ends outside the kernel: frames are handed in and taken out.
+    case nic(NICIndex)
   }
 
   /// Receive descriptors of a veth end (VETH_RING_SIZE).
   static let ringSize = 256
-  /// Packets that an outside face holds until they are taken (txqueuelen).
-  static let outsideQueueLength = 1000
 
   // MARK: What every packet reads
 
@@ -59,9 +57,6 @@ public struct Device: ~Copyable {
   var neighborParameters6 = NeighborParameters()
   /// Answers for others that wait.
   var delayedAnswers = 0
-  /// What an outside face has sent and nobody has taken.
-  var outbound: SlotRing
-  var coalescing = Coalescing()
 
   init(
     kind: Kind, namespace: NamespaceIndex, ifindex: Int32, name: InterfaceName, mac: UInt64, macIsSet: Bool
@@ -73,14 +68,13 @@ public struct Device: ~Copyable {
     self.mac = mac
     self.macIsSet = macIsSet
     ring = SlotRing(limit: Self.ringSize)
-    outbound = SlotRing(limit: Self.outsideQueueLength)
     switch kind {
     case .loopback:
       mtu = 65536
       flags = .loopback
       // What netdev_max_backlog is to the kernel's loopback.
       ring = SlotRing(limit: 1024)
-    case .veth, .bridge, .outside:
+    case .veth, .bridge, .nic:
       mtu = 1500
       flags = [.broadcast, .multicast]
     }
@@ -110,28 +104,12 @@ struct DeviceFlags: OptionSet, BitwiseCopyable {
   static let changeable: DeviceFlags = [.up, .noARP, .promiscuous, .allMulticast, .multicast]
 }
 
-/// NAPI's part of a device: whether its ring is being polled.
+/// NAPI's part of a ring: whether it is being polled.
 struct NAPI {
   /// On the poll list: the interrupt is masked.
   var isScheduled = false
   /// Among the interrupts that wait to be handled.
   var hasInterrupted = false
-  /// A coalescing timer is running.
-  var isArmed = false
-}
-
-/// When an outside face interrupts, as `ethtool -C` says it.
-public struct Coalescing: Hashable, Sendable {
-  /// Frames after which it interrupts at once; at least 1.
-  public var frames: Int
-  /// How long fewer frames wait.
-  public var delay: Interval
-
-  /// By default every frame interrupts.
-  public init(frames: Int = 1, delay: Interval = .zero) {
-    self.frames = max(1, frames)
-    self.delay = delay
-  }
 }
 
 /// A device's settings under `net.ipv4.conf.<device>`, as packets need them.

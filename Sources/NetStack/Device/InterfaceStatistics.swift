@@ -12,6 +12,8 @@ public struct InterfaceStatistics: Hashable, Sendable {
   public var rxErrors: UInt64 = 0
   /// Frames that the device or the bridge above it would not take.
   public var rxDropped: UInt64 = 0
+  /// Frames for which a NIC's ring had no block.
+  public var rxMissed: UInt64 = 0
   /// Frames to a group address.
   public var multicast: UInt64 = 0
   /// Frames sent.

@@ -24,53 +24,6 @@ extension Kernel {
     }
   }
 
-  /// Hands a frame to an outside face, as if its wire had brought it. Frames that are too short, too long or come to
-  /// a full ring are counted as the device's; false tells that it was not taken.
-  @discardableResult
-  public mutating func inject(_ frame: RawSpan, into index: DeviceIndex) -> Bool {
-    guard devices.contains(index), case .outside = devices[index].kind, devices[index].isUp else {
-      return false
-    }
-    guard frame.byteCount >= EthernetHeader.length, frame.byteCount <= BufferPool.maximumLength else {
-      devices[index].statistics.rxErrors &+= 1
-      return false
-    }
-    let slot = pool.allocate(length: frame.byteCount)
-    guard slot != .none else {
-      devices[index].statistics.rxDropped &+= 1
-      return false
-    }
-    pool.store(frame, in: slot)
-    pool[slot].timestamp = cpu.now
-    guard devices[index].ring.push(slot) else {
-      devices[index].statistics.rxDropped &+= 1
-      drop(slot, .fullRing, in: devices[index].namespace)
-      return false
-    }
-    frameArrived(index)
-    return true
-  }
-
-  /// Hands a frame to an outside face.
-  @discardableResult
-  public mutating func inject(_ frame: [UInt8], into index: DeviceIndex) -> Bool {
-    unsafe frame.withUnsafeBytes { unsafe inject(RawSpan(_unsafeBytes: $0), into: index) }
-  }
-
-  /// Takes the next frame that an outside face has sent; nil when there is none.
-  public mutating func takeFrame<Result>(from index: DeviceIndex, _ body: (RawSpan) -> Result) -> Result? {
-    guard devices.contains(index), let value = devices[index].outbound.pop() else { return nil }
-    let slot = Slot(index: value)
-    let result = pool.withWhole(slot, body)
-    pool.free(slot, .consumed)
-    return result
-  }
-
-  /// Takes the next frame that an outside face has sent.
-  public mutating func takeFrame(from index: DeviceIndex) -> [UInt8]? {
-    takeFrame(from: index) { span in unsafe span.withUnsafeBytes { unsafe [UInt8]($0) } }
-  }
-
   // MARK: Ends
 
   /// Ends a packet that is not wanted, and counts why.

@@ -20,7 +20,7 @@ extension Kernel {
     case .loopback:
       countTransmitted(burst, by: index)
       enqueue(&burst, from: index, to: index)
-    case .outside: outsideTransmit(&burst, by: index)
+    case .nic(let nic): nicTransmit(&burst, by: index, nic)
     }
   }
 
@@ -101,19 +101,5 @@ extension Kernel {
     }
     burst.removeAll()
     if taken > 0 { schedule(receiver) }
-  }
-
-  private mutating func outsideTransmit(_ burst: inout Burst, by index: DeviceIndex) {
-    for position in 0..<burst.count {
-      let slot = burst[position]
-      if devices[index].outbound.push(slot) {
-        devices[index].statistics.txPackets &+= 1
-        devices[index].statistics.txBytes &+= UInt64(pool[slot].length)
-      } else {
-        devices[index].statistics.txDropped &+= 1
-        drop(slot, .fullRing, in: devices[index].namespace)
-      }
-    }
-    burst.removeAll()
   }
 }

@@ -173,6 +173,11 @@ extension Kernel {
   mutating func ipv4Fragment(
     _ slot: Slot, _ nextHop: UInt32, by device: DeviceIndex, _ namespace: NamespaceIndex
   ) {
+    guard pool[slot].checksumState != .partial || pool.completeChecksum(slot) else {
+      namespaces[namespace].snmp[.ipFragFails] &+= 1
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
     let whole = pool.bytes(slot)
     let header = whole.ipv4HeaderLength
     let payload = Int(pool[slot].length) - header

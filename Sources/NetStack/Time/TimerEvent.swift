@@ -16,8 +16,11 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case delayedAnswer
     /// A bridge's forwarding database has entries that are too old (index of the bridge).
     case forwardingAge
-    /// A device's coalesced interrupt (index of the device).
-    case interrupt
+    /// A NIC's coalesced interrupt (number of the vector).
+    case receiveInterrupt
+    case transmitInterrupt
+    /// A NIC had no memory to receive into (number of the vector).
+    case refill
   }
 
   var kind: Kind
