@@ -42,7 +42,9 @@ extension EmulatedDatapath {
     var causes: Set<String> = []
     var result: [Limitation] = []
     for node in runtime.nodes {
-      var needs = node.services.map { ("the emulated datapath has no service '\($0.kind)' yet", $0.location) }
+      var needs = node.services.filter { $0.kind == .http }.map {
+        ("the emulated kernel has no TCP yet, so no service 'http'", $0.location)
+      }
       needs += (node.commands + node.programs).map {
         ("the emulated datapath runs no programs (Run, Exec) yet", $0.location)
       }

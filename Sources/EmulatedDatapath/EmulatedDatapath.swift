@@ -3,6 +3,7 @@
 // A datapath over a kernel of our own: one lab in this process, which needs no privilege for it. What it does is what the
 // host's kernel would do with the same plans, since both speak `LinuxObjects`; what it cannot do it says beforehand.
 
+import Glibc
 public import LabCore
 import LinuxObjects
 import NetStack
@@ -97,9 +98,16 @@ public final class EmulatedDatapath: Datapath {
   public func endpoint(
     _ request: EndpointRequest, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any NodeEndpoint {
-    throw DatapathError(
-      .unavailable, operation: "open a socket", path: StatePath(.node(node)),
-      cause: "the emulated datapath has no sockets yet", remedy: "use --datapath kernel or rootless")
+    let thread = thread
+    return try await perform(on: lab, "open a socket") { (kernel) throws(DatapathError) in
+      do throws(TransportError) {
+        return try EmulatedEndpoint.open(request, in: node, kernel, thread)
+      } catch {
+        throw DatapathError(
+          error.errno == EPROTONOSUPPORT ? .unavailable : .refused, operation: "open a socket",
+          path: StatePath(.node(node)), errno: error.errno == 0 ? nil : error.errno, cause: error.cause)
+      }
+    }
   }
 
   public func capture(

@@ -69,15 +69,19 @@ final class EmulatedKernel: LabKernel {
 
   func removeNamespaces(_ doomed: [NamespaceID]) throws(NamespaceFailure) {
     for id in doomed {
-      guard let index = namespaces.removeValue(forKey: id) else { continue }
-      stack.removeNamespace(index)
+      if let index = namespaces.removeValue(forKey: id) { remove(index) }
     }
+  }
+
+  private func remove(_ index: NamespaceIndex) {
+    for socket in stack.sockets(in: index) { closeSocket(socket.socket) }
+    stack.removeNamespace(index)
   }
 
   /// Takes the lab away.
   func removeAll() {
     for id in namespaces.keys.sorted() {
-      if let index = namespaces[id] { stack.removeNamespace(index) }
+      if let index = namespaces[id] { remove(index) }
     }
     namespaces = [:]
     tables = [:]

@@ -132,7 +132,7 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
       for piece in work { piece(kernel) }
     }
     let result = kernel.stack.poll(now: clock.now())
-    kernel.waiters.settle(kernel)
+    kernel.settle()
     guard !result.hasMore, start.mailbox.fallAsleep() else { continue }
     let deadlines = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }
     clock.sleep(until: deadlines.min(), on: start.mailbox.wake)

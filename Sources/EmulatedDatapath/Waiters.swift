@@ -1,39 +1,97 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Who waits for something to happen in the kernel: tasks that receive from an endpoint, each until its deadline.
+// Who waits for news of a socket: tasks, each until its deadline, and services, which wait for ever. The kernel says
+// which sockets have news; nobody else is looked at.
 
+import Glibc
+import LinuxObjects
 import NetStack
 import NetTypes
 
-/// Everybody who waits on one kernel's thread.
+/// Everybody who waits on one kernel's thread. A socket has one waiter at a time.
 struct Waiters {
   private struct Waiter {
-    /// Looks whether it has come, and resumes who waits when it has.
+    var socket: SocketIndex
+    /// Looks after the socket; true when the wait is over.
     var isDone: (EmulatedKernel) -> Bool
-    var deadline: Instant
-    /// Resumes who waits when the deadline has.
-    var expire: () -> Void
+    /// Called instead when the wait ends otherwise.
+    var expire: (TransportError) -> Void
   }
 
-  private var waiters: [Waiter] = []
+  private var waiters: [UInt64: Waiter] = [:]
+  private var tokens: [SocketIndex: UInt64] = [:]
+  private var deadlines: [(at: Instant, token: UInt64)] = []
+  private var lastToken: UInt64 = 0
 
-  var nextDeadline: Instant? { waiters.map(\.deadline).min() }
+  var nextDeadline: Instant? { deadlines.lazy.map(\.at).min() }
 
-  /// Has `isDone` called until it is true, or the deadline comes and `expire` is called in its place.
+  func isWaiting(on socket: SocketIndex) -> Bool { tokens[socket] != nil }
+
+  /// Notes a waiter and gives the token that the kernel is to tell with news of the socket.
   mutating func add(
-    until deadline: Instant, isDone: @escaping (EmulatedKernel) -> Bool, expire: @escaping () -> Void
-  ) {
-    waiters.append(Waiter(isDone: isDone, deadline: deadline, expire: expire))
+    _ socket: SocketIndex, until deadline: Instant?, isDone: @escaping (EmulatedKernel) -> Bool,
+    expire: @escaping (TransportError) -> Void
+  ) -> UInt64 {
+    lastToken += 1
+    waiters[lastToken] = Waiter(socket: socket, isDone: isDone, expire: expire)
+    tokens[socket] = lastToken
+    if let deadline { deadlines.append((deadline, lastToken)) }
+    return lastToken
   }
 
-  /// Looks after everybody who waits.
-  mutating func settle(_ kernel: EmulatedKernel) {
-    guard !waiters.isEmpty else { return }
-    waiters.removeAll { waiter in
-      if waiter.isDone(kernel) { return true }
-      guard waiter.deadline <= kernel.stack.now else { return false }
-      waiter.expire()
-      return true
+  fileprivate func waiter(_ token: UInt64) -> ((EmulatedKernel) -> Bool)? { waiters[token]?.isDone }
+
+  /// The waiters whose deadline has come.
+  fileprivate func due(_ now: Instant) -> [UInt64] {
+    deadlines.isEmpty ? [] : deadlines.filter { $0.at <= now }.map(\.token)
+  }
+
+  /// Forgets a waiter and gives what it wants called, and its socket.
+  fileprivate mutating func remove(_ token: UInt64) -> (SocketIndex, (TransportError) -> Void)? {
+    guard let waiter = waiters.removeValue(forKey: token) else { return nil }
+    tokens[waiter.socket] = nil
+    deadlines.removeAll { $0.token == token }
+    return (waiter.socket, waiter.expire)
+  }
+
+  /// Who waits for the socket.
+  func token(of socket: SocketIndex) -> UInt64? { tokens[socket] }
+}
+
+extension EmulatedKernel {
+  /// Calls `isDone` at once and with every news of the socket until it says true; `expire` when that does not happen.
+  func wait(
+    for interest: Readiness, on socket: SocketIndex, until deadline: Instant?,
+    isDone: @escaping (EmulatedKernel) -> Bool, expire: @escaping (TransportError) -> Void
+  ) {
+    guard !isDone(self) else { return }
+    guard !waiters.isWaiting(on: socket) else {
+      return expire(TransportError(errno: EBUSY, text: "somebody else waits for the socket already"))
     }
+    let token = waiters.add(socket, until: deadline, isDone: isDone, expire: expire)
+    stack.wait(for: interest, on: socket, token: token)
+  }
+
+  /// Looks after the sockets that have news, and after deadlines.
+  func settle() {
+    for wakeup in stack.takeWakeups() {
+      guard let isDone = waiters.waiter(wakeup.token), isDone(self) else { continue }
+      end(wakeup.token)
+    }
+    for token in waiters.due(stack.now) {
+      end(token)?(TransportError(errno: ETIMEDOUT, text: "nothing came in time"))
+    }
+  }
+
+  /// Ends the wait for a socket, if somebody waits.
+  func endWait(on socket: SocketIndex, _ error: TransportError) {
+    if let token = waiters.token(of: socket) { end(token)?(error) }
+  }
+
+  @discardableResult
+  private func end(_ token: UInt64) -> ((TransportError) -> Void)? {
+    guard let (socket, expire) = waiters.remove(token) else { return nil }
+    stack.cancelWait(token, on: socket)
+    return expire
   }
 }

@@ -58,10 +58,15 @@ final class NodeSocket: NodeEndpoint {
       try socket.tellHopLimit(local.address.family)
       try socket.bind(local)
       return socket
-    case .echo(let family):
+    case .echo(let family, let hopLimit):
       let number = family == .ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6
       let socket = try make(node, .echo(family), family, SOCK_DGRAM, Int32(number))
       try socket.tellHopLimit(family)
+      let level = Int32(family == .ipv4 ? IPPROTO_IP : IPPROTO_IPV6)
+      try socket.set(level, family == .ipv4 ? IP_RECVERR : IPV6_RECVERR, 1)
+      if let hopLimit {
+        try socket.set(level, family == .ipv4 ? IP_TTL : IPV6_UNICAST_HOPS, Int32(hopLimit))
+      }
       return socket
     }
   }
@@ -144,7 +149,7 @@ final class NodeSocket: NodeEndpoint {
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError) {
     let message: [UInt8]
     if case .echo(let family) = kind {
-      message = echoRequest(family) + bytes
+      message = EchoMessage.header(family, number: nextNumber()) + bytes
     } else {
       message = bytes
     }
@@ -179,33 +184,28 @@ final class NodeSocket: NodeEndpoint {
 
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram {
     let isEcho = if case .echo = kind { true } else { false }
-    let size = min(max(limit, 0), 1 << 20) + (isEcho ? Self.echoHeaderLength : 0)
+    let size = min(max(limit, 0), 1 << 20) + (isEcho ? EchoMessage.headerLength : 0)
     var datagram = try await run("receive") { (number) throws(TransportError) in
       while true {
         try Self.wait(number, POLLIN, timeout)
         do throws(TransportError) { return try Reception.receive(number, size) } catch {
+          // What the socket's error is about, its error queue tells.
+          if isEcho, let report = Reception.report(number) { return report }
           guard error.errno == EAGAIN || error.errno == EINTR else { throw error }
         }
       }
     }
-    if isEcho { datagram.bytes.removeFirst(min(Self.echoHeaderLength, datagram.bytes.count)) }
+    if isEcho { datagram.bytes.removeFirst(min(EchoMessage.headerLength, datagram.bytes.count)) }
     return datagram
   }
 
   func close() async { Self.close(descriptor) }
 
-  // MARK: Echo
-
-  private static let echoHeaderLength = 8
-
-  /// Type, code, checksum, identifier, number: the kernel fills in the checksum and the identifier.
-  private func echoRequest(_ family: IPFamily) -> [UInt8] {
-    let number = sequence.withLock { number in
+  private func nextNumber() -> UInt16 {
+    sequence.withLock { number in
       number &+= 1
       return number
     }
-    let type: UInt8 = family == .ipv4 ? 8 : 128
-    return [type, 0, 0, 0, 0, 0, UInt8(number >> 8), UInt8(truncatingIfNeeded: number)]
   }
 
   // MARK: Waiting

@@ -24,8 +24,9 @@ public enum EndpointRequest: Hashable, Codable, Sendable {
   /// A TCP connection. Fails with the kernel's error when it is refused or times out.
   case connectTCP(to: SocketEndpoint, from: IPAddress?, timeout: Interval)
   case bindUDP(SocketEndpoint)
-  /// An ICMP or ICMPv6 echo socket; sends payloads, receives the answers' payloads.
-  case echo(IPFamily)
+  /// An ICMP or ICMPv6 echo socket; sends payloads, receives the answers' payloads, and the errors that routers and
+  /// hosts send instead. Without a hop limit its requests go as far as the node's default allows.
+  case echo(IPFamily, hopLimit: UInt8? = nil)
 }
 
 /// What came in, and from where.
@@ -34,11 +35,48 @@ public struct Datagram: Hashable, Codable, Sendable {
   public var source: SocketEndpoint
   /// The TTL or hop limit it arrived with, when the socket tells.
   public var hopLimit: UInt8?
+  /// Set when this is no answer but an error that `source` has sent about a request; there are no bytes then.
+  public var error: ICMPError?
 
-  public init(bytes: [UInt8], source: SocketEndpoint, hopLimit: UInt8? = nil) {
+  public init(
+    bytes: [UInt8], source: SocketEndpoint, hopLimit: UInt8? = nil, error: ICMPError? = nil
+  ) {
     self.bytes = bytes
     self.source = source
     self.hopLimit = hopLimit
+    self.error = error
+  }
+}
+
+/// An ICMP or ICMPv6 error by its numbers.
+public struct ICMPError: Hashable, Codable, Sendable {
+  public var type: UInt8
+  public var code: UInt8
+  public var family: IPFamily
+
+  public init(type: UInt8, code: UInt8, family: IPFamily) {
+    self.type = type
+    self.code = code
+    self.family = family
+  }
+
+  /// The hop limit ended on the way: what `traceroute` lives from.
+  public var isTimeExceeded: Bool { type == (family == .ipv4 ? 11 : 3) }
+}
+
+extension ICMPError: CustomStringConvertible {
+  /// As `ping` says it.
+  public var description: String {
+    switch (family, type, code) {
+    case (.ipv4, 3, 0), (.ipv6, 1, 0): "network unreachable"
+    case (.ipv4, 3, 1), (.ipv6, 1, 3): "host unreachable"
+    case (.ipv4, 3, 3), (.ipv6, 1, 4): "port unreachable"
+    case (.ipv4, 3, 4), (.ipv6, 2, _): "packet too big"
+    case (.ipv4, 3, 9), (.ipv4, 3, 10), (.ipv4, 3, 13), (.ipv6, 1, 1): "prohibited by a filter"
+    case (.ipv4, 11, 0), (.ipv6, 3, 0): "time exceeded"
+    case (.ipv4, 3, _), (.ipv6, 1, _): "unreachable (code \(code))"
+    default: "ICMP type \(type) code \(code)"
+    }
   }
 }
 

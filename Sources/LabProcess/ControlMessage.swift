@@ -79,7 +79,7 @@ enum ControlReply: Codable, Sendable {
   case endpoint(UInt64)
   case accepted(UInt64, SocketEndpoint)
   case local(SocketEndpoint)
-  case datagram(Data, SocketEndpoint, hopLimit: UInt8?)
+  case datagram(Data, SocketEndpoint, hopLimit: UInt8?, error: ICMPError?)
   case status(LabProcessStatus)
   case view(NodeView)
   case failure(DatapathError)

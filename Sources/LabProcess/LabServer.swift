@@ -41,7 +41,8 @@ final class LabServer: Sendable {
     self.reactor = reactor
     self.logger = logger
     self.onShutdown = onShutdown
-    supervisor = LabSupervisor(lab: lab, folder: folder, reactor: reactor)
+    supervisor = LabSupervisor(
+      lab: lab, folder: folder, reactor: reactor, host: datapath as? any ServiceHost)
     since = Int64(time(nil))
   }
 

@@ -203,7 +203,10 @@ final class LabSession: Sendable {
     case .receive(let handle, let limit, let timeout):
       let limit = min(max(limit, 0), Self.receiveLimit)
       let datagram = try await endpoint(handle).receive(limit: limit, timeout: timeout)
-      answer(id, .datagram(Data(datagram.bytes), datagram.source, hopLimit: datagram.hopLimit))
+      answer(
+        id,
+        .datagram(
+          Data(datagram.bytes), datagram.source, hopLimit: datagram.hopLimit, error: datagram.error))
     case .close(let handle):
       await state.withLock({ $0.endpoints.removeValue(forKey: handle) })?.close()
       answer(id, .done)

@@ -14,13 +14,15 @@ public actor LabSupervisor {
   private struct Node {
     var runtime: NodeRuntime
     var programs: [SupervisedProgram] = []
-    var services: [NodeServiceListener] = []
+    var services: [any OpenService] = []
   }
 
   private let lab: LabName
   private let folder: String
   private let reactor: Reactor
   private let leftovers: Leftovers
+  /// Keeps the services where sockets of the host do not reach into the nodes.
+  private let host: (any ServiceHost)?
   private var nodes: [NodeName: Node] = [:]
   private var hosts: [HostsEntry]?
   /// One change at a time: an actor alone would let a second one in wherever the first waits.
@@ -32,8 +34,9 @@ public actor LabSupervisor {
     self.init(lab: lab, folder: folder, reactor: try Reactor())
   }
 
-  init(lab: LabName, folder: String, reactor: Reactor) {
+  init(lab: LabName, folder: String, reactor: Reactor, host: (any ServiceHost)? = nil) {
     self.lab = lab
+    self.host = host
     self.folder = folder
     self.reactor = reactor
     leftovers = Leftovers(folder: folder)
@@ -92,7 +95,7 @@ public actor LabSupervisor {
       guard !node.programs.isEmpty || !node.services.isEmpty else { return nil }
       return LabProcessStatus.Node(
         name: name, programs: node.programs.map(\.status),
-        services: node.services.map { .init(kind: "\($0.service.kind)", port: $0.service.port) })
+        services: node.services.map { .init(kind: $0.label, port: $0.service.port) })
     }
   }
 
@@ -102,6 +105,16 @@ public actor LabSupervisor {
     let wanted = runtime.withoutLocations
     let present = nodes[runtime.node]?.runtime.withoutLocations
     if present == wanted { return }
+    if let host {
+      var node = nodes[runtime.node] ?? Node(runtime: runtime)
+      node.services = try await changeServices(node.services, to: runtime) {
+        (service) async throws(DatapathError) in
+        try await host.open(service, in: runtime.node, of: self.lab)
+      }
+      node.runtime = runtime
+      nodes[runtime.node] = node
+      return
+    }
     var view = try NodeView.layOutOwn(runtime, folder: folder)
     if present ?? runtime.empty == runtime.empty && wanted.startsNothing {
       nodes[runtime.node] = Node(runtime: runtime)
@@ -120,16 +133,21 @@ public actor LabSupervisor {
       present.map { $0.environment == wanted.environment && $0.paths == wanted.paths } ?? false
     var node = nodes[runtime.node] ?? Node(runtime: runtime)
     node.runtime = runtime
-    node.services = try changeServices(node.services, to: runtime, netns: netns.descriptor)
+    node.services = try await changeServices(node.services, to: runtime) {
+      (service) async throws(DatapathError) in
+      try NodeServiceListener(
+        service, node: runtime.node, lab: self.lab, netns: netns.descriptor, reactor: self.reactor)
+    }
     nodes[runtime.node] = node
     try await runCommands(of: runtime, view: &view, entry: entry)
     try await changePrograms(of: runtime, entry: entry, keeping: seesTheSame)
   }
 
   private func changeServices(
-    _ present: [NodeServiceListener], to runtime: NodeRuntime, netns: FileDescriptor
-  ) throws(DatapathError) -> [NodeServiceListener] {
-    var kept: [NodeServiceListener] = []
+    _ present: [any OpenService], to runtime: NodeRuntime,
+    _ open: (NodeService) async throws(DatapathError) -> any OpenService
+  ) async throws(DatapathError) -> [any OpenService] {
+    var kept: [any OpenService] = []
     var rest = present
     var missing: [NodeService] = []
     for service in runtime.services {
@@ -143,10 +161,7 @@ public actor LabSupervisor {
     }
     for listener in rest { listener.close() }
     do {
-      for service in missing {
-        kept.append(
-          try NodeServiceListener(service, node: runtime.node, lab: lab, netns: netns, reactor: reactor))
-      }
+      for service in missing { kept.append(try await open(service)) }
     } catch {
       nodes[runtime.node, default: Node(runtime: runtime.empty)].services = kept
       nodes[runtime.node]?.runtime = runtime.empty

@@ -11,11 +11,12 @@ import Synchronization
 import SystemPackage
 
 /// The open sockets of one service of one node. Closed with the object.
-final class NodeServiceListener: Sendable {
+final class NodeServiceListener: OpenService {
   /// Connections of one listener at a time; more are closed at once.
   static let connectionLimit = 1024
 
   let service: NodeService
+  var label: String { "\(service.kind)" }
   private let reactor: Reactor
   private let body: [UInt8]
   private let sockets: [Int32]

@@ -139,8 +139,10 @@ struct RemoteEndpoint: NodeEndpoint {
 
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram {
     let reply = try await connection.request(.receive(handle, limit: limit, timeout)).reply
-    guard case .datagram(let bytes, let source, let hopLimit) = reply else { throw connection.unexpected() }
-    return Datagram(bytes: Array(bytes), source: source, hopLimit: hopLimit)
+    guard case .datagram(let bytes, let source, let hopLimit, let error) = reply else {
+      throw connection.unexpected()
+    }
+    return Datagram(bytes: Array(bytes), source: source, hopLimit: hopLimit, error: error)
   }
 
   func close() async {

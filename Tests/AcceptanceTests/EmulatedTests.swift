@@ -82,6 +82,45 @@ extension Acceptance {
       }
     }
 
+    @Test("Nodes ping each other over bridges and routers, all of them")
+    func ping() throws {
+      let lab = TestLab(Self.caller, "ping")
+      try lab.during(Host.topology("three-router-ring")) {
+        let one = try lab.netforge("ping", "pc1", "pc2", "--count", "3", "-f", "json")
+        #expect(one.status == 0, "\(one)")
+        let pings = try #require(one.json()["pings"] as? [[String: Any]])
+        #expect(pings.first?["received"] as? Int == 3, "\(one)")
+        // Three routers have addresses that no route of the far PC leads to, on the host's kernel too.
+        let all = try lab.netforge("ping", "--all")
+        #expect(all.lines.last == "27 of 30 pairs answer", "\(all)")
+        #expect(
+          all.output.contains("pc3 -> router1 (192.168.1.1): network unreachable (from 192.168.13.1)"),
+          "\(all)")
+        let nobody = try lab.netforge("ping", "pc1", "192.168.13.77", "--count", "1", "--wait", "5000")
+        #expect(nobody.status == 1 && nobody.output.contains("host unreachable"), "\(nobody)")
+      }
+    }
+
+    @Test("Services answer datagrams, and status shows them")
+    func services() throws {
+      let lab = TestLab(Self.caller, "services")
+      let scratch = try Scratch()
+      let file = try scratch.topology(
+        "quickstart",
+        [
+          (
+            "Interface(\"eth0\", on: lan, address: \"10.0.0.\\(i)/24\")",
+            "Interface(\"eth0\", on: lan, address: \"10.0.0.\\(i)/24\")\n    Service(.echo(port: 7))"
+          )
+        ])
+      try lab.live(file) {
+        let status = try lab.netforge("status")
+        #expect(status.output.contains("echo/udp:7"), "\(status)")
+        let restart = try lab.netforge("restart", "web1")
+        #expect(restart.status == 0, "\(restart)")
+      }
+    }
+
     @Test("Programs in nodes are refused by name")
     func programs() throws {
       let lab = TestLab(Self.caller, "programs")

@@ -32,6 +32,30 @@ extension Acceptance {
       #expect(try HostSnapshot.take() == before)
     }
 
+    @Test(
+      "traceroute names the routers on the way, the same on every datapath",
+      arguments: Caller.available + [.emulated])
+    func traceroute(caller: Caller) throws {
+      let lab = TestLab(caller, "trace")
+      try lab.during(Host.topology("three-router-ring")) {
+        let trace = try lab.netforge("traceroute", "pc1", "pc3", "-q", "2", "-f", "json")
+        #expect(trace.status == 0, "\(trace)")
+        let document = try trace.json()
+        #expect(document["reached"] as? Bool == true)
+        let hops = try #require(document["hops"] as? [[String: Any]])
+        let names = hops.map { hop in
+          Set((hop["answers"] as? [[String: Any]] ?? []).map { $0["name"] as? String ?? "?" })
+        }
+        #expect(names.map(\.count) == [1, 1, 1], "\(trace)")
+        #expect(
+          names.compactMap { $0.first?.split(separator: ":").first.map(String.init) } == [
+            "router1", "router3", "pc3",
+          ], "\(trace)")
+        let lost = try lab.netforge("traceroute", "pc1", "192.168.13.99", "-q", "1", "--wait", "5000")
+        #expect(lost.status == 1 && lost.output.contains("host unreachable"), "\(lost)")
+      }
+    }
+
     @Test("Every topology validates, renders and draws")
     func everyTopology() throws {
       let caller = try #require(Caller.available.first)

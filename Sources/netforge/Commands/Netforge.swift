@@ -17,7 +17,8 @@ struct Netforge: AsyncParsableCommand {
       CommandGroup(
         name: "Labs", subcommands: [Up.self, Down.self, PlanCommand.self, Status.self, List.self, GC.self]),
       CommandGroup(
-        name: "Nodes", subcommands: [Exec.self, Shell.self, Restart.self, Ping.self, Nft.self, Events.self]),
+        name: "Nodes",
+        subcommands: [Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Nft.self, Events.self]),
       CommandGroup(
         name: "Topologies", subcommands: [Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
       CommandGroup(name: "This host", subcommands: [Doctor.self, Version.self, Completion.self]),

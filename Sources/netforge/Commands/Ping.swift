@@ -87,14 +87,8 @@ struct Ping: AsyncParsableCommand {
       return pairs
     }
     let source = try topology.node(named: from).name
-    if let address = IPAddress(to) { return [(source, to, address)] }
-    let parts = to.split(separator: ":", maxSplits: 1).map(String.init)
-    let target = try topology.node(named: parts[0]).name
-    let address =
-      parts.count == 2
-      ? book.address(of: target, interface: parts[1]) : book.address(of: target, from: source)
-    guard let address else { throw Failure(.failed, "\(to) has no address in lab '\(topology.name)'") }
-    return [(source, to, address)]
+    let target = try book.resolve(to, from: source, in: topology)
+    return [(source, target.name, target.address)]
   }
 
   /// Nodes send side by side, a node's own requests one after the other.
@@ -179,6 +173,10 @@ private struct Echo {
       while true {
         let left = timeout - (clock.now() - begin)
         let answer = try await endpoint.receive(limit: 2048, timeout: max(left, .milliseconds(1)))
+        if let error = answer.error {
+          result.error = "\(error) (from \(answer.source.address))"
+          return
+        }
         guard answer.bytes == payload else { continue }
         result.received += 1
         result.roundTrips.append(Double((clock.now() - begin).nanoseconds) / 1_000_000)
@@ -187,31 +185,5 @@ private struct Echo {
     } catch {
       result.error = error.code == .timeout ? "no answer" : error.cause
     }
-  }
-}
-
-/// The addresses that the nodes of a lab have.
-struct NodeAddresses {
-  private var addresses: [NodeName: [AddressState]] = [:]
-
-  init(_ state: LabState) {
-    for namespace in state.namespaces {
-      if let node = namespace.id.node { addresses[node] = namespace.addresses }
-    }
-  }
-
-  /// The first address of a device.
-  func address(of node: NodeName, interface: String) -> IPAddress? {
-    addresses[node]?.first { $0.link.text == interface }?.prefix.address
-  }
-
-  /// The address on a subnet that both share, else the first that is no loopback's.
-  func address(of node: NodeName, from source: NodeName) -> IPAddress? {
-    let own = addresses[source] ?? []
-    let theirs = (addresses[node] ?? []).filter { !$0.prefix.address.isLoopback && $0.link != .loopback }
-    let shared = theirs.first { their in own.contains { $0.prefix.contains(their.prefix.address) } }
-    let reachable = theirs.first { their in own.contains { $0.prefix.family == their.prefix.family } }
-    return (shared ?? reachable ?? theirs.first ?? addresses[node]?.first { !$0.prefix.address.isLoopback })?
-      .prefix.address
   }
 }

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Sockets in emulated nodes, in real time: what probes, verbs and services stand on.
+
+import Glibc
+import LabCore
+import NetTypes
+import Testing
+
+@testable import EmulatedDatapath
+
+@Suite("Emulated endpoints")
+struct EndpointTests {
+  private static let first = SocketEndpoint(.v4(IPv4Address(10, 77, 0, 1)), 0)
+  private static let second = SocketEndpoint(.v4(IPv4Address(10, 77, 0, 2)), 0)
+  private static let missing = SocketEndpoint(.v4(IPv4Address(10, 77, 0, 99)), 0)
+
+  private func node(_ number: Int) throws -> NodeName { try #require(NodeName("n\(number)")) }
+
+  @Test("A ping is answered with its own bytes, and one to nobody with an error or not at all")
+  func ping() async throws {
+    let lab = try StarLab("emu-ping")
+    try await lab.up(lab.star(nodes: 2))
+    let echo = try await lab.datapath.endpoint(.echo(.ipv4), in: node(0), of: lab.name)
+    let payload = (0..<300).map { UInt8(truncatingIfNeeded: $0) }
+    try await echo.send(payload, to: Self.second)
+    let answer = try await echo.receive(limit: 2048, timeout: .seconds(5))
+    #expect(answer.bytes == payload)
+    #expect(answer.source == Self.second && answer.hopLimit == 64)
+    let error = await #expect(throws: DatapathError.self) {
+      _ = try await echo.receive(limit: 2048, timeout: .milliseconds(50))
+    }
+    #expect(error?.code == .timeout)
+    try await echo.send([1], to: Self.missing)
+    let report = try await echo.receive(limit: 2048, timeout: .seconds(10))
+    #expect(report.error == ICMPError(type: 3, code: 1, family: .ipv4), "\(report)")
+    #expect(report.source == Self.first)
+    await echo.close()
+    let closed = await #expect(throws: DatapathError.self) { try await echo.send([1], to: Self.second) }
+    #expect(closed?.errno == EBADF)
+  }
+
+  @Test("Datagrams go to and fro; a port is one socket's; closing ends a wait")
+  func datagrams() async throws {
+    let lab = try StarLab("emu-udp")
+    try await lab.up(lab.star(nodes: 2))
+    let any = IPAddress.v4(.any)
+    let server = try await lab.datapath.endpoint(
+      .bindUDP(SocketEndpoint(any, 5000)), in: node(1), of: lab.name)
+    let client = try await lab.datapath.endpoint(.bindUDP(SocketEndpoint(any, 0)), in: node(0), of: lab.name)
+    try await client.send(Array("hello".utf8), to: SocketEndpoint(Self.second.address, 5000))
+    let request = try await server.receive(limit: 2048, timeout: .seconds(5))
+    #expect(request.bytes == Array("hello".utf8) && request.source.address == Self.first.address)
+    try await server.send(Array("there".utf8), to: request.source)
+    #expect(try await client.receive(limit: 3, timeout: .seconds(5)).bytes == Array("the".utf8))
+    let taken = await #expect(throws: DatapathError.self) {
+      _ = try await lab.datapath.endpoint(.bindUDP(SocketEndpoint(any, 5000)), in: node(1), of: lab.name)
+    }
+    #expect(taken?.errno == EADDRINUSE)
+    let waiting = Task {
+      do throws(DatapathError) {
+        _ = try await server.receive(limit: 1, timeout: .seconds(60))
+        return Int32(0)
+      } catch {
+        return error.errno ?? -1
+      }
+    }
+    try await Task.sleep(for: .milliseconds(50))
+    await server.close()
+    #expect(await waiting.value == EBADF)
+  }
+
+  @Test("A cancelled wait ends, and the socket is free for another")
+  func cancellation() async throws {
+    let lab = try StarLab("emu-cancel")
+    try await lab.up(lab.star(nodes: 1))
+    let socket = try await lab.datapath.endpoint(
+      .bindUDP(SocketEndpoint(.v4(.any), 7000)), in: node(0), of: lab.name)
+    let waiting = Task { try await socket.receive(limit: 1, timeout: .seconds(60)) }
+    try await Task.sleep(for: .milliseconds(50))
+    waiting.cancel()
+    await #expect(throws: DatapathError.self) { _ = try await waiting.value }
+    try await socket.send([7], to: SocketEndpoint(Self.first.address, 7000))
+    #expect(try await socket.receive(limit: 1, timeout: .seconds(5)).bytes == [7])
+  }
+
+  @Test("Echo answers datagrams and discard takes them; TCP is refused by name")
+  func services() async throws {
+    let lab = try StarLab("emu-services")
+    try await lab.up(lab.star(nodes: 2))
+    let place = SourceLocation(file: "x.swift", line: 1)
+    let echo = try await lab.datapath.open(
+      NodeService(kind: .echo, port: 7, location: place), in: node(1), of: lab.name)
+    let discard = try await lab.datapath.open(
+      NodeService(kind: .discard, port: 9, location: place), in: node(1), of: lab.name)
+    let client = try await lab.datapath.endpoint(
+      .bindUDP(SocketEndpoint(.v4(.any), 0)), in: node(0), of: lab.name)
+    for number in UInt8(0)..<20 {
+      try await client.send([number], to: SocketEndpoint(Self.second.address, 9))
+      try await client.send([number, 1], to: SocketEndpoint(Self.second.address, 7))
+      let answer = try await client.receive(limit: 10, timeout: .seconds(5))
+      #expect(answer.bytes == [number, 1] && answer.source.port == 7)
+    }
+    echo.close()
+    discard.close()
+    let error = await #expect(throws: DatapathError.self) {
+      _ = try await lab.datapath.endpoint(
+        .listenTCP(SocketEndpoint(.v4(.any), 80)), in: node(0), of: lab.name)
+    }
+    #expect(error?.code == .unavailable)
+  }
+}
