@@ -10,13 +10,13 @@ struct TableTests {
   func trie() {
     var random = RandomState(seed: 5)
     for size in [0, 1, 2, 10, 300, 2000] {
-      var prefixes: [RouteTrie.Prefix] = []
+      var prefixes: [RouteTrie<UInt32>.Prefix] = []
       var seen: Set<UInt64> = []
       for value in 0..<size {
         let length = UInt8(random.below(33))
-        let address = UInt32(truncatingIfNeeded: random.next() & 0x0f0f_ffff) & Route.mask(length)
+        let address = UInt32(truncatingIfNeeded: random.next() & 0x0f0f_ffff) & UInt32.mask(length)
         guard seen.insert(UInt64(address) << 8 | UInt64(length)).inserted else { continue }
-        prefixes.append(RouteTrie.Prefix(address: address, length: length, value: UInt32(value)))
+        prefixes.append(RouteTrie<UInt32>.Prefix(address: address, length: length, value: UInt32(value)))
       }
       let trie = RouteTrie(prefixes)
       var wrong = 0
@@ -25,10 +25,10 @@ struct TableTests {
         if round % 2 == 0, !prefixes.isEmpty {
           address = prefixes[Int(random.below(UInt64(prefixes.count)))].address | address & 0xff
         }
-        let best = prefixes.filter { address & Route.mask($0.length) == $0.address }.max {
+        let best = prefixes.filter { address & UInt32.mask($0.length) == $0.address }.max {
           $0.length < $1.length
         }
-        if trie.lookup(address) != best?.value ?? RouteTrie.noMatch { wrong += 1 }
+        if trie.lookup(address) != best?.value ?? RouteTrie<UInt32>.noMatch { wrong += 1 }
       }
       #expect(wrong == 0, "\(size) prefixes")
     }

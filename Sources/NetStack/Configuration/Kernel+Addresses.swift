@@ -96,8 +96,10 @@ extension Kernel {
     let old = devices[index].addresses
     change(&devices[index].addresses)
     let after = derivedRoutes(of: index)
-    for route in before where !after.contains(route) { namespaces[namespace].routes.remove(route) }
-    for route in after where !before.contains(route) && !namespaces[namespace].routes.contains(route) {
+    for route in before where !after.contains(where: { $0.isSame(as: route) }) {
+      namespaces[namespace].routes.remove(route)
+    }
+    for route in after where !namespaces[namespace].routes.contains(route) {
       namespaces[namespace].routes.insert(route)
     }
     refreshLocalAddresses(of: namespace)
@@ -105,6 +107,7 @@ extension Kernel {
     for address in old where !namespaces[namespace].isLocal(address.local.rawValue) {
       namespaces[namespace].routes.removeAll { $0.preferredSource == address.local.rawValue }
     }
+    refreshHopSources(in: namespace)
   }
 
   mutating func refreshLocalAddresses(of namespace: NamespaceIndex) {
@@ -113,8 +116,8 @@ extension Kernel {
   }
 
   /// The routes that follow from a device's addresses.
-  func derivedRoutes(of index: DeviceIndex) -> [Route] {
-    var routes: [Route] = []
+  func derivedRoutes(of index: DeviceIndex) -> [Route<UInt32>] {
+    var routes: [Route<UInt32>] = []
     // What follows from a secondary speaks from its primary.
     func primary(_ address: InterfaceAddress) -> InterfaceAddress {
       guard address.isSecondary else { return address }
@@ -124,11 +127,13 @@ extension Kernel {
     }
     func add(_ type: RouteType, _ destination: UInt32, _ length: UInt8, _ address: InterfaceAddress) {
       let scope: RouteScope = type == .local ? .host : .link
+      var hop = RouteHop<UInt32>(device: index)
+      if scope == .link { refreshState(&hop) }
       let route = Route(
-        destination: destination & Route.mask(length), length: length,
-        table: type == .unicast ? Route.mainTable : Route.localTable,
+        destination: destination & UInt32.mask(length), length: length,
+        table: type == .unicast ? RouteMessage.mainTable : RouteMessage.localTable,
         priority: type == .unicast ? address.routePriority : 0, type: type, scope: scope, origin: .kernel,
-        device: index, gateway: 0, preferredSource: primary(address).local.rawValue)
+        preferredSource: primary(address).local.rawValue, hops: [hop])
       let stands = routes.contains {
         $0.destination == route.destination && $0.length == length && $0.table == route.table
           && $0.type == type && $0.priority == route.priority

@@ -58,7 +58,7 @@ extension Kernel {
     let before = derivedRoutes(of: index)
     devices[index].addresses = []
     for route in before { namespaces[namespace].routes.remove(route) }
-    namespaces[namespace].routes.removeAll { $0.device == index }
+    forgetRoutes(of: index)
     refreshLocalAddresses(of: namespace)
     if !devices[index].master.isNone { leaveBridge(index) }
     var peer = DeviceIndex.none
@@ -93,16 +93,17 @@ extension Kernel {
       devices[index].flags.insert(.up)
       openNIC(index)
       if devices[index].isLoopback, devices[index].addresses.isEmpty { addLoopbackAddress(index) }
-      let standing = namespaces[namespace].routes.routes.filter { $0.device == index }
-      for route in derivedRoutes(of: index) where !standing.contains(route) {
+      syncRoutes(of: index)
+      for route in derivedRoutes(of: index) where !namespaces[namespace].routes.contains(route) {
         namespaces[namespace].routes.insert(route)
       }
       if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
+      syncPeers(of: index)
       return
     }
     devices[index].flags.remove(.up)
-    // Routes by the device go; what is local stays (fib_sync_down_dev).
-    namespaces[namespace].routes.removeAll { $0.device == index && $0.scope != .host }
+    syncRoutes(of: index)
+    syncPeers(of: index)
     removeNeighbors(of: index)
     if !devices[index].master.isNone { forgetLearned(index) }
     emptyRings(of: index)

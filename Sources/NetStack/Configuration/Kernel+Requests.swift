@@ -65,6 +65,8 @@ extension Kernel {
     case .deleteAddress: try deleteAddress(try decode(request), in: namespace)
     case .newRoute: try addRoute(try decode(request), request.flags, in: namespace)
     case .deleteRoute: try deleteRoute(try decode(request), in: namespace)
+    case .newRule: try addRule(try decode(request), request.flags, in: namespace)
+    case .deleteRule: try deleteRule(try decode(request), in: namespace)
     case .newNeighbor:
       let message: NeighborMessage = try decode(request)
       if message.family == .bridge {
@@ -100,7 +102,7 @@ extension Kernel {
         filter.family == .bridge
         ? try forwardingEntries(filter, in: namespace)
         : try neighborEntries(filter, all: isDump(request), in: namespace)
-    case .getRule: answers = rules(in: namespace)
+    case .getRule: answers = try rules(try decode(request), in: namespace)
     case .getQdisc, .getClass, .getNamespaceID: answers = []
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
@@ -126,16 +128,5 @@ extension Kernel {
 
   private func decodeLink(_ request: NetlinkMessage) throws(KernelError) -> LinkMessage {
     try decode(request)
-  }
-
-  /// The three rules that every namespace begins with; others are not here yet.
-  private func rules(in namespace: NamespaceIndex) -> [NetlinkMessage] {
-    [(0, 255), (32766, 254), (32767, 253)].map { priority, table in
-      var rule = RuleMessage(family: .ipv4)
-      rule.priority = UInt32(priority)
-      rule.table = UInt32(table)
-      rule.protocolNumber = .kernel
-      return rule.message(.newRule, [])
-    }
   }
 }

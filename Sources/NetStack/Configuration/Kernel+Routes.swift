@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// IPv4 routes by message (net/ipv4/fib_frontend.c, fib_semantics.c, fib_trie.c).
+// Routes by message, of both families (net/ipv4/fib_frontend.c, fib_semantics.c, fib_trie.c; net/ipv6/route.c,
+// ip6_fib.c). Where the families differ in what may stand beside what, the kernel's own difference is kept.
 
 import NetTypes
 import Rtnetlink
@@ -9,212 +10,245 @@ extension Kernel {
   mutating func addRoute(
     _ message: RouteMessage, _ flags: MessageFlags, in namespace: NamespaceIndex
   ) throws(KernelError) {
-    let route = try checked(message, in: namespace)
+    switch message.family {
+    case .ipv4:
+      let route: Route<UInt32> = try checkedIPv4Route(message, in: namespace)
+      try insertIPv4(route, flags, in: namespace)
+    case .ipv6:
+      for route in try checkedIPv6Routes(message, in: namespace) {
+        try insertIPv6(route, flags, in: namespace)
+      }
+    default: throw KernelError(95)
+    }
+  }
+
+  /// fib_table_insert.
+  private mutating func insertIPv4(
+    _ route: Route<UInt32>, _ flags: MessageFlags, in namespace: NamespaceIndex
+  ) throws(KernelError) {
     let standing = namespaces[namespace].routes.matching(route.table, route.destination, route.length)
-      .filter { $0.priority == route.priority }
-    if let first = standing.first {
-      guard !flags.contains(.exclusive) else { throw .exists }
-      if flags.contains(.replace) {
-        if standing.contains(where: { Self.isSame($0, route) }) {
-          if Self.isSame(first, route) { return }
-          throw .exists
-        }
-        namespaces[namespace].routes.replace(first, with: route)
+      .filter { $0.priority == route.priority && $0.typeOfService == route.typeOfService }
+    guard let first = standing.first else {
+      guard flags.contains(.create) else { throw .noSuchEntry }
+      guard namespaces[namespace].routes.insert(route) else { throw .noBuffers }
+      refreshHopSources(in: namespace)
+      return
+    }
+    guard !flags.contains(.exclusive) else { throw .exists }
+    let isThere = standing.contains { $0.isSame(as: route) }
+    if flags.contains(.replace) {
+      if isThere {
+        if first.isSame(as: route) { return }
+        throw .exists
+      }
+      namespaces[namespace].routes.replace(first, with: route)
+    } else {
+      guard !isThere else { throw .exists }
+      guard flags.contains(.create) else { throw .noSuchEntry }
+      guard namespaces[namespace].routes.insert(route, first: !flags.contains(.append)) else {
+        throw .noBuffers
+      }
+    }
+    refreshHopSources(in: namespace)
+  }
+
+  /// fib6_add_rt2node: a route with a gateway beside one of the same metric is another next hop of it.
+  private mutating func insertIPv6(
+    _ route: Route<UInt128>, _ flags: MessageFlags, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    let standing = namespaces[namespace].routes6.matching(route.table, route.destination, route.length)
+    let equal = standing.filter { $0.priority == route.priority }
+    func canShare(_ route: Route<UInt128>) -> Bool {
+      route.origin != .redirect && route.hops.allSatisfy { $0.gateway != 0 } && !route.hops.isEmpty
+    }
+    if flags.contains(.replace) {
+      if let old = equal.first(where: { canShare($0) == canShare(route) }) ?? equal.first {
+        namespaces[namespace].routes6.replace(old, with: route)
         return
       }
-      if standing.contains(where: { Self.isSame($0, route) }) { throw .exists }
-      namespaces[namespace].routes.insert(route, first: !flags.contains(.append))
-      return
-    }
-    guard flags.contains(.create) else { throw .noSuchEntry }
-    namespaces[namespace].routes.insert(route)
-  }
-
-  private static func isSame(_ a: Route, _ b: Route) -> Bool {
-    var other = b
-    other.origin = a.origin
-    return a.type == b.type && a.scope == b.scope && a.device == b.device && a.gateway == b.gateway
-      && a.preferredSource == b.preferredSource && a.origin == other.origin
-  }
-
-  /// What a message says, if it can be.
-  private func checked(_ message: RouteMessage, in namespace: NamespaceIndex) throws(KernelError) -> Route {
-    guard message.family != .ipv6 else { throw .notSupported("the emulated kernel has no IPv6 yet") }
-    guard message.family == .ipv4 else { throw KernelError(95) }
-    guard message.nextHops.isEmpty, message.nextHopID == nil else {
-      throw .notSupported("a route of the emulated kernel has one next hop")
-    }
-    guard message.typeOfService == 0 else {
-      throw .notSupported("the emulated kernel routes by destination only")
-    }
-    guard message.source == nil else { throw .invalidArgument }
-    let (destination, length) = try Self.prefix(message)
-    let type = message.type == .unspecified ? .unicast : message.type
-    var device = DeviceIndex.none
-    if let oif = message.outputIndex, oif != 0 {
-      guard let found = self.device(ifindex: oif, in: namespace) else { throw .noSuchDevice }
-      device = found
-    }
-    var gateway: UInt32 = 0
-    switch message.gateway {
-    case .v4(let address): gateway = address.rawValue
-    case .v6: throw .notSupported("a gateway of the emulated kernel is an IPv4 address")
-    case nil: break
-    }
-    var route = Route(
-      destination: destination, length: length, table: message.table == 0 ? Route.mainTable : message.table,
-      priority: message.priority ?? 0, type: type, scope: message.scope, origin: message.protocolNumber,
-      device: device, gateway: gateway, preferredSource: 0)
-    route.isOnLink = message.flags.contains(.onLink)
-    switch type {
-    case .blackhole, .unreachable, .prohibit, .throw:
-      guard gateway == 0, device.isNone else {
-        throw .invalid("Route with device or gateway can not be of this type")
+      guard flags.contains(.create) else {
+        throw KernelError(2, standing.isEmpty ? "Can't replace route, no match found" : nil)
       }
-    case .unicast, .local, .broadcast:
-      try resolve(&route, in: namespace)
-    default:
-      throw .notSupported("the emulated kernel has no routes of type \(type.rawValue)")
-    }
-    if case .v4(let source)? = message.preferredSource {
-      guard namespaces[namespace].isLocal(source.rawValue) || source.isLoopback else {
-        throw .invalid("Invalid prefsrc address")
+    } else if !equal.isEmpty {
+      guard !flags.contains(.exclusive) else { throw .exists }
+      let isThere = equal.contains { other in
+        other.hops.contains { hop in
+          route.hops.contains { $0.device == hop.device && $0.gateway == hop.gateway }
+        }
       }
-      route.preferredSource = source.rawValue
+      guard !isThere else { throw .exists }
+      if canShare(route), let other = equal.first(where: canShare) {
+        var joined = other
+        joined.hops += route.hops
+        namespaces[namespace].routes6.replace(other, with: joined)
+        return
+      }
     }
-    return route
+    guard namespaces[namespace].routes6.insert(route) else { throw .noBuffers }
   }
 
-  private static func prefix(_ message: RouteMessage) throws(KernelError) -> (UInt32, UInt8) {
-    guard let destination = message.destination else { return (0, 0) }
-    guard case .v4(let address) = destination.address, let length = UInt8(exactly: destination.length),
-      length <= 32
-    else { throw .invalid("Invalid prefix length") }
-    guard address.rawValue & ~Route.mask(length) == 0 else {
-      throw .invalid("Invalid prefix for given prefix length")
-    }
-    return (address.rawValue, length)
-  }
-
-  /// Finds the device of a gateway, and checks that it can be one (fib_check_nh).
-  private func resolve(_ route: inout Route, in namespace: NamespaceIndex) throws(KernelError) {
-    guard route.gateway != 0 else {
-      guard !route.device.isNone else { throw .noSuchDevice }
-      guard devices[route.device].isUp else { throw KernelError(100, "Device for nexthop is not up") }
-      return
-    }
-    guard route.scope.rawValue < RouteScope.link.rawValue else { throw .invalid("Nexthop has invalid scope") }
-    let invalid = "Nexthop has invalid gateway"
-
-    if route.isOnLink {
-      guard !route.device.isNone else { throw .noSuchDevice }
-      guard devices[route.device].isUp else { throw KernelError(100, "Nexthop device is not up") }
-      return
-    }
-    // The most specific route to the gateway must be a link's own.
-    let wanted = route.device
-    let gateway = route.gateway
-    let best = namespaces[namespace].routes.routes.filter {
-      ($0.table == Route.mainTable || $0.table == Route.localTable) && $0.covers(gateway)
-        && (wanted.isNone || $0.device == wanted || $0.type == .local || $0.type == .broadcast)
-    }.max { ($0.length, $1.priority) < ($1.length, $0.priority) }
-    guard let best else { throw KernelError(101, invalid) }
-    guard best.type == .unicast || best.type == .local else { throw .invalid(invalid) }
-    guard best.scope.rawValue >= RouteScope.link.rawValue else { throw KernelError(101, invalid) }
-    guard wanted.isNone || wanted == best.device else { throw KernelError(101, invalid) }
-    guard devices[best.device].isUp else { throw KernelError(100, "Nexthop device is not up") }
-    route.device = best.device
-  }
+  // MARK: Removing
 
   mutating func deleteRoute(_ message: RouteMessage, in namespace: NamespaceIndex) throws(KernelError) {
-    guard message.family == .ipv4 else { throw .notSupported("the emulated kernel has no IPv6 yet") }
-    let (destination, length) = try Self.prefix(message)
-    let table = message.table == 0 ? Route.mainTable : message.table
-    let oif = message.outputIndex.flatMap { $0 == 0 ? nil : device(ifindex: $0, in: namespace) }
-    if let index = message.outputIndex, index != 0, oif == nil { throw .noSuchDevice }
+    switch message.family {
+    case .ipv4: try deleteIPv4Route(message, in: namespace)
+    case .ipv6: try deleteIPv6Route(message, in: namespace)
+    default: throw KernelError(95)
+    }
+  }
+
+  private func device(of index: Int32?, in namespace: NamespaceIndex) throws(KernelError) -> DeviceIndex? {
+    guard let index, index != 0 else { return nil }
+    return device(ifindex: index, in: namespace) ?? .none
+  }
+
+  /// fib_table_delete, fib_nh_match.
+  private mutating func deleteIPv4Route(
+    _ message: RouteMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    let (destination, length): (UInt32, UInt8) = try Self.destination(of: message)
+    let table = message.table == 0 ? RouteMessage.mainTable : message.table
+    guard namespaces[namespace].routes.hasTable(table) else {
+      throw KernelError(3, "FIB table does not exist")
+    }
+    let wanted = try hops(message, UInt32.self, in: namespace, isStrict: false)
     let found = namespaces[namespace].routes.matching(table, destination, length).first { route in
-      if message.type != .unspecified, message.type != route.type { return false }
-      if message.scope != .nowhere, message.scope != .universe, message.scope != route.scope { return false }
-      if message.protocolNumber != .unspecified, message.protocolNumber != route.origin { return false }
-      if let priority = message.priority, priority != route.priority { return false }
-      if let oif, oif != route.device { return false }
-      if case .v4(let gateway)? = message.gateway, gateway.rawValue != route.gateway { return false }
-      if case .v4(let source)? = message.preferredSource, source.rawValue != route.preferredSource {
+      guard route.typeOfService == message.typeOfService,
+        message.type == .unspecified || message.type == route.type,
+        message.scope == .nowhere || message.scope == route.scope,
+        message.protocolNumber == .unspecified || message.protocolNumber == route.origin,
+        (message.priority ?? 0) == 0 || message.priority == route.priority
+      else { return false }
+      if let source = message.preferredSource.flatMap({ UInt32($0) }), source != 0,
+        source != route.preferredSource
+      {
         return false
       }
-      return true
+      if !message.metrics.isEmpty, message.metrics != route.metrics { return false }
+      guard message.nextHops.isEmpty else {
+        return wanted.count == route.hops.count
+          && zip(wanted, route.hops).allSatisfy { Self.matches($0, $1) && $0.weight == $1.weight }
+      }
+      guard let wanted = wanted.first else { return true }
+      return route.hops.first.map { Self.matches(wanted, $0) } ?? false
     }
     guard let found else { throw .noSuchProcess }
     namespaces[namespace].routes.remove(found)
   }
 
+  private static func matches<Address>(_ wanted: RouteHop<Address>, _ hop: RouteHop<Address>) -> Bool {
+    (wanted.device.isNone || wanted.device == hop.device)
+      && (wanted.gateway == 0 || wanted.gateway == hop.gateway)
+  }
+
+  /// ip6_route_del: with a gateway only that next hop goes.
+  private mutating func deleteIPv6Route(
+    _ message: RouteMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) {
+    let (destination, length): (UInt128, UInt8) = try Self.destination(of: message)
+    let table = message.table == 0 ? RouteMessage.mainTable : message.table
+    guard namespaces[namespace].routes6.hasTable(table) else {
+      throw KernelError(3, "FIB table does not exist")
+    }
+    let wanted = try hops(message, UInt128.self, in: namespace, isStrict: false)
+    for hop in wanted.isEmpty ? [RouteHop(device: .none)] : wanted {
+      let found = namespaces[namespace].routes6.matching(table, destination, length).first { route in
+        guard (message.priority ?? 0) == 0 || message.priority == route.priority,
+          message.protocolNumber == .unspecified || message.protocolNumber == route.origin,
+          message.type == .unspecified || message.type == route.type || !Self.isReject(message.type)
+        else { return false }
+        return hop.device.isNone && hop.gateway == 0 || route.hops.contains { Self.matches(hop, $0) }
+      }
+      guard let found else { throw .noSuchProcess }
+      guard hop.gateway != 0, found.hops.count > 1 else {
+        namespaces[namespace].routes6.remove(found)
+        continue
+      }
+      var rest = found
+      if let place = rest.hops.firstIndex(where: { Self.matches(hop, $0) }) { rest.hops.remove(at: place) }
+      namespaces[namespace].routes6.replace(found, with: rest)
+    }
+  }
+
+  static func isReject(_ type: RouteType) -> Bool {
+    [.blackhole, .unreachable, .prohibit, .throw].contains(type)
+  }
+
+  // MARK: Showing
+
   mutating func routes(
     _ filter: RouteMessage, all: Bool, in namespace: NamespaceIndex
   ) throws(KernelError) -> [NetlinkMessage] {
-    guard filter.family != .ipv6 else {
-      guard all else { throw .notSupported("the emulated kernel has no IPv6 yet") }
-      return []
-    }
     guard all else { return [try routeTo(filter, in: namespace)] }
-    return namespaces[namespace].routes.routes.filter { route in
-      if filter.table != 0, filter.table != route.table { return false }
+    var answers: [NetlinkMessage] = []
+    if filter.family == .ipv4 || filter.family == .unspecified {
+      answers += try dump(UInt32.self, filter, in: namespace)
+    }
+    if filter.family == .ipv6 || filter.family == .unspecified {
+      answers += try dump(UInt128.self, filter, in: namespace)
+    }
+    return answers
+  }
+
+  private mutating func dump<Address: InternetAddress>(
+    _: Address.Type, _ filter: RouteMessage, in namespace: NamespaceIndex
+  ) throws(KernelError) -> [NetlinkMessage] {
+    let routes = try Address.withRoutes(of: &namespaces[namespace]) { base throws(KernelError) in
+      guard filter.table != 0 else { return base.routes }
+      guard base.hasTable(filter.table) else {
+        guard filter.family != .unspecified else { return [] }
+        throw KernelError(2, "\(Address.family): FIB table does not exist")
+      }
+      return base.routes(in: filter.table)
+    }
+    return routes.filter { route in
       if filter.protocolNumber != .unspecified, filter.protocolNumber != route.origin { return false }
       if filter.type != .unspecified, filter.type != route.type { return false }
       if let oif = filter.outputIndex, oif != 0 {
-        return !route.device.isNone && devices[route.device].ifindex == oif
+        return route.hops.contains { !$0.device.isNone && devices[$0.device].ifindex == oif }
       }
       return true
-    }.map { message($0).message(.newRoute, []) }
+    }.map { self.message($0).message(.newRoute, []) }
   }
 
-  private func message(_ route: Route) -> RouteMessage {
-    var message = RouteMessage(family: .ipv4)
-    if route.length > 0 {
-      message.destination = IPPrefix(.v4(IPv4Address(rawValue: route.destination)), length: Int(route.length))
-    }
+  /// fib_dump_info, rt6_fill_node.
+  func message<Address: InternetAddress>(_ route: Route<Address>) -> RouteMessage {
+    var message = RouteMessage(family: AddressFamily(Address.family))
+    if route.length > 0 { message.destination = route.destination.prefix(route.length) }
     message.table = route.table
+    message.typeOfService = route.typeOfService
     message.protocolNumber = route.origin
     message.scope = route.scope
     message.type = route.type
-    if route.priority != 0 { message.priority = route.priority }
-    if route.gateway != 0 { message.gateway = .v4(IPv4Address(rawValue: route.gateway)) }
-    if !route.device.isNone { message.outputIndex = devices[route.device].ifindex }
-    if route.preferredSource != 0 {
-      message.preferredSource = .v4(IPv4Address(rawValue: route.preferredSource))
+    message.metrics = route.metrics
+    if route.priority != 0 || Address.family == .ipv6 { message.priority = route.priority }
+    if route.preferredSource != 0 { message.preferredSource = route.preferredSource.address }
+    if Address.family == .ipv6 {
+      message.preference = route.preference
+      if let expires = route.expires {
+        message.cacheInfo = RouteCacheInfo(expires: Int32(clamping: (expires - cpu.now) / 10_000_000))
+      }
     }
-    if route.isOnLink { message.flags.insert(.onLink) }
+    guard route.hops.count > 1 else {
+      guard let hop = route.hops.first else { return message }
+      if hop.gateway != 0 { message.gateway = hop.gateway.address }
+      if !hop.device.isNone { message.outputIndex = devices[hop.device].ifindex }
+      message.flags = flags(hop)
+      return message
+    }
+    message.nextHops = route.hops.map { hop in
+      NextHop(
+        outputIndex: devices[hop.device].ifindex, gateway: hop.gateway == 0 ? nil : hop.gateway.address,
+        weight: hop.weight, flags: flags(hop))
+    }
     return message
   }
 
-  /// `ip route get`: the way of one packet of this host.
-  private mutating func routeTo(
-    _ request: RouteMessage, in namespace: NamespaceIndex
-  ) throws(KernelError) -> NetlinkMessage {
-    guard case .v4(let address)? = request.destination?.address else { throw .invalidArgument }
-    let route = lookup(address.rawValue, in: namespace)
-    switch route.type {
-    case .none: throw .networkUnreachable
-    case .unreachable: throw .hostUnreachable
-    case .prohibit: throw .accessDenied
-    case .blackhole: throw .invalidArgument
-    case .unicast, .local, .broadcast: break
-    }
-    let isLocal = route.type == .local
-    let device = isLocal ? loopback(of: namespace) : route.device
-    var answer = RouteMessage(family: .ipv4)
-    answer.destination = IPPrefix(host: .v4(address))
-    answer.table = isLocal ? Route.localTable : Route.mainTable
-    answer.type = isLocal ? .local : route.type == .broadcast ? .broadcast : .unicast
-    answer.flags = .cloned
-    answer.outputIndex = devices[device].ifindex
-    if route.gateway != 0 { answer.gateway = .v4(IPv4Address(rawValue: route.gateway)) }
-    var source = route.preferredSource
-    if source == 0 {
-      source =
-        isLocal
-        ? address.rawValue : selectSource(route.gateway != 0 ? route.gateway : address.rawValue, on: device)
-    }
-    if source != 0 { answer.preferredSource = .v4(IPv4Address(rawValue: source)) }
-    return answer.message(.newRoute, [])
+  private func flags<Address>(_ hop: RouteHop<Address>) -> RouteFlags {
+    var flags: RouteFlags = []
+    if hop.isOnLink { flags.insert(.onLink) }
+    if hop.isLinkDown { flags.insert(.linkDown) }
+    if hop.isDead || hop.isIgnored { flags.insert(.dead) }
+    return flags
   }
 }

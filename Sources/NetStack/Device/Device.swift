@@ -128,4 +128,12 @@ struct DeviceIPv4 {
   var proxyARP = false
   var proxyARPPrivateVLAN = false
   var promoteSecondaries = false
+  /// Messages about better gateways are sent.
+  var sendRedirects = true
+  /// Directed broadcasts are passed on.
+  var forwardsBroadcasts = false
+  /// A packet's mark counts when its source is looked up.
+  var validMark = false
+  /// Routes by a device without a carrier do not count.
+  var ignoreRoutesWithLinkDown = false
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// IPv4 on its way down (net/ipv4/ip_output.c, route.c's output side, devinet.c's inet_select_addr).
+// IPv4 on its way down (net/ipv4/ip_output.c).
 
 import NetTypes
 
@@ -18,19 +18,14 @@ struct IPv4Datagram {
   var isBound = false
   var bound = DeviceIndex.none
   var mark: UInt32 = 0
+  /// For rules and several next hops.
+  var sourcePort: UInt16 = 0
+  var destinationPort: UInt16 = 0
   /// Whether this host hears what it sends to a group that it has joined.
   var loopsBack = true
 }
 
 extension Kernel {
-  /// Where a packet that comes in with this destination would go.
-  mutating func lookup(_ destination: UInt32, in namespace: NamespaceIndex) -> RouteResult {
-    namespaces[namespace].routes.lookup(destination)
-  }
-
-  /// The loopback device of a namespace; every namespace has one, the first.
-  func loopback(of namespace: NamespaceIndex) -> DeviceIndex { namespaces[namespace].devices.first ?? .none }
-
   /// Sends a packet whose bytes begin with the transport header. It is gone afterwards, whatever the answer.
   @discardableResult
   mutating func ipv4Send(_ slot: Slot, _ datagram: IPv4Datagram, in namespace: NamespaceIndex) -> KernelError?
@@ -72,10 +67,12 @@ extension Kernel {
     bytes.set(IPv4Header.totalLength, u16: UInt16(truncatingIfNeeded: total))
     bytes.set(IPv4Header.identification, u16: identification)
     bytes.set(IPv4Header.fragment, u16: fragment)
-    bytes.set(IPv4Header.ttl, u8: datagram.ttl ?? namespaces[namespace].ipv4.defaultTTL)
+    bytes.set(
+      IPv4Header.ttl,
+      u8: datagram.ttl ?? (path.hopLimit != 0 ? path.hopLimit : namespaces[namespace].ipv4.defaultTTL))
     bytes.set(IPv4Header.proto, u8: datagram.proto)
     bytes.set(IPv4Header.source, u32: path.source)
-    bytes.set(IPv4Header.destination, u32: datagram.destination)
+    bytes.set(IPv4Header.destination, u32: path.destination)
     return ipv4OutputHeader(slot, datagram, by: path, in: namespace)
   }
 
@@ -124,7 +121,7 @@ extension Kernel {
       drop(slot, .packetTooBig, in: namespace)
       return .messageTooLong
     }
-    ipv4Fragment(slot, path.nextHop, by: path.device, namespace)
+    ipv4Fragment(slot, path.nextHop, by: path.device, mtu: path.mtu, namespace)
     return nil
   }
 
@@ -171,7 +168,7 @@ extension Kernel {
   /// Sends a packet in pieces that fit a device's MTU (ip_fragment). Options are copied into all of them, which for
   /// the one kind that gets here (router alert) is what RFC 2113 asks.
   mutating func ipv4Fragment(
-    _ slot: Slot, _ nextHop: UInt32, by device: DeviceIndex, _ namespace: NamespaceIndex
+    _ slot: Slot, _ nextHop: UInt32, by device: DeviceIndex, mtu: Int, _ namespace: NamespaceIndex
   ) {
     guard pool[slot].checksumState != .partial || pool.completeChecksum(slot) else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
@@ -181,7 +178,7 @@ extension Kernel {
     let whole = pool.bytes(slot)
     let header = whole.ipv4HeaderLength
     let payload = Int(pool[slot].length) - header
-    let room = (devices[device].mtu - header) & ~7
+    let room = (mtu - header) & ~7
     let fragment = whole.u16(IPv4Header.fragment)
     let first = Int(fragment & IPv4Header.offsetMask)
     guard room >= 8 else {
@@ -219,22 +216,5 @@ extension Kernel {
     }
     namespaces[namespace].snmp[.ipFragOKs] &+= 1
     pool.free(slot, .consumed)
-  }
-
-  /// The address that a device speaks from to a destination (inet_select_addr): the first primary one whose subnet
-  /// the destination is on, else the first of all, else one of another device.
-  func selectSource(_ destination: UInt32, on device: DeviceIndex) -> UInt32 {
-    var first: UInt32 = 0
-    for address in devices[device].addresses where !address.isSecondary && address.scope < 254 {
-      if address.isOnSubnet(destination) { return address.local.rawValue }
-      if first == 0 { first = address.local.rawValue }
-    }
-    guard first == 0 else { return first }
-    for other in namespaces[devices[device].namespace].devices {
-      for address in devices[other].addresses where !address.isSecondary && address.scope < 253 {
-        return address.local.rawValue
-      }
-    }
-    return 0
   }
 }

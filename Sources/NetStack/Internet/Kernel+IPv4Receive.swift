@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// IPv4 from the link up (net/ipv4/ip_input.c, ip_forward.c, and route.c's ip_route_input_slow): validation, the
-// decision where a packet goes, and the way out again for those that are for others. Packets that leave one after the
+// IPv4 from the link up (net/ipv4/ip_input.c, ip_forward.c): validation, delivery, and the way out again for those
+// that are for others. Packets that leave one after the
 // other by one device go together; whatever may send something of its own lets them go first, so that bursts change
 // no order.
-
-/// What becomes of a packet that came in.
-private enum InputDecision {
-  case deliver
-  case forward
-  case drop(DropReason)
-  /// No route, or one that says no: an answer for the sender where this host is a router.
-  case refuse(RouteResult.Outcome)
-}
 
 /// Packets on their way out by one device, and the last decision, which the next packet of a flow shares.
 private struct ForwardingRun: ~Copyable {
@@ -20,7 +11,10 @@ private struct ForwardingRun: ~Copyable {
   var device = DeviceIndex.none
   var source: UInt32 = 0
   var destination: UInt32 = 0
+  /// The decision is good for the next packet between the same two.
+  var isShared = false
   var egress = DeviceIndex.none
+  var mtu = 0
   var nextHop: UInt32 = 0
   var neighbor = NeighborIndex.none
 }
@@ -36,28 +30,31 @@ extension Kernel {
       let bytes = pool.bytes(slot)
       let source = bytes.u32(IPv4Header.source)
       let destination = bytes.u32(IPv4Header.destination)
-      if !run.egress.isNone, destination == run.destination, source == run.source {
+      if run.isShared, destination == run.destination, source == run.source {
         ipv4Forward(slot, &run, from: index, namespace)
         continue
       }
-      var route = RouteResult.none
-      switch decide(source, destination, pool[slot].packetType, on: index, namespace, &route) {
+      var route = RouteResult<UInt32>.none
+      let flow = ipv4Flow(of: slot, source, destination, on: index, namespace)
+      switch decide(flow, pool[slot].packetType, on: index, namespace, &route) {
       case .forward:
+        run.isShared = route.isSimple
         run.source = source
         run.destination = destination
         run.egress = route.device
+        run.mtu = route.mtu != 0 ? Int(route.mtu) : devices[route.device].mtu
         run.nextHop = route.gateway != 0 ? route.gateway : destination
         run.neighbor = namespaces[namespace].neighbors.find(run.egress, run.nextHop)
         ipv4Forward(slot, &run, from: index, namespace)
-      case .deliver:
+      case .deliver, .multicast:
         flush(&run)
-        run.egress = .none
+        run.isShared = false
         ipv4Deliver(slot, in: namespace)
       case .drop(let reason):
         drop(slot, reason, in: namespace)
       case .refuse(let outcome):
         flush(&run)
-        run.egress = .none
+        run.isShared = false
         ipv4Refuse(slot, outcome, on: index, namespace)
       }
     }
@@ -139,73 +136,11 @@ extension Kernel {
     return false
   }
 
-  // MARK: Where to
-
-  @inline(__always)
-  private mutating func decide(
-    _ source: UInt32, _ destination: UInt32, _ type: PacketType, on index: DeviceIndex,
-    _ namespace: NamespaceIndex, _ route: inout RouteResult
-  ) -> InputDecision {
-    // What this host sends to itself needs no proof of where it comes from.
-    if devices[index].isLoopback { return .deliver }
-    if IPv4Header.isMulticast(source) || source == .max { return .drop(.ipInvalidSource) }
-    if destination == .max || (source == 0 && destination == 0) { return .deliver }
-    if source == 0 { return .drop(.ipInvalidSource) }
-    if destination == 0 { return .drop(.ipInvalidDestination) }
-    if IPv4Header.isLoopback(source) || IPv4Header.isLoopback(destination), !devices[index].ipv4.routeLocalnet
-    {
-      return .drop(.ipLocalNet)
-    }
-    if IPv4Header.isMulticast(destination) {
-      return hasJoined(destination, on: index) ? .deliver : .drop(.ipInvalidDestination)
-    }
-    route = namespaces[namespace].routes.lookup(destination)
-    switch route.type {
-    case .local, .broadcast:
-      if let reason = sourceFault(source, on: index, namespace) { return .drop(reason) }
-      return .deliver
-    case .unicast:
-      guard devices[index].ipv4.forwarding else { return .refuse(.unreachable) }
-      if let reason = sourceFault(source, on: index, namespace) { return .drop(reason) }
-      // A group's frame must not be forwarded to one host (RFC 1812 5.3.4).
-      guard type == .host else { return .drop(.unicastInLayer2Multicast) }
-      return .forward
-    case .none, .unreachable, .prohibit, .blackhole:
-      return .refuse(devices[index].ipv4.forwarding ? route.type : .unreachable)
-    }
-  }
-
-  /// Of groups this host is a member of one, all systems (RFC 1112); the others need IGMP.
-  func hasJoined(_ group: UInt32, on index: DeviceIndex) -> Bool { group == 0xe000_0001 }
-
-  /// What is wrong with a packet's source (fib_validate_source).
-  @inline(__always)
-  private mutating func sourceFault(
-    _ source: UInt32, on index: DeviceIndex, _ namespace: NamespaceIndex
-  ) -> DropReason? {
-    if namespaces[namespace].isLocal(source), !devices[index].ipv4.acceptLocal { return .ipLocalSource }
-    let filter = devices[index].ipv4.reversePathFilter
-    return filter == 0 ? nil : reversePathFault(source, filter, on: index, namespace)
-  }
-
-  @inline(never)
-  private mutating func reversePathFault(
-    _ source: UInt32, _ filter: Int, on index: DeviceIndex, _ namespace: NamespaceIndex
-  ) -> DropReason? {
-    guard source != 0 else { return nil }
-    let back = namespaces[namespace].routes.lookup(source)
-    if back.type == .unicast, filter == 2 || back.device == index { return nil }
-    namespaces[namespace].snmp[.tcpExtIPReversePathFilter] &+= 1
-    return .ipReversePathFilter
-  }
-
-  func acceptsSource(_ source: UInt32, on index: DeviceIndex) -> Bool {
-    !namespaces[devices[index].namespace].isLocal(source) || devices[index].ipv4.acceptLocal
-  }
+  // MARK: Onwards
 
   /// A packet with no way on (ip_error): only a router tells the sender.
   private mutating func ipv4Refuse(
-    _ slot: Slot, _ outcome: RouteResult.Outcome, on index: DeviceIndex, _ namespace: NamespaceIndex
+    _ slot: Slot, _ outcome: RouteOutcome, on index: DeviceIndex, _ namespace: NamespaceIndex
   ) {
     guard devices[index].ipv4.forwarding else {
       namespaces[namespace].snmp[.ipInAddrErrors] &+= 1
@@ -228,13 +163,11 @@ extension Kernel {
       icmpError(for: slot, .destinationUnreachable, code: 1, information: 0)
     case .prohibit:
       icmpError(for: slot, .destinationUnreachable, code: 13, information: 0)
-    case .unicast, .local, .broadcast, .blackhole:
+    case .unicast, .local, .broadcast, .multicast, .anycast, .blackhole, .again:
       break
     }
     drop(slot, .ipInNoRoutes, in: namespace)
   }
-
-  // MARK: Onwards
 
   @inline(__always)
   private mutating func ipv4Forward(
@@ -242,9 +175,9 @@ extension Kernel {
   ) {
     let bytes = pool.bytes(slot)
     let egress = run.egress
-    guard bytes.u8(IPv4Header.ttl) > 1, Int(pool[slot].length) <= devices[egress].mtu else {
+    guard bytes.u8(IPv4Header.ttl) > 1, Int(pool[slot].length) <= run.mtu else {
       flush(&run)
-      ipv4ForwardSlowly(slot, run.nextHop, by: egress, namespace)
+      ipv4ForwardSlowly(slot, run.nextHop, by: egress, run.mtu, namespace)
       return
     }
     guard pool.makeWritable(slot) else {
@@ -273,7 +206,7 @@ extension Kernel {
   /// Packets whose time is over, or that are too large for the next link (ip_forward).
   @inline(never)
   private mutating func ipv4ForwardSlowly(
-    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ namespace: NamespaceIndex
+    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ mtu: Int, _ namespace: NamespaceIndex
   ) {
     let bytes = pool.bytes(slot)
     guard bytes.u8(IPv4Header.ttl) > 1 else {
@@ -284,7 +217,7 @@ extension Kernel {
     }
     guard bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0 else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
-      icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(devices[egress].mtu))
+      icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(mtu))
       drop(slot, .packetTooBig, in: namespace)
       return
     }
@@ -296,7 +229,7 @@ extension Kernel {
     namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
     pool.bytes(slot).decrementTTL()
     pool[slot].flags = .forwarded
-    ipv4Fragment(slot, nextHop, by: egress, namespace)
+    ipv4Fragment(slot, nextHop, by: egress, mtu: mtu, namespace)
   }
 
   // MARK: Up

@@ -4,8 +4,8 @@
 // pointers, one for children and one for runs of equal leaves (Asai and Ohara, "Poptrie", SIGCOMM 2015). It is built
 // from the routes as a whole and never changed: configuration replaces it.
 
-/// A longest-prefix-match table from IPv4 addresses to numbers.
-@safe struct RouteTrie: ~Copyable {
+/// A longest-prefix-match table from addresses to numbers.
+@safe struct RouteTrie<Address: InternetAddress>: ~Copyable {
   private struct Node: BitwiseCopyable {
     /// Bit i: the six bits i lead to another node.
     var children: UInt64
@@ -16,7 +16,7 @@
   }
 
   /// No prefix covers the address.
-  static let noMatch: UInt32 = .max
+  static var noMatch: UInt32 { .max }
 
   private let nodes: UnsafeMutablePointer<Node>
   private let leaves: UnsafeMutablePointer<UInt32>
@@ -25,7 +25,7 @@
 
   /// A prefix and its number.
   struct Prefix {
-    var address: UInt32
+    var address: Address
     var length: UInt8
     var value: UInt32
   }
@@ -79,14 +79,17 @@
     unsafe leaves.deallocate()
   }
 
-  private static func digit(_ address: UInt32, _ bits: Int) -> UInt32 { (address << UInt32(bits)) >> 26 }
+  private static func digit(_ address: Address, _ bits: Int) -> Address {
+    (address << Address(truncatingIfNeeded: bits)) >> Address(truncatingIfNeeded: Address.bitWidth - 6)
+  }
 
   /// The number of the longest prefix that covers an address, or `noMatch`.
-  @inline(__always) func lookup(_ address: UInt32) -> UInt32 {
+  @inline(__always) func lookup(_ address: Address) -> UInt32 {
     var key = address
+    let shift = Address(truncatingIfNeeded: Address.bitWidth &- 6)
     var node = unsafe nodes[0]
     while true {
-      let bit: UInt64 = 1 &<< UInt64(key &>> 26)
+      let bit: UInt64 = 1 &<< UInt64(truncatingIfNeeded: key &>> shift)
       if node.children & bit == 0 {
         let rank = (node.leaves & (bit &<< 1 &- 1)).nonzeroBitCount
         return unsafe leaves[Int(node.firstLeaf) &+ rank &- 1]

@@ -6,6 +6,7 @@
 //    │ hrd  │ pro  │hln │pln │ op    │ sender mac  │ sender │ target mac  │ target │
 
 import NetTypes
+import Rtnetlink
 
 private enum ARPHeader {
   static let length = 28
@@ -189,7 +190,7 @@ extension Kernel {
         source = wanted
       }
     }
-    if source == 0 { source = selectSource(target, on: device) }
+    if source == 0 { source = selectSource(target, on: device, scope: RouteScope.link.rawValue) }
     let parameters = devices[device].neighborParameters
     var mac = EthernetHeader.broadcast
     if neighbors[index].probes < parameters.unicastProbes {

@@ -25,12 +25,17 @@ struct SettingValues<Setting: DeviceSetting>: Sendable {
 
 /// net/ipv4/conf/{all,default,DEVICE}/…
 enum IPv4Setting: Int, DeviceSetting {
-  case acceptLocal, arpAccept, arpAnnounce, arpFilter, arpIgnore, arpNotify, dropGratuitousARP, forwarding
+  case acceptLocal, forwardsBroadcasts, ignoreRoutesWithLinkDown, sendRedirects, validMark, arpAccept,
+    arpAnnounce, arpFilter, arpIgnore, arpNotify, dropGratuitousARP, forwarding
   case promoteSecondaries, proxyARP, proxyARPPrivateVLAN, routeLocalnet, reversePathFilter
 
   var name: String {
     switch self {
     case .acceptLocal: "accept_local"
+    case .forwardsBroadcasts: "bc_forwarding"
+    case .ignoreRoutesWithLinkDown: "ignore_routes_with_linkdown"
+    case .sendRedirects: "send_redirects"
+    case .validMark: "src_valid_mark"
     case .arpAccept: "arp_accept"
     case .arpAnnounce: "arp_announce"
     case .arpFilter: "arp_filter"
@@ -46,7 +51,7 @@ enum IPv4Setting: Int, DeviceSetting {
     }
   }
 
-  var standard: Int32 { 0 }
+  var standard: Int32 { self == .sendRedirects ? 1 : 0 }
 
   static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.name, $0) })
 }

@@ -17,7 +17,8 @@ public struct NetNamespace: ~Copyable {
   /// Every device by its name, and by each of its other names.
   var deviceNames: [String: DeviceIndex] = [:]
   var nextIfindex: Int32 = 1
-  var routes = ForwardingInformationBase()
+  var routes: ForwardingInformationBase<UInt32>
+  var routes6: ForwardingInformationBase<UInt128>
   var neighbors: NeighborTable
   /// Every address of every device.
   var local = AddressSet()
@@ -41,6 +42,8 @@ public struct NetNamespace: ~Copyable {
 
   init(random: inout RandomState) {
     neighbors = NeighborTable(seed: random.next())
+    routes = ForwardingInformationBase(random: &random)
+    routes6 = ForwardingInformationBase(random: &random)
     errorLimits = ICMPRateLimiter(seed: random.next())
     sockets = SocketTables(random: &random)
     nextIdentification = UInt16(truncatingIfNeeded: random.next())
@@ -66,6 +69,8 @@ struct IPv4Settings {
   var unprivilegedPortStart = 1024
   /// Groups whose members may make ping sockets; by default there is none.
   var pingGroups: Range<UInt32> = 1..<1
+  /// Programs may speak from addresses that are not this host's.
+  var nonLocalBind = false
 }
 
 /// An IPv4 address of a device.
@@ -91,7 +96,7 @@ public struct InterfaceAddress: Hashable, Sendable {
   /// The metric of the prefix's route.
   public var routePriority: UInt32 = 0
 
-  var mask: UInt32 { Route.mask(prefixLength) }
+  var mask: UInt32 { UInt32.mask(prefixLength) }
   /// The subnet, which on a point-to-point link is the peer's.
   var network: UInt32 { peer.rawValue & mask }
 

@@ -17,9 +17,10 @@ struct SysctlOverride: Hashable {
 /// The kernel's table of defaults for settings without a device.
 private enum SysctlDefaults {
   static let plain: [String: String] = [
+    "net/ipv4/fib_multipath_hash_policy": "0", "net/ipv4/fib_multipath_hash_seed": "0",
     "net/ipv4/icmp_echo_ignore_all": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
     "net/ipv4/icmp_msgs_burst": "50", "net/ipv4/icmp_msgs_per_sec": "1000", "net/ipv4/icmp_ratelimit": "1000",
-    "net/ipv4/icmp_ratemask": "6168", "net/ipv4/ip_default_ttl": "64",
+    "net/ipv4/icmp_ratemask": "6168", "net/ipv4/ip_default_ttl": "64", "net/ipv4/ip_nonlocal_bind": "0",
     "net/ipv4/ip_local_port_range": "32768 60999", "net/ipv4/ip_unprivileged_port_start": "1024",
     "net/ipv4/ping_group_range": "1 0", "net/ipv4/tcp_congestion_control": "cubic",
     "net/ipv4/neigh/default/gc_thresh1": "128", "net/ipv4/neigh/default/gc_thresh2": "512",
@@ -139,7 +140,10 @@ extension Kernel {
       arpFilter: either(.arpFilter), arpNotify: either(.arpNotify),
       dropGratuitousARP: either(.dropGratuitousARP), proxyARP: either(.proxyARP),
       proxyARPPrivateVLAN: own.ipv4[.proxyARPPrivateVLAN] != 0,
-      promoteSecondaries: either(.promoteSecondaries))
+      promoteSecondaries: either(.promoteSecondaries), sendRedirects: either(.sendRedirects),
+      forwardsBroadcasts: all[.forwardsBroadcasts] != 0 && own.ipv4[.forwardsBroadcasts] != 0,
+      validMark: either(.validMark), ignoreRoutesWithLinkDown: own.ipv4[.ignoreRoutesWithLinkDown] != 0)
+    syncRoutes(of: index)
     devices[index].neighborParameters = NeighborParameters(own.neighbor)
     devices[index].neighborParameters6 = NeighborParameters(own.neighbor6)
   }
@@ -165,6 +169,7 @@ extension Kernel {
       return false
     }
     if name.hasSuffix("ip_default_ttl") { return (1...255).contains(number) }
+    if name.hasSuffix("fib_multipath_hash_policy") { return (0...1).contains(number) }
     if name.hasSuffix("ip_unprivileged_port_start") { return (0...65535).contains(number) }
     return number >= 0
   }
@@ -202,7 +207,11 @@ extension Kernel {
     if let (low, high) = pair("net/ipv4/ping_group_range", namespace), low <= high {
       settings.pingGroups = low..<max(high, high &+ 1)
     }
+    settings.nonLocalBind = flag("net/ipv4/ip_nonlocal_bind")
     namespaces[namespace].ipv4 = settings
+    namespaces[namespace].routes.hashing.set(
+      policy: UInt8(clamping: number("net/ipv4/fib_multipath_hash_policy", namespace)),
+      seed: UInt32(clamping: number("net/ipv4/fib_multipath_hash_seed", namespace)))
     namespaces[namespace].arp.thresholds = neighborThresholds("ipv4", namespace)
     namespaces[namespace].discovery.thresholds = neighborThresholds("ipv6", namespace)
   }

@@ -48,13 +48,12 @@ extension Kernel {
     sockets[index].isPortBound = name.port != 0
   }
 
-  private func isBindable(_ address: IPAddress, _ type: RouteResult.Outcome, _ options: SocketOptions) -> Bool
-  {
+  private func isBindable(_ address: IPAddress, _ type: RouteOutcome, _ options: SocketOptions) -> Bool {
     address.isUnspecified || options.freeBind || address.isMulticast || type == .local || type == .broadcast
   }
 
   private mutating func setLocalAddress(
-    _ index: SocketIndex, _ address: IPAddress, _ type: RouteResult.Outcome
+    _ index: SocketIndex, _ address: IPAddress, _ type: RouteOutcome
   ) {
     sockets[index].local.address = address
     // What was sent to a group is taken in, but nobody speaks from one.
@@ -63,11 +62,9 @@ extension Kernel {
   }
 
   /// What an address is to this host (inet_addr_type).
-  mutating func addressType(_ address: IPAddress, in namespace: NamespaceIndex) -> RouteResult.Outcome {
+  mutating func addressType(_ address: IPAddress, in namespace: NamespaceIndex) -> RouteOutcome {
     switch address {
-    case .v4(let address):
-      if address.rawValue == .max { return .broadcast }
-      return lookup(address.rawValue, in: namespace).type
+    case .v4(let address): return addressType(address.rawValue, in: namespace)
     case .v6: return .none
     }
   }
