@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -244,4 +245,9 @@ void nf_raise_descriptor_limit(void) {
   if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+}
+
+void nf_heap_grow_by(int bytes) {
+  mallopt(M_TOP_PAD, bytes);
+  mallopt(M_TRIM_THRESHOLD, 2 * bytes);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // A datapath of the Linux kernel that this process runs on: as root on the host, or inside a user namespace that was
-// entered before. All work on namespaces is done by one thread, which goes from one to the other.
+// entered before. All work on namespaces is led by one thread, which goes from one to the other; where the same is done
+// in many, others take part.
 
 import CLinux
 import Glibc
@@ -38,8 +39,7 @@ public final class KernelDatapath: Datapath {
   let labClock = MonotonicClock()
   let directory: NamespaceDirectory
   let host: KernelNamespace
-  let thread: NamespaceThread
-  let faults: FaultInjector?
+  let crew: Crew
   let sessions = Mutex<[LabName: LabSession]>([:])
   let scratchpad = Scratchpad()
   let capabilities = Mutex(Capabilities())
@@ -47,12 +47,11 @@ public final class KernelDatapath: Datapath {
   /// - Parameter faults: for tests, what is to fail in the kernel's place.
   public init(site: Site = Site(), faults: FaultInjector? = nil) throws(DatapathError) {
     self.site = site
-    self.faults = faults
     directory = NamespaceDirectory(path: site.namespaceDirectory)
     Self.raiseFileLimit()
     do throws(NetlinkError) {
       host = try KernelNamespace.current()
-      thread = try NamespaceThread()
+      crew = try Crew(directory: directory, faults: faults)
     } catch {
       throw DatapathError(
         .unavailable, operation: "start the kernel datapath", errno: error.errno?.rawValue,
@@ -80,11 +79,11 @@ public final class KernelDatapath: Datapath {
   ) async throws(DatapathError) -> Value {
     let result: Result<Value, DatapathError>
     do throws(NetlinkError) {
-      result = try await thread.perform { (visitor) throws(NetlinkError) in
-        let thread = HostThread(visitor, directory: self.directory, faults: self.faults)
+      result = try await crew.lead.perform { (visitor) throws(NetlinkError) in
         let session = self.sessions.withLock { $0[lab] } ?? LabSession()
         let kernel = HostKernel(
-          lab: lab, thread: thread, host: self.host, scratchpad: self.scratchpad, session: session)
+          lab: lab, thread: self.crew.hostThread(visitor), crew: self.crew, host: self.host,
+          scratchpad: self.scratchpad, session: session)
         defer {
           self.sessions.withLock { $0[lab] = kernel.session.namespaces.isEmpty ? nil : kernel.session }
         }

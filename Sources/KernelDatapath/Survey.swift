@@ -18,8 +18,8 @@ struct Survey {
   private let decoder: StateDecoder
   private var foreign: [ForeignObject] = []
   private var hostLinks: [LinkMessage] = []
-  /// The lab's namespaces that are there, with their devices.
-  private var found: [(id: NamespaceID, links: [LinkMessage])] = []
+  /// The lab's namespaces that are there, as far as they are wanted.
+  private var found: [ReadNamespace] = []
 
   init(_ kernel: HostKernel, scope: Scope, addressesAreMarked: Bool) {
     self.kernel = kernel
@@ -31,16 +31,13 @@ struct Survey {
     do throws(TransportError) {
       try findNamespaces()
       try findHost()
-      var namespaces: [ReadNamespace] = []
-      namespaces.reserveCapacity(found.count)
-      for (id, links) in found { namespaces.append(try read(id, links)) }
-      try identify(&namespaces)
-      let result = decoder.observe(namespaces, host: hostLinks)
+      try identify()
+      let result = decoder.observe(found, host: hostLinks)
       kernel.session.tables = result.tables
       return Observation(
         owned: hostLimited(result.owned, isOwned: true),
         unmarked: hostLimited(result.unmarked, isOwned: false),
-        foreign: foreign.sorted { $0.path < $1.path })
+        foreign: foreign.sorted { $0.path < $1.path }, initial: try initialSettings())
     } catch {
       throw DatapathError(
         error.errno == EPERM || error.errno == EACCES ? .permission : .unavailable,
@@ -62,34 +59,30 @@ struct Survey {
       if let name = path.namespace.netnsName(in: kernel.lab) { wanted[name] = path.namespace }
     }
     let prefix = "\(kernel.lab)-"
-    var present: Set<NamespaceID> = []
+    var places: [NamespaceVisit.Place] = []
     for name in names {
       guard wanted[name] != nil || name.hasPrefix(prefix) else { continue }
-      let id = wanted[name] ?? Self.namespace(named: name, prefix: prefix)
-      guard let id else { continue }
-      guard let links = try? self.links(of: id, name) else {
-        if wanted[name] != nil { blame(id, "a file '\(name)' that is no network namespace") }
-        continue
-      }
-      guard
-        let owner = links.first(where: { $0.flags.contains(.loopback) }).flatMap(
-          Ownership.owner(ofNamespaceWith:))
-      else {
-        if wanted[name] != nil { blame(id, "network namespace '\(name)', which no lab has marked") }
-        kernel.session.namespaces[id] = nil
-        continue
-      }
-      guard owner.lab == kernel.lab, owner.namespace == id else {
-        if wanted[name] != nil { blame(id, "network namespace '\(name)' of lab '\(owner.lab)'") }
-        kernel.session.namespaces[id] = nil
-        continue
-      }
-      present.insert(id)
-      if scope.namespaces?.contains(id) != false { found.append((id, links)) }
+      guard let id = wanted[name] ?? Self.namespace(named: name, prefix: prefix) else { continue }
+      places.append(.init(id: id, name: name, known: kernel.session.namespaces[id]))
     }
+    let visit = NamespaceVisit(lab: kernel.lab, scope: scope)
+    let outcome = kernel.crew.share(places, with: kernel.thread) { (place, thread) throws(TransportError) in
+      try visit.run(place, thread)
+    }
+    if let failure = outcome.failure { throw failure }
     // Whoever was removed by hand is not held any longer.
-    for id in kernel.session.namespaces.keys where id != .host && !present.contains(id) {
-      kernel.session.namespaces[id] = nil
+    let host = kernel.session.namespaces[.host]
+    kernel.session.namespaces = [:]
+    kernel.session.namespaces[.host] = host
+    for (place, finding) in zip(places, outcome.values) {
+      let isWanted = wanted[place.name] != nil
+      switch finding {
+      case .ours(let open, let read):
+        kernel.session.namespaces[place.id] = open
+        if let read { found.append(read) }
+      case .others(let detail): if isWanted { blame(place.id, detail) }
+      case nil: break
+      }
     }
   }
 
@@ -102,26 +95,7 @@ struct Survey {
     return rest == "-sw" ? .switch : NodeName(String(rest)).map { .node($0) }
   }
 
-  /// The devices of a namespace. One that has been replaced by hand since it was opened is opened anew.
-  private func links(of id: NamespaceID, _ name: String) throws(TransportError) -> [LinkMessage] {
-    if let known = kernel.session.namespaces[id] {
-      var status = stat()
-      let isSame =
-        stat(kernel.thread.directory.path(of: name), &status) == 0
-        && UInt64(status.st_ino) == known.namespace.identity.inode
-      if !isSame { kernel.session.namespaces[id] = nil }
-    }
-    return try kernel.channel(to: id).allLinks()
-  }
-
   // MARK: Reading
-
-  private func read(_ id: NamespaceID, _ links: [LinkMessage]) throws(TransportError) -> ReadNamespace {
-    let tables: [NftTableKey]? = id == .host ? Self.hostTables(kernel.lab) : nil
-    let dump = try NamespaceDump(
-      reading: kernel.channel(to: id), links: links, sysctls: scope.sysctls[id] ?? [], nftTables: tables)
-    return ReadNamespace(id: id, dump: dump)
-  }
 
   /// On the host, nobody else's tables are of interest.
   private static func hostTables(_ lab: LabName) -> [NftTableKey] {
@@ -130,35 +104,51 @@ struct Survey {
 
   /// Finds out which namespaces the numbers in devices' states mean. Each pair tells both ends: whoever has learned
   /// where a device's other end is need not ask from there.
-  private func identify(_ namespaces: inout [ReadNamespace]) throws(TransportError) {
+  private mutating func identify() throws(TransportError) {
     var positions: [NamespaceID: Int] = [:]
     var handles = [(id: NamespaceID.host, handle: try kernel.channel(to: .host).handle)]
-    for (position, namespace) in namespaces.enumerated() {
+    for (position, namespace) in found.enumerated() {
       positions[namespace.id] = position
       if namespace.id != .host { handles.append((namespace.id, try kernel.channel(to: namespace.id).handle)) }
     }
-    let foreign = namespaces.map { ReadNamespace.foreignIdentifiers(in: $0.dump.links) }
-    let order = namespaces.indices.sorted { foreign[$0].count > foreign[$1].count }
+    let foreign = found.map { ReadNamespace.foreignIdentifiers(in: $0.dump.links) }
+    let order = found.indices.sorted { foreign[$0].count > foreign[$1].count }
     var links: [Int: [Int32: LinkMessage]] = [:]
     for position in order {
-      let unknown = foreign[position].subtracting(namespaces[position].identifiers.keys)
+      let unknown = foreign[position].subtracting(found[position].identifiers.keys)
       if !unknown.isEmpty {
-        let all = try kernel.channel(to: namespaces[position].id).identifiers(of: handles)
-        namespaces[position].identifiers.merge(all) { first, _ in first }
+        let all = try kernel.channel(to: found[position].id).identifiers(of: handles)
+        found[position].identifiers.merge(all) { first, _ in first }
       }
-      for link in namespaces[position].dump.links {
+      for link in found[position].dump.links {
         guard case .veth = link.kind, let identifier = link.linkNamespaceID, let peer = link.lowerIndex,
-          let other = namespaces[position].identifiers[identifier], let place = positions[other]
+          let other = found[position].identifiers[identifier], let place = positions[other]
         else { continue }
         if links[place] == nil {
           links[place] = Dictionary(
-            namespaces[place].dump.links.map { ($0.index, $0) }, uniquingKeysWith: { first, _ in first })
+            found[place].dump.links.map { ($0.index, $0) }, uniquingKeysWith: { first, _ in first })
         }
         if let back = links[place]?[peer]?.linkNamespaceID, back >= 0 {
-          namespaces[place].identifiers[back] = namespaces[position].id
+          found[place].identifiers[back] = found[position].id
         }
       }
     }
+  }
+
+  /// Tries out what settings namespaces begin with.
+  private func initialSettings() throws(TransportError) -> [NamespaceID: [SysctlState]] {
+    var result: [NamespaceID: [SysctlState]] = [:]
+    for (id, question) in scope.initial {
+      let open = try kernel.thread.makeNamespace(label: "as \(id) begins")
+      let channel = HostChannel(open, kernel.thread)
+      // What the kernel refuses here it refuses there too, and says so when it counts.
+      for setting in question.written { try? channel.writeSysctl(setting) }
+      for name in question.names {
+        guard let value = try channel.readSysctl(name) else { continue }
+        result[id, default: []].append(SysctlState(name: name, value: value))
+      }
+    }
+    return result
   }
 
   // MARK: The host
@@ -170,7 +160,10 @@ struct Survey {
     hostLinks = links
     guard scope.namespaces?.contains(.host) != false else { return }
     guard wantsHost || links.contains(where: decoder.ownership.ownsHostDevice) else { return }
-    found.append((.host, links))
+    let dump = try NamespaceDump(
+      reading: kernel.channel(to: .host), links: links, sysctls: scope.sysctls[.host] ?? [],
+      nftTables: Self.hostTables(kernel.lab))
+    found.append(ReadNamespace(id: .host, dump: dump))
     for link in links {
       guard let name = link.name, !decoder.ownership.ownsHostDevice(link) else { continue }
       let path = StatePath(.host, .link, key: [name])

@@ -104,7 +104,7 @@ public struct BridgeState: Hashable, Codable, Sendable {
   public var helloTime: UInt32?
   /// 1/100 s.
   public var maxAge: UInt32?
-  /// 1/100 s.
+  /// 1/100 s. Nil in an observation when the kernel hides it, as it does while the bridge's topology changes.
   public var ageingTime: UInt32?
   public var priority: UInt16?
   public var vlanFiltering: Bool?

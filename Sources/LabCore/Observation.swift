@@ -8,11 +8,17 @@ public struct Observation: Codable, Sendable {
   public var unmarked: LabState
   /// Objects of others that stand on keys the lab wants.
   public var foreign: [ForeignObject]
+  /// What was asked for by `Scope.initial`, as far as it could be found out.
+  public var initial: [NamespaceID: [SysctlState]]
 
-  public init(owned: LabState, unmarked: LabState, foreign: [ForeignObject] = []) {
+  public init(
+    owned: LabState, unmarked: LabState, foreign: [ForeignObject] = [],
+    initial: [NamespaceID: [SysctlState]] = [:]
+  ) {
     self.owned = owned
     self.unmarked = unmarked
     self.foreign = foreign
+    self.initial = initial
   }
 }
 
@@ -36,11 +42,14 @@ public struct Scope: Codable, Sendable {
   public var sysctls: [NamespaceID: Set<String>]
   /// The keys that the lab wants: an object of others on one of them is foreign.
   public var claims: Set<StatePath>
+  /// Settings whose values are asked for as they would be in a namespace made anew.
+  public var initial: [NamespaceID: InitialSettingsQuestion]
 
   public init(
     namespaces: Set<NamespaceID>? = nil, sysctls: [NamespaceID: Set<String>] = [:],
-    claims: Set<StatePath> = []
+    claims: Set<StatePath> = [], initial: [NamespaceID: InitialSettingsQuestion] = [:]
   ) {
+    self.initial = initial
     self.namespaces = namespaces
     self.sysctls = sysctls
     self.claims = claims
@@ -54,5 +63,18 @@ public struct Scope: Codable, Sendable {
       claims.insert(StatePath(namespace.id))
       if namespace.id == .host { claims.formUnion(namespace.objects.map { $0.path(in: .host) }) }
     }
+  }
+}
+
+/// What settings a namespace would have that is made now and given `written`.
+public struct InitialSettingsQuestion: Codable, Sendable {
+  /// In the order of writing.
+  public var written: [SysctlState]
+  /// The names of the settings to read then.
+  public var names: [String]
+
+  public init(written: [SysctlState], names: [String]) {
+    self.written = written
+    self.names = names
   }
 }

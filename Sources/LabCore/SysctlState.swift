@@ -14,7 +14,13 @@ public struct SysctlState: Hashable, Codable, Sendable {
 
   /// The kernel separates fields by tabs and ends with a newline; neither counts.
   public static func normalized(_ value: String) -> String {
-    value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    var previous: UInt8 = 0x20
+    let isNormal = value.utf8.allSatisfy { byte in
+      defer { previous = byte }
+      return byte > 0x20 && byte < 0x80 || byte == 0x20 && previous != 0x20
+    }
+    if isNormal, previous != 0x20 { return value }
+    return value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
   }
 }
 

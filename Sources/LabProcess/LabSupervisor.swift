@@ -20,6 +20,7 @@ public actor LabSupervisor {
   private let lab: LabName
   private let folder: String
   private let reactor: Reactor
+  private let launcher: Launcher
   private let leftovers: Leftovers
   /// Keeps the services where sockets of the host do not reach into the nodes.
   private let host: (any ServiceHost)?
@@ -39,11 +40,13 @@ public actor LabSupervisor {
     self.host = host
     self.folder = folder
     self.reactor = reactor
+    launcher = Launcher(beside: reactor)
     leftovers = Leftovers(folder: folder)
   }
 
-  /// Makes the lab as `runtime` says. The namespaces of its nodes must be there. Stops at the first node that fails;
-  /// what is up stays up, and the next call goes on from there.
+  /// Makes the lab as `runtime` says, several nodes at a time; a node with commands comes alone, after those before it,
+  /// on which its commands may call. The namespaces of the nodes must be there. After a failure no further node is
+  /// begun; what is up stays up, and the next call goes on from there.
   public func configure(_ runtime: LabRuntime) async throws(DatapathError) {
     await begin()
     defer { end() }
@@ -54,7 +57,38 @@ public actor LabSupervisor {
     }
     if hosts != runtime.hosts { try NodeView.layOutShared(runtime.hosts, folder: folder) }
     hosts = runtime.hosts
-    for node in runtime.nodes { try await configure(node) }
+    var rest = runtime.nodes[...]
+    while let first = rest.first {
+      let together = first.commands.isEmpty ? rest.prefix { $0.commands.isEmpty } : rest.prefix(1)
+      try await configure(Array(together))
+      rest = rest.dropFirst(together.count)
+    }
+  }
+
+  private func configure(_ nodes: [NodeRuntime]) async throws(DatapathError) {
+    let failures = await withTaskGroup(
+      of: (Int, DatapathError?).self, returning: [Int: DatapathError].self
+    ) { group in
+      var failures: [Int: DatapathError] = [:]
+      for (position, node) in nodes.enumerated() {
+        if position >= launcher.width, let (done, failure) = await group.next() { failures[done] = failure }
+        guard failures.isEmpty else { break }
+        group.addTask { (position, await self.outcome(node)) }
+      }
+      for await (position, failure) in group { failures[position] = failure }
+      return failures
+    }
+    // The first in the topology's order, whichever failed first.
+    if let first = failures.min(by: { $0.key < $1.key }) { throw first.value }
+  }
+
+  private func outcome(_ node: NodeRuntime) async -> DatapathError? {
+    do throws(DatapathError) {
+      try await configure(node)
+      return nil
+    } catch {
+      return error
+    }
   }
 
   /// Ends the programs and services of a node and starts them again, its commands too. Links stay as they are.
@@ -183,7 +217,7 @@ public actor LabSupervisor {
           let log = try logFile(runtime.node, "exec-\(index + 1)")
           try await NodePrograms.run(
             command, entry: entry, environment: leftovers.mark(.command, runtime.node), log: log,
-            reactor: reactor)
+            reactor: reactor, launcher: launcher)
         } catch {
           // The next call tries again from here.
           nodes[runtime.node]?.runtime = runtime.empty
@@ -219,7 +253,7 @@ public actor LabSupervisor {
         let log = try logFile(runtime.node, "run-\(index + 1)")
         let supervised = SupervisedProgram(
           program, entry: entry, environment: leftovers.mark(.program, runtime.node), log: log,
-          reactor: reactor)
+          reactor: reactor, launcher: launcher)
         try await supervised.start()
         programs.append(supervised)
       } catch {

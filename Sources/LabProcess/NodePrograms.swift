@@ -31,12 +31,15 @@ final class SupervisedProgram: Sendable {
   private let entry: NodeEntry
   private let environment: [String: String]
   private let reactor: Reactor
+  private let launcher: Launcher
   private let state = Mutex(State())
 
   /// `environment` is added to the node's own.
   init(
-    _ program: NodeProgram, entry: NodeEntry, environment: [String: String], log: String, reactor: Reactor
+    _ program: NodeProgram, entry: NodeEntry, environment: [String: String], log: String, reactor: Reactor,
+    launcher: Launcher
   ) {
+    self.launcher = launcher
     self.program = program
     self.environment = environment
     self.entry = entry
@@ -55,7 +58,7 @@ final class SupervisedProgram: Sendable {
 
   /// Starts it for the first time; throws when it cannot be started.
   func start() async throws(DatapathError) {
-    let result = await reactor.value { self.launch() }
+    let result = await launcher.value { self.launch() }
     do {
       try result.get()
     } catch {
@@ -82,7 +85,7 @@ final class SupervisedProgram: Sendable {
     }
   }
 
-  /// On the reactor's thread, so that the program dies with this process.
+  /// On one of the launcher's threads, so that the program dies with this process.
   private func launch() -> Result<Void, DatapathError> {
     do {
       let output = try NodePrograms.openLog(log)
@@ -132,7 +135,11 @@ final class SupervisedProgram: Sendable {
       return (state.pause, onEnd)
     }
     for call in onEnd { call() }
-    if let pause { reactor.after(pause) { self.startAgain() } }
+    if let pause { startAgain(after: pause) }
+  }
+
+  private func startAgain(after pause: Duration) {
+    reactor.after(pause) { self.launcher.perform { self.startAgain() } }
   }
 
   private func startAgain() {
@@ -149,7 +156,7 @@ final class SupervisedProgram: Sendable {
       state.isPausing = true
       return state.pause
     }
-    reactor.after(pause) { self.startAgain() }
+    startAgain(after: pause)
   }
 }
 
@@ -231,11 +238,12 @@ enum NodePrograms {
 
   /// Runs a command of a node to its end; what it prints goes to `log`.
   static func run(
-    _ program: NodeProgram, entry: NodeEntry, environment: [String: String], log: String, reactor: Reactor
+    _ program: NodeProgram, entry: NodeEntry, environment: [String: String], log: String, reactor: Reactor,
+    launcher: Launcher
   ) async throws(DatapathError) {
     let output = try openLog(log)
     let start = Int(lseek(output.descriptor.rawValue, 0, SEEK_END))
-    let started = await reactor.value { () -> Result<ChildProcess, DatapathError> in
+    let started = await launcher.value { () -> Result<ChildProcess, DatapathError> in
       do throws(DatapathError) {
         let command = Command(arguments(of: program), environment: environment)
         return .success(try entry.spawn(command, io: try io(to: output), diesWithCaller: true))

@@ -146,19 +146,21 @@ public struct Applier<Kernel: LabKernel> {
 
   private func run(_ rounds: [Round], _ changes: [Change]) throws(DatapathError) {
     for round in rounds {
-      for namespace in round.order {
-        try run(round.steps[namespace, default: []], in: namespace, changes)
+      let steps = round.steps
+      try kernel.withChannels(to: round.order) { (namespace, channel) throws(DatapathError) in
+        try Self.run(steps[namespace, default: []], channel, changes)
+      } unreachable: { namespace, error in
+        DatapathError(
+          .unavailable, operation: "reach a network namespace", path: StatePath(namespace),
+          errno: error.errno == 0 ? nil : error.errno, cause: error.cause)
       }
     }
   }
 
   /// Does the steps of one namespace in their order, messages that stand together in one go.
-  private func run(_ steps: [Step], in namespace: NamespaceID, _ changes: [Change]) throws(DatapathError) {
-    guard let first = steps.first else { return }
-    let channel: Kernel.Channel
-    do throws(TransportError) { channel = try kernel.channel(to: namespace) } catch {
-      throw DatapathError(error, doing: "reach the namespace of", change: changes[first.change])
-    }
+  private static func run(
+    _ steps: [Step], _ channel: Kernel.Channel, _ changes: [Change]
+  ) throws(DatapathError) {
     var rest = steps[...]
     while let step = rest.first {
       switch step.action {
@@ -179,7 +181,7 @@ public struct Applier<Kernel: LabKernel> {
     }
   }
 
-  private func send(
+  private static func send(
     _ steps: ArraySlice<Step>, _ channel: Kernel.Channel, _ changes: [Change]
   ) throws(DatapathError) {
     var messages: [NetlinkMessage] = []
@@ -231,11 +233,13 @@ public struct Applier<Kernel: LabKernel> {
       } catch {
         throw DatapathError(error, doing: "check", change: first)
       }
-      try commit(part, channel, dryRun: true)
+      try Self.commit(part, channel, dryRun: true)
     }
   }
 
-  private func commit(_ changes: [Change], _ channel: Kernel.Channel, dryRun: Bool) throws(DatapathError) {
+  private static func commit(
+    _ changes: [Change], _ channel: Kernel.Channel, dryRun: Bool
+  ) throws(DatapathError) {
     guard let first = changes.first else { return }
     var encoder = NftEncoder(changes)
     if encoder.needsHandles {

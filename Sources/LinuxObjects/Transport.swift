@@ -9,7 +9,7 @@ public import Nftables
 public import Rtnetlink
 
 /// A configuration channel into one network namespace.
-public protocol Transport {
+public protocol Transport: SendableMetatype {
   /// Hands the messages over in one go, to take effect in their order. What became of each: nil when it was done. A
   /// refused message does not stop those behind it.
   /// - Throws: when it is not known what became of them.
@@ -34,17 +34,40 @@ public protocol Transport {
 }
 
 /// A kernel that a lab stands in.
-public protocol LabKernel {
+public protocol LabKernel: SendableMetatype {
   associatedtype Channel: Transport
 
   /// The channel into a namespace of the lab.
   func channel(to namespace: NamespaceID) throws(TransportError) -> Channel
   /// A channel into an empty namespace that goes with the channel.
   func scratch() throws(TransportError) -> Channel
+  /// Does the same in several namespaces, none of which relies on another: in their order, or at the same time. After a
+  /// failure no more are begun; of several failures, that of the first namespace is thrown.
+  func withChannels<Failure: Error>(
+    to namespaces: [NamespaceID],
+    _ body: @Sendable @escaping (NamespaceID, Channel) throws(Failure) -> Void,
+    unreachable: @Sendable @escaping (NamespaceID, TransportError) -> Failure
+  ) throws(Failure)
   /// Makes namespaces, each with the messages carried out in it before anybody can see it.
   func makeNamespaces(_ namespaces: [NewNamespace]) throws(NamespaceFailure)
   /// Takes namespaces away with all that is in them.
   func removeNamespaces(_ namespaces: [NamespaceID]) throws(NamespaceFailure)
+}
+
+extension LabKernel {
+  public func withChannels<Failure: Error>(
+    to namespaces: [NamespaceID],
+    _ body: @Sendable @escaping (NamespaceID, Channel) throws(Failure) -> Void,
+    unreachable: @Sendable @escaping (NamespaceID, TransportError) -> Failure
+  ) throws(Failure) {
+    for namespace in namespaces {
+      let channel: Channel
+      do throws(TransportError) { channel = try self.channel(to: namespace) } catch {
+        throw unreachable(namespace, error)
+      }
+      try body(namespace, channel)
+    }
+  }
 }
 
 /// A namespace to be made.

@@ -33,15 +33,22 @@ public final class NamespaceThread: Sendable {
   public func perform<Result: Sendable>(
     _ body: @Sendable @escaping (NamespaceVisitor) throws(NetlinkError) -> Result
   ) throws(NetlinkError) -> Result {
-    let box = ResultBox<Result>()
+    try begin(body).wait()
+  }
+
+  /// Begins a piece of work, for whoever has something to do meanwhile.
+  public func begin<Result: Sendable>(
+    _ body: @Sendable @escaping (NamespaceVisitor) throws(NetlinkError) -> Result
+  ) -> PendingWork<Result> {
+    let pending = PendingWork<Result>()
     queue.submit { visitor in
       do throws(NetlinkError) {
-        box.finish(.success(try body(visitor)))
+        pending.finish(.success(try body(visitor)))
       } catch {
-        box.finish(.failure(error))
+        pending.finish(.failure(error))
       }
     }
-    return try box.wait().get()
+    return pending
   }
 
   /// Does a piece of work while the task waits and no thread does.
@@ -61,20 +68,21 @@ public final class NamespaceThread: Sendable {
   }
 }
 
-/// One result, handed from one thread to another that waits.
-private final class ResultBox<Value: Sendable>: Sendable {
+/// A piece of work that a thread was given, and its result once there is one.
+public final class PendingWork<Value: Sendable>: Sendable {
   private let result = Mutex<Result<Value, NetlinkError>?>(nil)
   private let signal = Signal()
 
-  func finish(_ value: Result<Value, NetlinkError>) {
+  fileprivate func finish(_ value: Result<Value, NetlinkError>) {
     result.withLock { $0 = value }
     signal.raise()
   }
 
-  func wait() -> Result<Value, NetlinkError> {
+  /// Waits until the work is done. To be called once.
+  public func wait() throws(NetlinkError) -> Value {
     while true {
       signal.wait()
-      if let value = result.withLock({ $0 }) { return value }
+      if let value = result.withLock({ $0 }) { return try value.get() }
     }
   }
 }

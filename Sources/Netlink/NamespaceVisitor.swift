@@ -16,6 +16,14 @@ public final class NamespaceVisitor {
   /// Folders of /proc/sys of the namespace that the thread is in, by path: finding `net/ipv4` among those of every
   /// namespace takes the kernel longer the more there are, what is below it does not.
   private var settingsFolders: [String: Int32] = [:]
+  /// Names of settings taken apart; the same few are asked for in every namespace.
+  private var settings: [String: Setting] = [:]
+
+  /// Where a setting is: its folder, and its path from there, which is empty for the folder itself.
+  private struct Setting {
+    var folder: String
+    var path: String
+  }
 
   init(home: KernelNamespace) {
     self.home = home
@@ -91,53 +99,71 @@ public final class NamespaceVisitor {
   /// Reads a setting of the namespace. `net.ipv4.ip_forward` and `net/ipv4/conf/eth0.5/forwarding` are both names: a
   /// name with a slash is taken as a path.
   public func readSysctl(_ name: String) throws(NetlinkError) -> String {
-    let operation = "reading sysctl \(name) of namespace '\(label)'"
-    let descriptor = try openSetting(name, O_RDONLY, operation)
+    let label = label
+    let operation = { "reading sysctl \(name) of namespace '\(label)'" }
+    let descriptor = try openSetting(name, O_RDONLY, operation())
     defer { _ = Glibc.close(descriptor) }
     var text: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 1024)
-    while true {
-      let count = Glibc.read(descriptor, &buffer, buffer.count)
-      if count < 0, errno == EINTR { continue }
-      guard count >= 0 else { throw .system(operation, -errno) }
-      if count == 0 { break }
-      text += buffer.prefix(count)
+    var count = Self.settingBytes
+    // What fits is given at once (proc_sys_call_handler): a short read is the last.
+    while count == Self.settingBytes {
+      text += [UInt8](unsafeUninitializedCapacity: Self.settingBytes) { buffer, filled in
+        repeat {
+          count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+        } while count < 0 && errno == EINTR
+        filled = max(0, count)
+      }
+      guard count >= 0 else { throw .system(operation(), -errno) }
     }
     while let last = text.last, last == 0x0a || last == 0x20 || last == 0x09 { text.removeLast() }
     return String(decoding: text, as: UTF8.self)
   }
 
+  private static let settingBytes = 1024
+
   /// Writes a setting of the namespace, whole and at once.
   public func writeSysctl(_ name: String, _ value: String) throws(NetlinkError) {
-    let operation = "writing '\(value)' to sysctl \(name) of namespace '\(label)'"
-    let descriptor = try openSetting(name, O_WRONLY, operation)
+    let label = label
+    let operation = { "writing '\(value)' to sysctl \(name) of namespace '\(label)'" }
+    let descriptor = try openSetting(name, O_WRONLY, operation())
     defer { _ = Glibc.close(descriptor) }
     let bytes = Array(value.utf8)
     while true {
       if Glibc.write(descriptor, bytes, bytes.count) >= 0 { return }
-      guard errno == EINTR else { throw .system(operation, -errno) }
+      guard errno == EINTR else { throw .system(operation(), -errno) }
     }
   }
 
-  private func openSetting(_ name: String, _ mode: Int32, _ operation: String) throws(NetlinkError) -> Int32 {
-    let parts = try Self.parts(ofSysctl: name)
-    let folder = "/proc/sys/" + parts.prefix(2).joined(separator: "/")
-    guard parts.count > 2 else {
-      let descriptor = Glibc.open(folder, mode | O_CLOEXEC)
-      guard descriptor >= 0 else { throw .system(operation, -errno) }
+  private func openSetting(
+    _ name: String, _ mode: Int32, _ operation: @autoclosure () -> String
+  ) throws(NetlinkError) -> Int32 {
+    let setting = try setting(name)
+    guard !setting.path.isEmpty else {
+      let descriptor = Glibc.open(setting.folder, mode | O_CLOEXEC)
+      guard descriptor >= 0 else { throw .system(operation(), -errno) }
       return descriptor
     }
     let base: Int32
-    if let known = settingsFolders[folder] {
+    if let known = settingsFolders[setting.folder] {
       base = known
     } else {
-      base = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-      guard base >= 0 else { throw .system(operation, -errno) }
-      settingsFolders[folder] = base
+      base = Glibc.open(setting.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard base >= 0 else { throw .system(operation(), -errno) }
+      settingsFolders[setting.folder] = base
     }
-    let descriptor = openat(base, parts.dropFirst(2).joined(separator: "/"), mode | O_CLOEXEC)
-    guard descriptor >= 0 else { throw .system(operation, -errno) }
+    let descriptor = openat(base, setting.path, mode | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .system(operation(), -errno) }
     return descriptor
+  }
+
+  private func setting(_ name: String) throws(NetlinkError) -> Setting {
+    if let known = settings[name] { return known }
+    let parts = try Self.parts(ofSysctl: name)
+    let setting = Setting(
+      folder: "/proc/sys/" + parts.prefix(2).joined(separator: "/"),
+      path: parts.dropFirst(2).joined(separator: "/"))
+    settings[name] = setting
+    return setting
   }
 
   private func leaveSettings() {

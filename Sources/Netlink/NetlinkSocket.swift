@@ -51,7 +51,6 @@ public final class NetlinkSocket: Sendable {
   public let descriptor: Int32
 
   private let interposer: NetlinkInterposer?
-  private let limits: BatchLimits
   private let state: Mutex<State>
 
   /// Answers longer than this are an error; the kernel fills at most 32 KiB at once in a dump.
@@ -79,7 +78,6 @@ public final class NetlinkSocket: Sendable {
     port = mnl_socket_get_portid(socket)
     descriptor = mnl_socket_get_fd(socket)
     Self.setOptions(socket, descriptor, strict: family == .route)
-    limits = BatchLimits(descriptor)
     state = Mutex(State(handle: MnlHandle(socket, receiveBufferSize: Self.receiveBufferSize)))
   }
 
@@ -90,7 +88,6 @@ public final class NetlinkSocket: Sendable {
     _ = mnl_socket_setsockopt(socket, NETLINK_EXT_ACK, &on, size)
     _ = mnl_socket_setsockopt(socket, NETLINK_CAP_ACK, &on, size)
     if strict { _ = mnl_socket_setsockopt(socket, NETLINK_GET_STRICT_CHK, &on, size) }
-    SocketBuffer.enlarge(descriptor, send: socketBufferSize, receive: socketBufferSize)
     var timeout = timeval(tv_sec: answerTimeoutSeconds, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
   }
@@ -157,10 +154,13 @@ public final class NetlinkSocket: Sendable {
     if message.flags.contains(.dump) != isDump, message.flags.isSuperset(of: .dump) || isDump {
       return NetlinkError(.invalidRequest, operation(of: message), detail: "dumps are sent one at a time")
     }
-    if message.encodedLength > limits.bytes {
-      return NetlinkError(
-        .invalidRequest, operation(of: message),
-        detail: "\(message.encodedLength) bytes are more than the socket's \(limits.bytes)")
+    if message.encodedLength > BatchLimits.smallest {
+      let limits = state.withLock { $0.limits(descriptor) }
+      if message.encodedLength > limits.bytes {
+        return NetlinkError(
+          .invalidRequest, operation(of: message),
+          detail: "\(message.encodedLength) bytes are more than the socket's \(limits.bytes)")
+      }
     }
     if let errno = interposer?(message, label) {
       return NetlinkError(.refused, operation(of: message), errno: errno, detail: "refused by a test")
@@ -173,6 +173,7 @@ public final class NetlinkSocket: Sendable {
     _ outcomes: inout [Outcome]
   ) throws(NetlinkError) {
     var rest = pending
+    let limits = state.withLock { $0.limits(descriptor) }
     while !rest.isEmpty {
       let count = limits.prefix(of: rest, in: messages)
       let batch = rest.prefix(count)
@@ -287,7 +288,9 @@ public final class NetlinkSocket: Sendable {
     }
   }
 
-  private func send(_ state: borrowing State, _ operation: String) throws(NetlinkError) {
+  private func send(
+    _ state: borrowing State, _ operation: @autoclosure () -> String
+  ) throws(NetlinkError) {
     let result = state.sendBuffer.withUnsafeBytes { bytes -> Int in
       while true {
         let sent = mnl_socket_sendto(state.handle.socket, bytes.baseAddress, bytes.count)
@@ -295,12 +298,13 @@ public final class NetlinkSocket: Sendable {
         if errno != EINTR { return -Int(errno) }
       }
     }
-    if result < 0 { throw .system("sending \(operation)", result) }
+    if result < 0 { throw .system("sending \(operation())", result) }
   }
 
   /// The messages of one datagram; none when the socket does not wait and nothing is there.
-  private func receive(_ state: borrowing State, _ operation: String) throws(NetlinkError) -> [NetlinkMessage]
-  {
+  private func receive(
+    _ state: borrowing State, _ operation: @autoclosure () -> String
+  ) throws(NetlinkError) -> [NetlinkMessage] {
     let buffer = state.handle.buffer
     while true {
       let count = mnl_socket_recvfrom(state.handle.socket, buffer.baseAddress, buffer.count)
@@ -308,16 +312,16 @@ public final class NetlinkSocket: Sendable {
         do throws(NetlinkDecodingError) {
           return try NetlinkMessage.parse(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         } catch {
-          throw NetlinkError(.malformedAnswer, operation, detail: error.description)
+          throw NetlinkError(.malformedAnswer, operation(), detail: error.description)
         }
       }
       switch errno {
       case EINTR: continue
-      case ENOSPC: throw NetlinkError(.truncatedAnswer, operation)
-      case ENOBUFS: throw NetlinkError(.overrun, operation, errno: .noBufferSpace)
+      case ENOSPC: throw NetlinkError(.truncatedAnswer, operation())
+      case ENOBUFS: throw NetlinkError(.overrun, operation(), errno: .noBufferSpace)
       case EAGAIN where fcntl(descriptor, F_GETFL) & O_NONBLOCK != 0: return []
-      case EAGAIN: throw NetlinkError(.noAnswer, operation)
-      default: throw .system("receiving the answer to \(operation)", -errno)
+      case EAGAIN: throw NetlinkError(.noAnswer, operation())
+      default: throw .system("receiving the answer to \(operation())", -errno)
       }
     }
   }
@@ -333,8 +337,20 @@ private struct State: ~Copyable, Sendable {
   let handle: MnlHandle
   var sendBuffer: [UInt8] = []
   private var lastSequence: UInt32 = 0
+  /// Nil until something is to be changed: reading goes by what a socket begins with.
+  private var limits: BatchLimits?
 
   init(handle: consuming MnlHandle) { self.handle = handle }
+
+  /// How much may be sent at once, now that room for it has been asked for.
+  mutating func limits(_ descriptor: Int32) -> BatchLimits {
+    if let limits { return limits }
+    let size = NetlinkSocket.socketBufferSize
+    SocketBuffer.enlarge(descriptor, send: size, receive: size)
+    let limits = BatchLimits(descriptor)
+    self.limits = limits
+    return limits
+  }
 
   /// The first of `count` numbers that no other request has.
   mutating func sequences(_ count: Int) -> UInt32 {

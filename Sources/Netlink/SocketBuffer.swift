@@ -45,9 +45,12 @@ struct BatchLimits: Sendable {
   /// The same for an object that a GET answers with.
   static let objectCost = 8192
 
+  /// Bytes that every socket takes.
+  static let smallest = 4096
+
   init(_ descriptor: Int32) {
     // netlink_sendmsg refuses what is larger than the buffer less 32 bytes.
-    bytes = max(SocketBuffer.size(descriptor, SO_SNDBUF) - 32, 4096)
+    bytes = max(SocketBuffer.size(descriptor, SO_SNDBUF) - 32, Self.smallest)
     answers = max(SocketBuffer.size(descriptor, SO_RCVBUF), Self.objectCost)
   }
 

@@ -13,7 +13,8 @@ public struct BridgeOptions: Hashable, Sendable {
   public var helloTime: UInt32?
   /// Hundredths of a second.
   public var maximumAge: UInt32?
-  /// How long a learned address stays, in hundredths of a second.
+  /// How long a learned address stays, in hundredths of a second. The kernel tells what is in force, which is twice
+  /// the forward delay while its spanning tree sees a change of the topology (br_stp.c, __br_set_topology_change).
   public var ageingTime: UInt32?
   /// 0 off, 1 the kernel's spanning tree, 2 a program's.
   public var stpState: UInt32?
@@ -42,6 +43,8 @@ public struct BridgeOptions: Hashable, Sendable {
   public var rootPort: UInt16?
   /// Told by the kernel.
   public var rootPathCost: UInt32?
+  /// Told by the kernel: whether the topology has just changed.
+  public var topologyChange: Bool?
 
   public init() {}
 
@@ -67,6 +70,7 @@ public struct BridgeOptions: Hashable, Sendable {
     writer.bytes(IFLA_BR_ROOT_ID, rootID)
     writer.u16(IFLA_BR_ROOT_PORT, rootPort)
     writer.u32(IFLA_BR_ROOT_PATH_COST, rootPathCost)
+    writer.bool(IFLA_BR_TOPOLOGY_CHANGE, topologyChange)
   }
 
   init(parsing content: AttributeReader) throws(NetlinkDecodingError) {
@@ -94,6 +98,7 @@ public struct BridgeOptions: Hashable, Sendable {
       case IFLA_BR_ROOT_ID: rootID = attribute.bytes()
       case IFLA_BR_ROOT_PORT: rootPort = try attribute.u16()
       case IFLA_BR_ROOT_PATH_COST: rootPathCost = try attribute.u32()
+      case IFLA_BR_TOPOLOGY_CHANGE: topologyChange = try attribute.bool()
       default: break
       }
     }

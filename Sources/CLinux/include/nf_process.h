@@ -57,4 +57,10 @@ int nf_signal_descriptor(void);
 /* Lets this process have as many descriptors as it may. */
 void nf_raise_descriptor_limit(void);
 
+/*
+ * Lets every heap of the process grow by `bytes` at once and keep what it has. By default a thread's heap grows by the
+ * page, each time with an mprotect(2) that stops all threads. What is not used stays virtual.
+ */
+void nf_heap_grow_by(int bytes);
+
 #endif

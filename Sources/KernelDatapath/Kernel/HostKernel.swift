@@ -26,6 +26,7 @@ final class Scratchpad: Sendable {
 final class HostKernel: LabKernel {
   let lab: LabName
   let thread: HostThread
+  let crew: Crew
   let host: KernelNamespace
   var session: LabSession
   private let initial = InitialSettings()
@@ -34,9 +35,11 @@ final class HostKernel: LabKernel {
   private let scratchpad: Scratchpad
 
   init(
-    lab: LabName, thread: HostThread, host: KernelNamespace, scratchpad: Scratchpad, session: LabSession
+    lab: LabName, thread: HostThread, crew: Crew, host: KernelNamespace, scratchpad: Scratchpad,
+    session: LabSession
   ) {
     self.scratchpad = scratchpad
+    self.crew = crew
     self.lab = lab
     self.thread = thread
     self.host = host
@@ -73,16 +76,27 @@ final class HostKernel: LabKernel {
     do throws(NetlinkError) { try thread.directory.prepare() } catch {
       throw NamespaceFailure(namespace: namespaces.first?.id ?? .switch, error: TransportError(error))
     }
-    for new in namespaces {
-      do throws(TransportError) { try make(new) } catch {
-        throw NamespaceFailure(namespace: new.id, error: error)
+    let names = namespaces.compactMap { new in
+      new.id.netnsName(in: lab).map { (new: new, name: $0) }
+    }
+    let outcome = crew.share(names, with: thread) { (item, thread) throws(NamespaceFailure) in
+      do throws(TransportError) { return try Self.make(item.new, item.name, thread) } catch {
+        throw NamespaceFailure(namespace: item.new.id, error: error)
       }
     }
+    // Those that were made are known, whatever became of the others.
+    for (item, open) in zip(names, outcome.values) {
+      guard let open else { continue }
+      session.namespaces[item.new.id] = open
+      made.insert(item.new.id)
+    }
+    if let failure = outcome.failure { throw failure }
   }
 
   /// The namespace is marked before it has a name: whoever finds it knows whose it is.
-  private func make(_ new: NewNamespace) throws(TransportError) {
-    guard let name = new.id.netnsName(in: lab) else { return }
+  private static func make(
+    _ new: NewNamespace, _ name: String, _ thread: HostThread
+  ) throws(TransportError) -> OpenNamespace {
     try thread.refuse(.makeNamespace(name))
     guard !thread.directory.contains(name) else {
       throw TransportError(errno: EEXIST, text: "a network namespace '\(name)' is there already")
@@ -92,8 +106,26 @@ final class HostKernel: LabKernel {
       if let outcome { throw outcome }
     }
     try thread.name(name)
-    session.namespaces[new.id] = open
-    made.insert(new.id)
+    return open
+  }
+
+  func withChannels<Failure: Error>(
+    to namespaces: [NamespaceID],
+    _ body: @Sendable @escaping (NamespaceID, HostChannel) throws(Failure) -> Void,
+    unreachable: @Sendable @escaping (NamespaceID, TransportError) -> Failure
+  ) throws(Failure) {
+    var places: [(id: NamespaceID, open: OpenNamespace, initial: InitialSettings?)] = []
+    for id in namespaces {
+      do throws(TransportError) {
+        places.append((id, try open(id), made.contains(id) ? initial : nil))
+      } catch {
+        throw unreachable(id, error)
+      }
+    }
+    let outcome = crew.share(places, with: thread) { (place, thread) throws(Failure) in
+      try body(place.id, HostChannel(place.open, thread, initial: place.initial))
+    }
+    if let failure = outcome.failure { throw failure }
   }
 
   func removeNamespaces(_ namespaces: [NamespaceID]) throws(NamespaceFailure) {

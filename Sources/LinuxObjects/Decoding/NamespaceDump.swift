@@ -37,7 +37,9 @@ public struct NamespaceDump: Sendable {
     rules = try channel.dump(RuleMessage.dump(.unspecified), as: RuleMessage.self)
     neighbors = try channel.dump(NeighborMessage.dump(.unspecified), as: NeighborMessage.self)
     neighbors += try channel.dump(NeighborMessage.dump(.unspecified, proxies: true), as: NeighborMessage.self)
-    qdiscs = try channel.dump(QdiscMessage.dump(), as: QdiscMessage.self)
+    if links.contains(where: Self.mayHaveQdisc) {
+      qdiscs = try channel.dump(QdiscMessage.dump(), as: QdiscMessage.self)
+    }
     let hasBridge = links.contains { if case .bridge = $0.kind { true } else { false } }
     let hasTunnel = links.contains { if case .vxlan = $0.kind { true } else { false } }
     if hasBridge || hasTunnel {
@@ -50,5 +52,11 @@ public struct NamespaceDump: Sendable {
       }
     }
     if nftTables?.isEmpty != true { tables = try channel.nftables(nftTables).tables }
+  }
+
+  /// Whether somebody may have given the device a queueing discipline: `noqueue` and `noop` are the kernel's own, which
+  /// cannot be asked for.
+  private static func mayHaveQdisc(_ link: LinkMessage) -> Bool {
+    link.qdisc != "noqueue" && link.qdisc != "noop"
   }
 }

@@ -83,10 +83,21 @@ extension BridgeState {
   init(_ options: BridgeOptions) {
     self.init(
       stp: options.stpState.map { $0 != 0 }, forwardDelay: options.forwardDelay, helloTime: options.helloTime,
-      maxAge: options.maximumAge, ageingTime: options.ageingTime, priority: options.priority,
+      maxAge: options.maximumAge, ageingTime: options.configuredAgeingTime, priority: options.priority,
       // A kernel that cannot filter does not say so.
       vlanFiltering: options.vlanFiltering ?? false, defaultPVID: options.vlanDefaultPVID,
       multicastSnooping: options.multicastSnooping)
+  }
+}
+
+extension BridgeOptions {
+  /// What the bridge ages by when its topology rests. Nil while it changes: the kernel tells twice the forward delay
+  /// then, give or take its rounding, and not what it goes back to.
+  fileprivate var configuredAgeingTime: UInt32? {
+    guard stpState == 1, topologyChange == true, let told = ageingTime, let forwardDelay else {
+      return ageingTime
+    }
+    return abs(Int64(told) - 2 * Int64(forwardDelay)) <= 2 ? nil : told
   }
 }
 

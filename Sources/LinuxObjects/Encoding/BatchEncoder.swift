@@ -10,8 +10,8 @@ import Nftables
 import Rtnetlink
 
 /// One thing to do in a namespace.
-struct Step {
-  enum Action {
+struct Step: Sendable {
+  enum Action: Sendable {
     case message(NetlinkMessage)
     case sysctl(SysctlState)
     case nftables

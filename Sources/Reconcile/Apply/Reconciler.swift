@@ -6,6 +6,7 @@
 import Glibc
 public import LabCore
 public import NetTypes
+import TopologyModel
 
 /// Makes one lab as desired, on a datapath that it does not know.
 public struct Reconciler: Sendable {
@@ -65,6 +66,8 @@ public struct Reconciler: Sendable {
 
   private struct Preparation {
     var observation: Observation
+    /// What is desired, with what goes back because the topology does not say it any more.
+    var target: LabState
     var plan: Plan
     var hostSettings: [String: String]
     var journal: Journal?
@@ -82,20 +85,35 @@ public struct Reconciler: Sendable {
     }
     guard limitations.isEmpty else { throw .limitations(limitations, sources) }
     progress(.observe)
-    let observation = try await asking { () throws(DatapathError) in
-      try await self.observation(of: desired, record: record, settings: settings)
+    let dropped = DroppedSettings(since: record, in: desired, recreated: recreating)
+    var observation = try await asking { () throws(DatapathError) in
+      try await self.observation(of: desired, record: record, dropped: dropped, settings: settings)
     }
+    if observation.hidesAgeing, let applied = appliedState() { observation.fillHidden(from: applied) }
+    let target = dropped.restored(desired, after: observation)
     guard observation.foreign.isEmpty else { throw .foreign(observation.foreign, sources) }
     progress(.plan)
-    let plan = Planner(hostSettings: settings, recreated: recreating).plan(desired, from: observation)
-    return Preparation(observation: observation, plan: plan, hostSettings: settings, journal: journal)
+    let plan = Planner(hostSettings: settings, recreated: recreating).plan(target, from: observation)
+    return Preparation(
+      observation: observation, target: target, plan: plan, hostSettings: settings, journal: journal)
+  }
+
+  /// The state that was last applied, made again from what the folder has of it.
+  private func appliedState() -> LabState? {
+    guard let rendered = try? folder.topology(), let declarations = try? Declarations(json: rendered),
+      let topology = try? Topology(declarations)
+    else { return nil }
+    let allocations = (try? folder.allocations()) ?? Allocations()
+    return try? Resolver(previous: allocations).resolve(topology).state
   }
 
   private func observation(
-    of desired: LabState, record: LabRecord? = nil, settings: [String: String]
+    of desired: LabState, record: LabRecord? = nil, dropped: DroppedSettings? = nil,
+    settings: [String: String]
   ) async throws(DatapathError) -> Observation {
     var scope = Scope(covering: [desired])
     record?.widen(&scope)
+    dropped?.ask(&scope, desired: desired)
     if !settings.isEmpty { scope.sysctls[.host, default: []].formUnion(settings.keys) }
     return try await datapath.observe(desired.lab, scope: scope)
   }
@@ -132,7 +150,7 @@ public struct Reconciler: Sendable {
       }
       stage = "verify"
       progress(.verify)
-      try await settle(desired, settings: settings)
+      try await settle(prepared.target, settings: settings)
     } catch {
       progress(.rollBack)
       let aftermath = await rollBack(to: journal, settings: settings)
@@ -191,19 +209,20 @@ public struct Reconciler: Sendable {
     return settings
   }
 
-  private func record(_ desired: LabState, as description: Description, changed: Bool) throws(ReconcileError)
-  {
+  private func record(
+    _ desired: LabState, as description: Description, changed: Bool
+  ) throws(ReconcileError) {
     try writing { folder throws(LabFolderError) in
       let known = try? folder.record()
       if try folder.topology() != description.topology { try folder.setTopology(description.topology) }
       if (try? folder.allocations()) != description.allocations {
         try folder.setAllocations(description.allocations)
       }
-      guard changed || known == nil || known?.topologyFile != description.topologyFile else { return }
-      try folder.setRecord(
-        LabRecord(
-          datapath: description.datapath, state: desired, topologyFile: description.topologyFile,
-          time: Int64(time(nil))))
+      var record = LabRecord(
+        datapath: description.datapath, state: desired, topologyFile: description.topologyFile,
+        time: Int64(time(nil)))
+      if !changed, let known { record.time = known.time }
+      if record != known { try folder.setRecord(record) }
     }
   }
 

@@ -54,6 +54,22 @@ extension LabRecord {
   }
 }
 
+extension LabRecord {
+  /// Settings that the lab has been given beyond the defaults and that `desired` does not name any more, of namespaces
+  /// that stay and are not the host's, whose settings are recorded with their values.
+  func droppedSettings(_ desired: LabState) -> [NamespaceID: [String]] {
+    var result: [NamespaceID: [String]] = [:]
+    guard !settings.isEmpty else { return result }
+    for space in desired.namespaces where space.id != .host {
+      let dropped = (settings[space.id.description] ?? []).filter { name in
+        !space.sysctls.contains { $0.name == name }
+      }
+      if !dropped.isEmpty { result[space.id] = dropped }
+    }
+    return result
+  }
+}
+
 /// What an `up` found before its first change: where a rollback goes back to.
 public struct Journal: Hashable, Codable, Sendable {
   /// The namespaces that the plan touches, those that were not there included; sorted.

@@ -131,7 +131,8 @@ extension BridgeState {
     if wants(forwardDelay, observed.forwardDelay) { names.append(.forwardDelay) }
     if wants(helloTime, observed.helloTime) { names.append(.helloTime) }
     if wants(maxAge, observed.maxAge) { names.append(.maxAge) }
-    if (ageingTime ?? defaults.ageingTime) != (observed.ageingTime ?? defaults.ageingTime) {
+    // Nil on the other side: the kernel hides it while the topology changes.
+    if let seen = observed.ageingTime, (ageingTime ?? defaults.ageingTime) != seen {
       names.append(.ageingTime)
     }
     if (priority ?? defaults.priority) != (observed.priority ?? defaults.priority) { names.append(.priority) }

@@ -13,6 +13,11 @@ struct SysctlName {
 
   init(_ text: String) {
     self.text = text
+    // Most are of the whole namespace, which five parts could not be.
+    guard text.utf8.count(where: { $0 == 0x2f }) >= 4 else {
+      scope = nil
+      return
+    }
     let parts = text.split(separator: "/", maxSplits: 4, omittingEmptySubsequences: false)
     if parts.count >= 5, parts[2] == "conf" || parts[2] == "neigh" {
       scope = parts[3]

@@ -38,96 +38,99 @@ indirect enum JSON: Hashable, Sendable {
 }
 
 extension JSON {
-  /// On one line, without blanks.
-  var compact: String {
-    var text = ""
-    write(into: &text)
-    return text
-  }
-
-  private func write(into text: inout String) {
-    switch self {
-    case .null: text += "null"
-    case .bool(let value): text += value ? "true" : "false"
-    case .number(let digits): text += digits
-    case .string(let value): Self.quote(value, into: &text)
-    case .array(let values):
-      text += "["
-      for (index, value) in values.enumerated() {
-        if index > 0 { text += "," }
-        value.write(into: &text)
-      }
-      text += "]"
-    case .object(let members):
-      text += "{"
-      for (index, member) in members.enumerated() {
-        if index > 0 { text += "," }
-        Self.quote(member.key, into: &text)
-        text += ":"
-        member.value.write(into: &text)
-      }
-      text += "}"
-    }
-  }
-
   /// With line breaks where a value does not fit on its line.
   var pretty: String {
-    var text = ""
-    write(into: &text, indentation: 0, column: 0)
-    return text
+    var text = JSONText()
+    text.write(self, indentation: 0, column: 0)
+    return String(decoding: text.bytes, as: UTF8.self)
   }
+}
+
+/// Writes values as UTF-8.
+private struct JSONText {
+  private(set) var bytes: [UInt8] = []
 
   private static let width = 120
 
-  private func write(into text: inout String, indentation: Int, column: Int) {
-    let line = compact
+  mutating func write(_ value: JSON, indentation: Int, column: Int) {
+    let start = bytes.count
+    if writeLine(value, end: start + max(0, Self.width - column)) { return }
     let inner = indentation + 2
-    let pad = String(repeating: " ", count: inner)
-    guard line.utf8.count + column > Self.width else {
-      text += line
-      return
-    }
-    switch self {
+    switch value {
     case .array(let values):
-      text += "[\n"
+      bytes.removeLast(bytes.count - start)
+      add("[\n")
       for (index, value) in values.enumerated() {
-        text += pad
-        value.write(into: &text, indentation: inner, column: inner)
-        text += index == values.count - 1 ? "\n" : ",\n"
+        pad(inner)
+        write(value, indentation: inner, column: inner)
+        add(index == values.count - 1 ? "\n" : ",\n")
       }
-      text += String(repeating: " ", count: indentation) + "]"
+      pad(indentation)
+      add("]")
     case .object(let members):
-      text += "{\n"
+      bytes.removeLast(bytes.count - start)
+      add("{\n")
       for (index, member) in members.enumerated() {
-        text += pad
-        Self.quote(member.key, into: &text)
-        text += ": "
-        member.value.write(into: &text, indentation: inner, column: inner + member.key.utf8.count + 4)
-        text += index == members.count - 1 ? "\n" : ",\n"
+        pad(inner)
+        quote(member.key)
+        add(": ")
+        write(member.value, indentation: inner, column: inner + member.key.utf8.count + 4)
+        add(index == members.count - 1 ? "\n" : ",\n")
       }
-      text += String(repeating: " ", count: indentation) + "}"
-    case .null, .bool, .number, .string: text += line
+      pad(indentation)
+      add("}")
+    // One that cannot be broken stays as long as it is.
+    case .null, .bool, .number, .string: break
     }
   }
 
-  private static func quote(_ value: String, into text: inout String) {
-    text += "\""
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\r": text += "\\r"
-      case "\t": text += "\\t"
-      default:
-        if scalar.value < 0x20 {
-          let digits = String(scalar.value, radix: 16)
-          text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        } else {
-          text.unicodeScalars.append(scalar)
-        }
+  /// Writes the value on one line without blanks. False when it reaches beyond `end`: lists and objects are left off
+  /// there, for what does not fit is written anew.
+  private mutating func writeLine(_ value: JSON, end: Int) -> Bool {
+    switch value {
+    case .null: add("null")
+    case .bool(let value): add(value ? "true" : "false")
+    case .number(let digits): add(digits)
+    case .string(let value): quote(value)
+    case .array(let values):
+      add("[")
+      for (index, value) in values.enumerated() {
+        if index > 0 { add(",") }
+        guard writeLine(value, end: end) else { return false }
+      }
+      add("]")
+    case .object(let members):
+      add("{")
+      for (index, member) in members.enumerated() {
+        if index > 0 { add(",") }
+        quote(member.key)
+        add(":")
+        guard writeLine(member.value, end: end) else { return false }
+      }
+      add("}")
+    }
+    return bytes.count <= end
+  }
+
+  private mutating func add(_ text: String) { bytes.append(contentsOf: text.utf8) }
+
+  private mutating func pad(_ count: Int) { bytes.append(contentsOf: repeatElement(0x20, count: count)) }
+
+  private mutating func quote(_ value: String) {
+    bytes.append(0x22)
+    for byte in value.utf8 {
+      switch byte {
+      case 0x22: add("\\\"")
+      case 0x5c: add("\\\\")
+      case 0x0a: add("\\n")
+      case 0x0d: add("\\r")
+      case 0x09: add("\\t")
+      case ..<0x20:
+        let digits = String(byte, radix: 16)
+        add("\\u" + String(repeating: "0", count: 4 - digits.count) + digits)
+      default: bytes.append(byte)
       }
     }
-    text += "\""
+    bytes.append(0x22)
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import ArgumentParser
+import CLinux
 import EmulatedDatapath
 import Glibc
 import KernelDatapath
@@ -37,6 +38,8 @@ struct Netforge: AsyncParsableCommand {
         return try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel, labFolder: root))
       }
     }
+    // A lab of 200 nodes is some megabytes, and this process ends soon.
+    nf_heap_grow_by(32 << 20)
     if let verb = CommandLine.arguments.dropFirst().first, missing.contains(verb) {
       fail(Failure(.usage, "netforge \(verb) is not part of this version; `netforge --help` lists what is"))
     }
