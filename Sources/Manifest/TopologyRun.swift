@@ -15,8 +15,10 @@ public struct RunLimits: Sendable {
   public var memory: UInt64 = 1 << 30
   /// Bytes of declarations.
   public var declarations = 64 << 20
-  /// Bytes of what it prints that are shown.
-  public var printed = 64 << 10
+  /// Bytes that it may print on one stream.
+  public var printed = 1 << 20
+  /// Bytes of them that are shown.
+  public var shown = 64 << 10
 
   public init() {}
 }
@@ -73,7 +75,8 @@ struct TopologyRun {
     let broker = FileBroker(folder: sources.folder)
     let conversation = Conversation(4) { broker.answer(&$0) }
     let captures = [
-      OutputCapture(1, limit: limits.printed), OutputCapture(2, limit: limits.printed),
+      OutputCapture(1, limit: limits.printed, overflow: .stop),
+      OutputCapture(2, limit: limits.printed, overflow: .stop),
       OutputCapture(3, limit: limits.declarations, overflow: .stop),
     ]
     var request = request(file)
@@ -138,6 +141,7 @@ struct TopologyRun {
     }
     switch output.ending {
     case .timedOut: throw failed("did not end within \(Self.text(limits.time)): does it loop for ever?")
+    case .overflowed(1), .overflowed(2): throw failed("printed more than \(limits.printed >> 20) MiB")
     case .overflowed: throw failed("wrote more than \(limits.declarations >> 20) MiB of declarations")
     case .refused: throw failed("read too many files, or not by lab.read")
     case .ended: break
@@ -166,10 +170,11 @@ struct TopologyRun {
   private func printed(_ output: ProgramOutput) -> String {
     var text = ""
     for descriptor: Int32 in [1, 2] {
-      let part = output.text(descriptor)
-      guard !part.isEmpty else { continue }
+      let bytes = output.bytes[descriptor] ?? []
+      guard !bytes.isEmpty else { continue }
+      let part = String(decoding: bytes.prefix(limits.shown), as: UTF8.self)
       text += part.hasSuffix("\n") ? part : part + "\n"
-      if let left = output.discarded[descriptor], left > 0 { text += "… and \(left) bytes more\n" }
+      if bytes.count > limits.shown { text += "… and \(bytes.count - limits.shown) bytes more\n" }
     }
     return text
   }

@@ -75,6 +75,13 @@ extension Acceptance {
         path: "/nodes/gw/nft-rules/"),
       Edit(
         name: "a sysctl", old: "tcp_syncookies\", 1", new: "tcp_syncookies\", 0", path: "/nodes/gw/sysctls/"),
+      // Out again, each has the value that it would have in a namespace made anew.
+      Edit(
+        name: "a setting that was not there", old: "  Sysctl(",
+        new: "  Sysctl(\"net.ipv4.tcp_keepalive_time\", 77)\n  Sysctl(", path: "/nodes/gw/sysctls/"),
+      Edit(
+        name: "a device's setting that was not there", old: "  Sysctl(",
+        new: "  Sysctl(\"net.ipv4.conf.up0.proxy_arp\", 1)\n  Sysctl(", path: "/nodes/gw/sysctls/"),
       Edit(
         name: "an MTU, which both ends of a cable share", old: "\"10.8.0.2/30\")",
         new: "\"10.8.0.2/30\", mtu: 1400)",
@@ -224,6 +231,49 @@ extension Acceptance {
           let echo = try lab.ping("a", "10.8.0.2")
           #expect(echo.ttl == 63, "\(name): \(echo.text)")
         }
+      }
+    }
+
+    @Test("A spanning tree that ages faster for a while is no drift", arguments: Caller.available)
+    func ageing(caller: Caller) throws {
+      let lab = TestLab(caller, "stp")
+      let scratch = try Scratch()
+      let text = """
+        import Netforge
+        let lab = Topology("stp")
+        let a = lab.node("a") {
+          Interface("eth0")
+          Bridge("br0", ports: ["eth0"], stp: true, ageing: .seconds(100))
+        }
+        let b = lab.node("b") { Interface("eth0") }
+        lab.link(a["eth0"], b["eth0"])
+
+        """
+      let base = try scratch.file("base.swift", text)
+      try lab.live(base) {
+        for command in [
+          ["ip", "link", "set", "br0", "type", "bridge", "forward_delay", "200"],
+          ["ip", "link", "set", "eth0", "down"], ["ip", "link", "set", "eth0", "up"],
+        ] {
+          #expect(try lab.exec("a", command).status == 0)
+        }
+        func bridge() throws -> (isChanging: Bool, ageing: Int?) {
+          let links = try lab.exec("a", "ip", "-d", "-j", "link", "show", "br0").list()
+          let data = (links.first?["linkinfo"] as? [String: Any])?["info_data"] as? [String: Any]
+          return (data?["topology_change"] as? Int == 1, data?["ageing_time"] as? Int)
+        }
+        // The port forwards after twice the delay, and the tree has changed.
+        let deadline = Date() + 20
+        while try !bridge().isChanging, Date() < deadline { usleep(100_000) }
+        let seen = try bridge()
+        try #require(seen.isChanging && seen.ageing == 400, "\(seen)")
+        #expect(try lab.plan(base).isEmpty)
+        let edited = try scratch.file(
+          "edited.swift", scratch.edited(text, [(".seconds(100)", ".seconds(200)")]))
+        #expect(try lab.plan(edited).map(\.path) == ["/nodes/a/links/br0/ageing-time"])
+        #expect(try lab.up(edited).status == 0)
+        #expect(try bridge().ageing == 20_000)
+        #expect(try lab.up(base).status == 0)
       }
     }
 

@@ -65,14 +65,18 @@ struct LoadTests {
       error?.message.contains("node 'last' (\(fixture.path)/topology.swift:3)") == true, "\(error as Any)")
   }
 
-  @Test("A gigabyte of output is cut, a gigabyte of declarations is refused")
+  @Test("Much output is cut; a gigabyte of it is refused, and a gigabyte of declarations")
   func gigabyte() async throws {
-    let printing = topology(
-      "let line = String(repeating: \"x\", count: 1 << 20)\nfor _ in 0..<1024 { print(line) }")
-    let fixture = try Fixture(["topology.swift": printing])
+    func printing(_ lines: Int) -> String {
+      topology("let line = String(repeating: \"x\", count: 1 << 18)\nfor _ in 0..<\(lines) { print(line) }")
+    }
+    let fixture = try Fixture(["topology.swift": printing(1)])
     let loaded = try await fixture.load()
     #expect(loaded.printed.utf8.count < 70_000)
-    #expect(loaded.printed.contains("… and 10"))
+    #expect(loaded.printed.contains("… and 196609 bytes more"))
+    try fixture.write("topology.swift", printing(4096))
+    let talkative = await #expect(throws: ManifestError.self) { try await fixture.load() }
+    #expect(talkative?.message.contains("printed more than 1 MiB") == true)
     try fixture.write(
       "topology.swift",
       topology("let name = String(repeating: \"x\", count: 1 << 20)\nfor _ in 0..<1024 { lab.node(name) }"))

@@ -147,7 +147,8 @@ public struct LabFolder: Sendable {
       }
     return LabFolderError(
       .damaged,
-      "the \(name) of lab '\(lab)' is damaged (\(detail)): '\(path)/\(name)'; nothing was changed; \(remedy)")
+      "the file '\(name)' of lab '\(lab)' is damaged (\(detail)): '\(path)/\(name)'; nothing was changed; \(remedy)"
+    )
   }
 
   private func setSealed(_ name: String, _ value: some Encodable) throws(LabFolderError) {

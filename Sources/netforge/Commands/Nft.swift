@@ -28,7 +28,7 @@ struct NftList: AsyncParsableCommand {
     var schemaVersion = 1
     var lab: String
     var node: String
-    var tables: [NftTable]
+    var tables: [NftTableListing]
   }
 
   func run() async throws {
@@ -38,7 +38,9 @@ struct NftList: AsyncParsableCommand {
     let id = NamespaceID.node(name)
     let observation = try await lab.datapath.observe(lab.name, scope: Scope(namespaces: [id]))
     let tables = (observation.owned[id]?.tables ?? []) + (observation.unmarked[id]?.tables ?? [])
-    try output.print(Document(lab: lab.name.text, node: name.text, tables: tables)) {
+    try output.print(
+      Document(lab: lab.name.text, node: name.text, tables: tables.map { NftTableListing($0) })
+    ) {
       NftText.text(tables)
     }
   }

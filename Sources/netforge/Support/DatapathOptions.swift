@@ -144,7 +144,15 @@ extension LabFolder {
         .failed, "lab '\(lab)' was never fully up",
         "`netforge up` brings it up, `netforge down --name \(lab)` clears it away")
     }
-    return try LoadedTopology(rendered: rendered)
+    do throws(TopologyErrors) {
+      return try LoadedTopology(rendered: rendered)
+    } catch {
+      throw LabFolderError(
+        .damaged,
+        "the topology of lab '\(lab)' is damaged (\(error.errors.first.map(\.description) ?? "unreadable")): "
+          + "'\(path)/topology.json'; `netforge up` with its file writes it anew, `netforge down --name \(lab)` "
+          + "removes the lab")
+    }
   }
 
   /// The state that the lab shall have.

@@ -54,7 +54,7 @@ struct Failure: Error {
       self.init(.badInput, lines: error.errors.map(\.description))
       isDiagnostics = true
     case let error as ReconcileError: self.init(Self.code(of: error), lines: error.lines)
-    case let error as LabFolderError: self.init(error.code == .locked ? .locked : .failed, error.description)
+    case let error as LabFolderError: self.init(Self.code(of: error), error.description)
     case let error as DatapathError: self.init(Self.code(of: error), error.description)
     default: return nil
     }
@@ -65,7 +65,16 @@ struct Failure: Error {
     case .limitations: .unavailable
     case .foreign, .declined, .failed: .failed
     case .datapath(let error): code(of: error)
-    case .folder(let error): error.code == .locked ? .locked : .failed
+    case .folder(let error): code(of: error)
+    }
+  }
+
+  private static func code(of error: LabFolderError) -> Code {
+    switch error.code {
+    case .locked: .locked
+    case .permission: .permission
+    case .damaged: .badInput
+    case .notFound, .failed: .failed
     }
   }
 

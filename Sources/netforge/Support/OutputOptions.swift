@@ -13,12 +13,14 @@ struct OutputOptions: ParsableArguments {
   var format: OutputFormat = OutputFormat(rawValue: Environment["FORMAT"] ?? "") ?? .table
 
   /// Prints `document` as JSON or what `table` makes of it.
-  func print(_ document: some Encodable, table: () -> String) throws {
+  func print<Document: Encodable>(
+    _ document: @autoclosure () -> Document, table: () -> String
+  ) throws {
     switch format {
     case .table:
       let text = table()
       if !text.isEmpty { Terminal.print(text) }
-    case .json: Terminal.print(try JSONText.of(document))
+    case .json: Terminal.print(try JSONText.of(document()))
     }
   }
 }
