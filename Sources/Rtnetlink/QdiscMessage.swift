@@ -86,6 +86,13 @@ public enum QdiscKind: Hashable, Sendable {
   case netem(NetemOptions)
   case tbf(TBFOptions)
   case htb(HTBOptions)
+  /// One queue with a limit in packets; nil for the link's queue length.
+  case pfifo(limit: UInt32?)
+  /// One queue with a limit in bytes; nil for the link's queue length times its MTU.
+  case bfifo(limit: UInt32?)
+  /// Three bands, each of the link's queue length. The kernel tells the band of each of 16 priorities; a request
+  /// leaves them out.
+  case pfifoFast(priorityMap: [UInt8])
   /// What a link receives can be filtered.
   case ingress
   /// What a link receives and sends can be filtered.
@@ -98,6 +105,9 @@ public enum QdiscKind: Hashable, Sendable {
     case .netem: "netem"
     case .tbf: "tbf"
     case .htb: "htb"
+    case .pfifo: "pfifo"
+    case .bfifo: "bfifo"
+    case .pfifoFast: "pfifo_fast"
     case .ingress: "ingress"
     case .clsact: "clsact"
     case .other(let name, _): name
@@ -110,6 +120,12 @@ public enum QdiscKind: Hashable, Sendable {
     case .netem(let options): writer.nest(TCA_OPTIONS, flagged: false) { options.encode(into: &$0) }
     case .tbf(let options): writer.nest(TCA_OPTIONS) { options.encode(into: &$0) }
     case .htb(let options): writer.nest(TCA_OPTIONS) { options.encode(into: &$0) }
+    case .pfifo(let limit), .bfifo(let limit):
+      if let limit { writer.structure(TCA_OPTIONS, tc_fifo_qopt(limit: limit)) }
+    case .pfifoFast(let map):
+      guard map.count == 16 else { return }
+      var bands = Int32(3)
+      writer.bytes(TCA_OPTIONS, withUnsafeBytes(of: &bands) { [UInt8]($0) } + map)
     case .ingress, .clsact: break
     case .other(_, let options):
       if !options.isEmpty { writer.bytes(TCA_OPTIONS, options) }
@@ -127,10 +143,21 @@ public enum QdiscKind: Hashable, Sendable {
       }
     case "tbf": self = .tbf(try TBFOptions(parsing: AttributeReader(options ?? [])))
     case "htb": self = .htb(try HTBOptions(parsing: AttributeReader(options ?? [])))
+    case "pfifo": self = .pfifo(limit: try Self.limit(options))
+    case "bfifo": self = .bfifo(limit: try Self.limit(options))
+    case "pfifo_fast": self = .pfifoFast(priorityMap: [UInt8](options?.dropFirst(4) ?? []))
     case "ingress": self = .ingress
     case "clsact": self = .clsact
     default: self = .other(name, [UInt8](options ?? []))
     }
+  }
+}
+
+extension QdiscKind {
+  private static func limit(_ options: ArraySlice<UInt8>?) throws(NetlinkDecodingError) -> UInt32? {
+    guard let options else { return nil }
+    var reader = AttributeReader(options)
+    return try reader.fixed(tc_fifo_qopt.self).limit
   }
 }
 

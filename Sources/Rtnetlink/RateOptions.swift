@@ -80,13 +80,16 @@ public struct HTBOptions: Hashable, Sendable {
   public var defaultClass: UInt32
   public var rateToQuantum: UInt32 = 10
   public var directQueueLength: UInt32?
+  /// Told by the kernel: packets that went by without a class.
+  public var directPackets: UInt32 = 0
 
   public init(defaultClass: UInt32 = 0) { self.defaultClass = defaultClass }
 
   func encode(into writer: inout NetlinkWriter) {
     writer.structure(
       TCA_HTB_INIT,
-      tc_htb_glob(version: 3, rate2quantum: rateToQuantum, defcls: defaultClass, debug: 0, direct_pkts: 0))
+      tc_htb_glob(
+        version: 3, rate2quantum: rateToQuantum, defcls: defaultClass, debug: 0, direct_pkts: directPackets))
     writer.u32(TCA_HTB_DIRECT_QLEN, directQueueLength)
   }
 
@@ -99,6 +102,7 @@ public struct HTBOptions: Hashable, Sendable {
         let value = try attribute.structure(tc_htb_glob.self)
         defaultClass = value.defcls
         rateToQuantum = value.rate2quantum
+        directPackets = value.direct_pkts
       case TCA_HTB_DIRECT_QLEN: directQueueLength = try attribute.u32()
       default: break
       }
@@ -120,6 +124,8 @@ public struct HTBClassOptions: Hashable, Sendable {
   public var quantum: UInt32 = 0
   /// 0 is served first.
   public var priority: UInt32 = 0
+  /// Told by the kernel: 0 for a leaf.
+  public var level: UInt32 = 0
 
   public init(rate: UInt64, ceiling: UInt64, burst: UInt32, ceilingBurst: UInt32) {
     self.rate = rate
@@ -136,6 +142,7 @@ public struct HTBClassOptions: Hashable, Sendable {
     parameters.cbuffer = RateTime.ticks(bytes: UInt64(ceilingBurst), rate: ceiling)
     parameters.quantum = quantum
     parameters.prio = priority
+    parameters.level = level
     writer.structure(TCA_HTB_PARMS, parameters)
     if rate > UInt64(UInt32.max) { writer.u64(TCA_HTB_RATE64, rate) }
     if ceiling > UInt64(UInt32.max) { writer.u64(TCA_HTB_CEIL64, ceiling) }
@@ -161,6 +168,7 @@ public struct HTBClassOptions: Hashable, Sendable {
     ceilingBurst = RateTime.bytes(ticks: parameters.cbuffer, rate: ceiling)
     quantum = parameters.quantum
     priority = parameters.prio
+    level = parameters.level
   }
 }
 

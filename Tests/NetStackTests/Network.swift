@@ -22,6 +22,11 @@ extension Kernel {
     device(name, in: namespace).map { devices[$0].ifindex } ?? -1
   }
 
+  func find(_ name: String, _ namespace: NamespaceIndex) throws -> DeviceIndex {
+    guard let found = device(name, in: namespace) else { throw KernelError.noSuchDevice }
+    return found
+  }
+
   /// `unshare -n`, with lo up.
   mutating func node() throws -> NamespaceIndex {
     let namespace = try makeNamespace()

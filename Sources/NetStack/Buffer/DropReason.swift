@@ -37,6 +37,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case bridgeInvalidSource
   case bridgeNoEgress
   case bridgeLinkLocal
+  case qdiscDrop
   // What the kernel tells otherwise, or not at all.
   case arpInvalid
   case arpNotForUs
@@ -49,6 +50,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case udpChecksum
   case socketReceiveBuffer
   case socketClosed
+  case netemLoss
 
   /// The kernel's name in lower case; reasons that the kernel has no name for begin with `nf_`.
   public var name: String {
@@ -84,6 +86,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .bridgeInvalidSource: "mac_invalid_source"
     case .bridgeNoEgress: "bridge_no_egress_port"
     case .bridgeLinkLocal: "mac_ieee_mac_control"
+    case .qdiscDrop: "qdisc_drop"
     case .arpInvalid: "nf_arp_invalid"
     case .arpNotForUs: "nf_arp_not_for_us"
     case .ttlExpired: "nf_ttl_expired"
@@ -95,6 +98,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .udpChecksum: "udp_csum"
     case .socketReceiveBuffer: "socket_rcvbuff"
     case .socketClosed: "socket_close"
+    case .netemLoss: "nf_netem_loss"
     }
   }
 }

@@ -23,6 +23,11 @@ extension Kernel {
       }
     }
     for index in delayedAnswers.indices { body(delayedAnswers[index].slot) }
+    for index in qdiscs.indices {
+      for band in 0..<3 { qdiscs[index].bands[band].forEach(pool, body) }
+      if qdiscs[index].peeked != .none { body(qdiscs[index].peeked) }
+    }
+    for index in netems.indices { netems[index].delayed.forEach(body) }
     for index in neighbors.indices {
       var slot = neighbors[index].queueHead
       while slot != .none {

@@ -44,6 +44,7 @@ extension Kernel {
     case .receiveInterrupt: moderationTimer(Vector(rawValue: event.index), .receive)
     case .transmitInterrupt: moderationTimer(Vector(rawValue: event.index), .transmit)
     case .refill: refillTimer(Vector(rawValue: event.index))
+    case .queue: queueTimer(DeviceIndex(event.index))
     }
   }
 

@@ -44,6 +44,12 @@ public struct Kernel: ~Copyable {
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
   var nics: Table<NIC>
+  var qdiscs: Table<Qdisc>
+  var tokenBuckets: Table<TokenBucketFilter>
+  var trees: Table<HierarchicalTokenBucket>
+  var netems: Table<Netem>
+  /// The latest handle that a qdisc was given without asking for one.
+  var nextQdiscHandle: UInt32 = 0x8000_0000
   var capture = CaptureLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
@@ -59,6 +65,10 @@ public struct Kernel: ~Copyable {
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)
     nics = Table(limit: options.deviceLimit)
+    qdiscs = Table(limit: options.deviceLimit)
+    tokenBuckets = Table(limit: options.deviceLimit)
+    trees = Table(limit: options.deviceLimit)
+    netems = Table(limit: options.deviceLimit)
   }
 
   /// The time that the kernel was last told.

@@ -61,14 +61,14 @@ extension Kernel {
     link.mtu = UInt32(devices[index].mtu)
     link.minimumMTU = devices[index].isLoopback ? 0 : 68
     link.maximumMTU = devices[index].isLoopback ? 0 : UInt32(Device.maximumMTU)
-    link.transmitQueueLength = 1000
+    link.transmitQueueLength = devices[index].queueLength
     let queues = nic(index).map { nics[$0].queues.count } ?? 1
     link.transmitQueues = UInt32(queues)
     link.receiveQueues = UInt32(queues)
     link.group = devices[index].group
     link.promiscuity = devices[index].master.isNone ? 0 : 1
     link.carrier = carrier
-    link.qdisc = devices[index].isUp ? "noqueue" : "noop"
+    link.qdisc = queueName(of: index)
     link.alias = devices[index].alias
     link.alternativeNames = devices[index].alternativeNames
     link.operationalState = operationalState(index, carrier)

@@ -71,6 +71,7 @@ extension Kernel {
     case .nic(let nic): if nics.contains(nic) { nics.remove(nic) }
     case .loopback, .bridge: break
     }
+    if !devices[index].qdisc.isNone { destroyQdisc(devices[index].qdisc) }
     cpu.pollList.remove(index.rawValue)
     cpu.interrupts.remove(index.rawValue)
     delist(index)
@@ -92,6 +93,7 @@ extension Kernel {
     if isUp {
       devices[index].flags.insert(.up)
       openNIC(index)
+      activateQueue(index)
       if devices[index].isLoopback, devices[index].addresses.isEmpty { addLoopbackAddress(index) }
       syncRoutes(of: index)
       for route in derivedRoutes(of: index) where !namespaces[namespace].routes.contains(route) {
@@ -106,6 +108,7 @@ extension Kernel {
     syncPeers(of: index)
     removeNeighbors(of: index)
     if !devices[index].master.isNone { forgetLearned(index) }
+    if !devices[index].qdisc.isNone { resetQueue(devices[index].qdisc) }
     emptyRings(of: index)
   }
 
@@ -219,6 +222,7 @@ extension Kernel {
   private mutating func finish(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
     if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
     if let group = message.group { devices[index].group = group }
+    if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     // A VETH_INFO_PEER with IFF_UP set is refused by the kernel, since its other end is not registered yet.
     if let master = message.master, master > 0 { try joinBridge(index, master) }
     try applyFlags(index, message)
@@ -258,6 +262,7 @@ extension Kernel {
     }
     if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
     if let group = message.group { devices[index].group = group }
+    if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     if let alias = message.alias { devices[index].alias = alias.isEmpty ? nil : alias }
     if let master = message.master {
       let current = devices[index].master

@@ -81,6 +81,10 @@ extension Kernel {
       } else {
         try deleteNeighbor(message, in: namespace)
       }
+    case .newQdisc: try changeQdisc(try decode(request), request.flags, in: namespace)
+    case .deleteQdisc: try deleteQdisc(try decode(request), in: namespace)
+    case .newClass: try changeClass(try decode(request), request.flags, in: namespace)
+    case .deleteClass: try deleteClass(try decode(request), in: namespace)
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
     }
@@ -103,7 +107,9 @@ extension Kernel {
         ? try forwardingEntries(filter, in: namespace)
         : try neighborEntries(filter, all: isDump(request), in: namespace)
     case .getRule: answers = try rules(try decode(request), in: namespace)
-    case .getQdisc, .getClass, .getNamespaceID: answers = []
+    case .getQdisc: answers = try qdiscEntries(try decode(request), all: isDump(request), in: namespace)
+    case .getClass: answers = classEntries(try decode(request), in: namespace)
+    case .getNamespaceID: answers = []
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
     }

@@ -37,6 +37,8 @@ public struct Device: ~Copyable {
   var master: BridgeIndex = .none
   var port = BridgePort()
   var ipv4 = DeviceIPv4()
+  /// What stands between the stack and the ring; none: nothing waits (`noqueue`).
+  var qdisc = QdiscIndex.none
   var statistics = InterfaceStatistics()
   var ring: SlotRing
   var napi = NAPI()
@@ -57,6 +59,10 @@ public struct Device: ~Copyable {
   var neighborParameters6 = NeighborParameters()
   /// Answers for others that wait.
   var delayedAnswers = 0
+  /// Packets that a queue of the device's own choice holds (txqueuelen).
+  var queueLength: UInt32 = 1000
+  /// It has been given a queue, or none, as it came up or by configuration; before that it is `noop`.
+  var isQueueActive = false
 
   init(
     kind: Kind, namespace: NamespaceIndex, ifindex: Int32, name: InterfaceName, mac: UInt64, macIsSet: Bool
@@ -77,6 +83,14 @@ public struct Device: ~Copyable {
     case .veth, .bridge, .nic:
       mtu = 1500
       flags = [.broadcast, .multicast]
+    }
+  }
+
+  /// Whether it gets a queue when nobody has said which (its driver does not say IFF_NO_QUEUE).
+  var wantsQueue: Bool {
+    switch kind {
+    case .nic: true
+    case .loopback, .veth, .bridge: false
     }
   }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// From the stack to the wire (net/core/dev.c, __dev_queue_xmit; drivers/net/veth.c). No device here has a queueing
-// discipline: as the kernel's veth, bridge and loopback they are `noqueue`.
+// From the stack to the wire (net/core/dev.c, __dev_queue_xmit, dev_hard_start_xmit; drivers/net/veth.c).
 
 extension Kernel {
   /// Sends frames by a device. The burst is empty afterwards.
@@ -11,6 +10,15 @@ extension Kernel {
       dropAll(&burst, .deviceReady, in: devices[index].namespace)
       return
     }
+    if devices[index].qdisc.isNone {
+      startTransmit(&burst, by: index)
+    } else {
+      queueTransmit(&burst, by: index)
+    }
+  }
+
+  /// Hands frames to the device itself. The burst is empty afterwards.
+  mutating func startTransmit(_ burst: inout Burst, by index: DeviceIndex) {
     if devices[index].isCaptured { record(burst, on: index, .transmitted) }
     let namespace = devices[index].namespace
     if !namespaces[namespace].sockets.taps.isEmpty { tap(burst, on: index, isOutgoing: true) }
@@ -27,6 +35,15 @@ extension Kernel {
   mutating func transmit(_ slot: Slot, by index: DeviceIndex) {
     var burst = Burst(slot)
     transmit(&burst, by: index)
+  }
+
+  /// Frames that a device can take now; those beyond wait in its queue (netif_tx_queue_stopped). A veth's ring takes
+  /// what comes, and drops what does not fit.
+  @inline(__always) func transmitRoom(of index: DeviceIndex) -> Int {
+    switch devices[index].kind {
+    case .loopback, .veth, .bridge: .max
+    case .nic(let nic): nics[nic].transmitRoom
+    }
   }
 
   @inline(__always) func totalBytes(_ burst: borrowing Burst) -> UInt64 {

@@ -21,6 +21,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case transmitInterrupt
     /// A NIC had no memory to receive into (number of the vector).
     case refill
+    /// A device's queueing discipline has packets whose time has come (index of the device).
+    case queue
   }
 
   var kind: Kind

@@ -316,6 +316,9 @@ extension Kernel {
     }
     nics[nic].queues[queue].statistics.receivedPackets &+= UInt64(burst.count)
     nics[nic].queues[queue].statistics.receivedBytes &+= UInt64(bytes)
+    // The TX ring has room again (netif_tx_wake_queue).
+    let root = devices[vector.device].qdisc
+    if !root.isNone, qdiscs[root].statistics.queueLength > 0 { runQueue(of: vector.device) }
   }
 
   /// Posts packets to be sent (ndo_start_xmit). The burst is empty afterwards.

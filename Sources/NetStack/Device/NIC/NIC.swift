@@ -33,6 +33,16 @@ struct NIC: ~Copyable {
     setQueues(count)
   }
 
+  /// Packets that every TX ring can take: a queueing discipline stands before all of them, and waits for the fullest.
+  var transmitRoom: Int {
+    guard hasLink else { return .max }
+    var room = Int.max
+    for number in 0..<queues.count {
+      room = min(room, ringSizes.transmit &- queues[QueueIndex(UInt32(number))].transmit.used)
+    }
+    return room
+  }
+
   /// Rings are made anew; nothing may be in the old ones.
   mutating func setQueues(_ count: Int) {
     queues = Table(limit: Self.maximumQueues)
