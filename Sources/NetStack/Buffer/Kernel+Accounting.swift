@@ -37,6 +37,18 @@ extension Kernel {
     }
   }
 
+  /// Frames that have been handed to other CPUs, taken from them, and wait to be taken.
+  var crossed: (sent: UInt64, received: UInt64, waiting: UInt64) {
+    var (sent, received) = retiredCrossings
+    var waiting: UInt64 = 0
+    for index in crossings.indices {
+      sent += crossings[index].sent
+      received += crossings[index].received
+      waiting += UInt64(crossings[index].link.ring(to: crossings[index].side).count)
+    }
+    return (sent, received, waiting)
+  }
+
   /// Packets and pages begun, ended, and found with somebody who holds them. Between polls
   /// `allocated == freed + held`, or one has been lost.
   public var accounting: Accounting {

@@ -20,6 +20,8 @@ struct CPU: ~Copyable {
   var random: RandomState
   /// Nanoseconds.
   var now: Int64
+  /// Other CPUs that this turn has called, a bit each.
+  var rung: UInt64 = 0
   var statistics = SoftnetStatistics()
 
   init(seed: UInt64, now: Instant) {

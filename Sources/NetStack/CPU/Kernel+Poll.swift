@@ -10,6 +10,8 @@ public struct PollResult: Hashable, Sendable {
   public var hasMore: Bool
   /// When the next timer is due, if nothing comes before it.
   public var nextDeadline: Instant?
+  /// Other CPUs whose doorbells were rung, a bit each: wake their threads.
+  public var called: UInt64
 }
 
 extension Kernel {
@@ -21,12 +23,15 @@ extension Kernel {
   /// Runs what is due at `now`, within the budget of one turn. Time that runs backwards stands still.
   public mutating func poll(now: Instant) -> PollResult {
     cpu.now = max(cpu.now, now.nanoseconds)
+    if doorbell.isRung { answerDoorbell() }
     runTimers()
     handleInterrupts()
     netReceive()
     settleWriters()
+    defer { cpu.rung = 0 }
     return PollResult(
-      hasMore: cpu.hasWork, nextDeadline: cpu.nextDeadline.map { Instant(nanoseconds: $0) })
+      hasMore: cpu.hasWork || doorbell.isRung, nextDeadline: cpu.nextDeadline.map { Instant(nanoseconds: $0) },
+      called: cpu.rung)
   }
 
   private mutating func runTimers() {
@@ -85,7 +90,7 @@ extension Kernel {
       budget -= work
       // The device may have gone while its packets were handled.
       if devices.contains(index) {
-        if work < Self.deviceBudget, devices[index].ring.isEmpty {
+        if work < Self.deviceBudget, isDry(index) {
           devices[index].napi.isScheduled = false
         } else {
           _ = cpu.pollList.push(value)
@@ -93,6 +98,11 @@ extension Kernel {
       }
       if isSqueezed(budget) { return }
     }
+  }
+
+  private func isDry(_ index: DeviceIndex) -> Bool {
+    guard case .crossing(let crossing) = devices[index].kind else { return devices[index].ring.isEmpty }
+    return crossings[crossing].link.ring(to: crossings[crossing].side).count == 0
   }
 
   /// Whether a turn's budget is used up, which is counted when there was more to do.
@@ -109,7 +119,11 @@ extension Kernel {
     var burst = Burst()
     while done < budget, devices.contains(index) {
       burst.removeAll()
-      devices[index].ring.pop(min(options.burst, budget &- done), into: &burst)
+      if case .crossing(let crossing) = devices[index].kind {
+        readCrossing(crossing, min(options.burst, budget &- done), into: &burst)
+      } else {
+        devices[index].ring.pop(min(options.burst, budget &- done), into: &burst)
+      }
       guard !burst.isEmpty else { break }
       done &+= burst.count
       receive(&burst, on: index)

@@ -20,6 +20,8 @@ public struct Kernel: ~Copyable {
     public var pool: BufferPool.Configuration
     /// How many namespaces there can be.
     public var namespaceLimit: Int
+    /// Which CPU of a machine this is, 0 to 63.
+    public var cpu = 0
     /// How many devices there can be.
     public var deviceLimit: Int
 
@@ -44,6 +46,11 @@ public struct Kernel: ~Copyable {
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
   var nics: Table<NIC>
+  var crossings: Table<Crossing>
+  /// What ends across CPUs that are gone have handed and taken over.
+  var retiredCrossings: (sent: UInt64, received: UInt64) = (0, 0)
+  /// What other CPUs ring.
+  public let doorbell: Doorbell
   var qdiscs: Table<Qdisc>
   var tokenBuckets: Table<TokenBucketFilter>
   var trees: Table<HierarchicalTokenBucket>
@@ -65,6 +72,8 @@ public struct Kernel: ~Copyable {
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)
     nics = Table(limit: options.deviceLimit)
+    crossings = Table(limit: Doorbell.limit)
+    doorbell = Doorbell(cpu: options.cpu)
     qdiscs = Table(limit: options.deviceLimit)
     tokenBuckets = Table(limit: options.deviceLimit)
     trees = Table(limit: options.deviceLimit)

@@ -66,7 +66,7 @@ extension Kernel {
     switch devices[index].kind {
     case .loopback: throw .invalidArgument
     case .bridge: throw KernelError(40, "Can not enslave a bridge to a bridge")
-    case .veth, .nic: break
+    case .veth, .crossing, .nic: break
     }
     guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exists }
     var number: UInt16 = 1

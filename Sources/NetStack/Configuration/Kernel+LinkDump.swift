@@ -6,18 +6,6 @@ import NetTypes
 import Rtnetlink
 
 extension Kernel {
-  /// Whether a device's link could carry a frame now.
-  func hasCarrier(_ index: DeviceIndex) -> Bool {
-    guard devices[index].isUp else { return false }
-    switch devices[index].kind {
-    case .loopback: return true
-    case .nic(let nic): return nics[nic].hasLink
-    case .veth(let peer): return devices.contains(peer) && devices[peer].isUp
-    case .bridge(let bridge):
-      return bridges[bridge].ports.contains { devices[$0].port.isForwarding && hasCarrier($0) }
-    }
-  }
-
   func links(_ filter: LinkMessage, all: Bool, in namespace: NamespaceIndex) throws(KernelError)
     -> [NetlinkMessage]
   {
@@ -44,7 +32,7 @@ extension Kernel {
   private func kindName(_ index: DeviceIndex) -> String? {
     switch devices[index].kind {
     case .loopback, .nic: nil
-    case .veth: "veth"
+    case .veth, .crossing: "veth"
     case .bridge: "bridge"
     }
   }
@@ -67,7 +55,8 @@ extension Kernel {
     link.receiveQueues = UInt32(queues)
     link.group = devices[index].group
     link.promiscuity = devices[index].master.isNone ? 0 : 1
-    link.carrier = carrier
+    link.carrier = carrier || devices[index].isLoopback
+    link.lowerIndex = lowerIndex(index)
     link.qdisc = queueName(of: index)
     link.alias = devices[index].alias
     link.alternativeNames = devices[index].alternativeNames
@@ -75,13 +64,14 @@ extension Kernel {
     if filter.extended?.contains(.skipStatistics) != true { link.statistics = statistics(index) }
     switch devices[index].kind {
     case .loopback, .nic: break
+    case .crossing(let crossing):
+      link.kind = .veth(peer: nil)
+      let other = 1 - crossings[crossing].side
+      link.linkNamespaceID = crossings[crossing].link.namespace(of: other)
     case .veth(let peer):
       link.kind = .veth(peer: nil)
-      if devices.contains(peer) {
-        link.lowerIndex = devices[peer].ifindex
-        if devices[peer].namespace != devices[index].namespace {
-          link.linkNamespaceID = Self.descriptor(of: devices[peer].namespace)
-        }
+      if devices.contains(peer), devices[peer].namespace != devices[index].namespace {
+        link.linkNamespaceID = Self.descriptor(of: devices[peer].namespace)
       }
     case .bridge(let bridge): link.kind = .bridge(options(bridge))
     }
@@ -96,8 +86,20 @@ extension Kernel {
     guard devices[index].isUp else { return .down }
     if devices[index].isLoopback { return .unknown }
     if carrier { return .up }
-    if case .veth = devices[index].kind { return .lowerLayerDown }
-    return .down
+    guard let lower = lowerIndex(index), lower != devices[index].ifindex,
+      let below = device(ifindex: lower, in: devices[index].namespace)
+    else { return .down }
+    // The kernel looks for the other end's number in this end's namespace, wherever that end is (default_operstate).
+    return hasCarrier(below) ? .down : .lowerLayerDown
+  }
+
+  /// The number of the other end of a pair (dev_get_iflink).
+  private func lowerIndex(_ index: DeviceIndex) -> Int32? {
+    switch devices[index].kind {
+    case .veth(let peer): devices.contains(peer) ? devices[peer].ifindex : nil
+    case .crossing(let crossing): crossings[crossing].link.ifindex(of: 1 - crossings[crossing].side)
+    case .loopback, .bridge, .nic: nil
+    }
   }
 
   private func statistics(_ index: DeviceIndex) -> LinkStatistics {

@@ -69,6 +69,7 @@ extension Kernel {
       cpu.wheel.cancel(&bridges[bridge].ageTimer)
       bridges.remove(bridge)
     case .nic(let nic): if nics.contains(nic) { nics.remove(nic) }
+    case .crossing(let crossing): removeCrossing(crossing)
     case .loopback, .bridge: break
     }
     if !devices[index].qdisc.isNone { destroyQdisc(devices[index].qdisc) }
@@ -84,6 +85,7 @@ extension Kernel {
       drop(Slot(index: value), .deviceRemoved, in: devices[index].namespace)
     }
     closeNIC(index)
+    if case .crossing(let crossing) = devices[index].kind { emptyCrossing(crossing) }
   }
 
   /// Brings a device up or down, with what the kernel does to its routes and neighbours.
@@ -100,12 +102,12 @@ extension Kernel {
         namespaces[namespace].routes.insert(route)
       }
       if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
-      syncPeers(of: index)
+      tellOthers(of: index)
       return
     }
     devices[index].flags.remove(.up)
     syncRoutes(of: index)
-    syncPeers(of: index)
+    tellOthers(of: index)
     removeNeighbors(of: index)
     if !devices[index].master.isNone { forgetLearned(index) }
     if !devices[index].qdisc.isNone { resetQueue(devices[index].qdisc) }
@@ -183,7 +185,7 @@ extension Kernel {
     }
   }
 
-  private func newName(
+  func newName(
     _ wanted: String?, prefix: String, in namespace: NamespaceIndex
   ) throws(KernelError) -> InterfaceName {
     if let wanted, !wanted.isEmpty, !wanted.contains("%d") {
@@ -201,7 +203,7 @@ extension Kernel {
   }
 
   /// What no device here can have.
-  private func checkAttributes(_ message: LinkMessage, maximumMTU most: Int = Device.maximumMTU)
+  func checkAttributes(_ message: LinkMessage, maximumMTU most: Int = Device.maximumMTU)
     throws(KernelError)
   {
     if let address = message.address {
@@ -219,7 +221,7 @@ extension Kernel {
 
   private var addressNotAvailable: KernelError { .addressNotAvailable }
 
-  private mutating func finish(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
+  mutating func finish(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
     if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
     if let group = message.group { devices[index].group = group }
     if let length = message.transmitQueueLength { changeQueueLength(index, length) }
@@ -260,7 +262,10 @@ extension Kernel {
       guard !devices[index].isLoopback else { throw KernelError(95) }
       changeMAC(index, mac.rawValue)
     }
-    if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
+    if let mtu = message.mtu {
+      devices[index].mtu = Int(mtu)
+      if case .crossing(let crossing) = devices[index].kind { tellOtherEnd(crossing) }
+    }
     if let group = message.group { devices[index].group = group }
     if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     if let alias = message.alias { devices[index].alias = alias.isEmpty ? nil : alias }

@@ -47,15 +47,6 @@ extension Kernel {
     }
   }
 
-  /// Whose carrier hangs on a device's being up: the other end of a pair, and the bridge above.
-  mutating func syncPeers(of device: DeviceIndex) {
-    if case .veth(let peer) = devices[device].kind, devices.contains(peer) {
-      syncRoutes(of: peer)
-      if bridges.contains(devices[peer].master) { syncRoutes(of: bridges[devices[peer].master].device) }
-    }
-    if bridges.contains(devices[device].master) { syncRoutes(of: bridges[devices[device].master].device) }
-  }
-
   /// A device is going: so does every next hop by it, and routes that have none left.
   mutating func forgetRoutes(of device: DeviceIndex) {
     forget(UInt32.self, device)

@@ -17,6 +17,8 @@ public struct Device: ~Copyable {
     case bridge(BridgeIndex)
     /// A card whose wire ends outside the kernel: frames are handed in and taken out.
     case nic(NICIndex)
+    /// One end of a veth pair whose other end is on another CPU.
+    case crossing(CrossingIndex)
   }
 
   /// Receive descriptors of a veth end (VETH_RING_SIZE).
@@ -80,7 +82,7 @@ public struct Device: ~Copyable {
       flags = .loopback
       // What netdev_max_backlog is to the kernel's loopback.
       ring = SlotRing(limit: 1024)
-    case .veth, .bridge, .nic:
+    case .veth, .crossing, .bridge, .nic:
       mtu = 1500
       flags = [.broadcast, .multicast]
     }
@@ -90,7 +92,7 @@ public struct Device: ~Copyable {
   var wantsQueue: Bool {
     switch kind {
     case .nic: true
-    case .loopback, .veth, .bridge: false
+    case .loopback, .veth, .crossing, .bridge: false
     }
   }
 

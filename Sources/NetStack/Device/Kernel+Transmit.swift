@@ -29,6 +29,7 @@ extension Kernel {
       countTransmitted(burst, by: index)
       enqueue(&burst, from: index, to: index)
     case .nic(let nic): nicTransmit(&burst, by: index, nic)
+    case .crossing(let crossing): crossingTransmit(&burst, by: index, crossing)
     }
   }
 
