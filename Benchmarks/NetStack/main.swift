@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// How fast the emulated kernel is on one core, and what an idle node takes. Only `poll` is timed: frames are put into
+// How fast the emulated kernel is on one core and on two, and what an idle node takes. Only `poll` is timed: frames are put into
 // the ring before and taken from the other one after, so that the generator's cost is not in the figures.
 //
 //    swift build -c release --product netstack-bench && .build/release/netstack-bench
@@ -251,4 +251,5 @@ for burst in [64, 1] {
   try forwarding(burst: burst)
 }
 try simulation()
+try crossing()
 try memory()

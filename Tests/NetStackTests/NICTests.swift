@@ -336,6 +336,46 @@ struct NICTests {
     #expect(pair.kernel.accounting.isClosed)
   }
 
+  @Test(
+    "A wire that is pulled out takes the carrier, and with it neighbours, but neither routes nor frames in rings"
+  )
+  func unplugged() throws {
+    var pair = try Pair(bridged: false)
+    try pair.kernel.address("10.0.0.2/24", "left", pair.node)
+    var neighbor = NeighborMessage(family: .ipv4, index: pair.kernel.ifindex("left", pair.node))
+    neighbor.destination = .v4(v4("10.0.0.9"))
+    neighbor.linkAddress = [2, 0, 0, 0, 0, 9]
+    neighbor.state = .reachable
+    try pair.kernel.perform(neighbor.request(.create), in: pair.node)
+    try pair.kernel.setLink(false, of: pair.left)
+    func link() throws -> LinkMessage? {
+      try pair.kernel.dump(LinkMessage.dump(), in: pair.node).map { try LinkMessage($0) }
+        .first { $0.name == "left" }
+    }
+    let down = try link()
+    #expect(down?.operationalState == .down && down?.carrier == false && down?.isUp == true)
+    #expect(down?.flags.isDisjoint(with: [.running, .lowerUp]) == true)
+    #expect(pair.kernel.neighborState("10.0.0.9", "left", pair.node) == nil)
+    let flags = try pair.kernel.dump(RouteMessage.dump(.ipv4), in: pair.node).map { try RouteMessage($0) }
+      .filter { $0.table == RouteMessage.mainTable }.map { $0.flags.contains(.linkDown) }
+    #expect(flags == [true])
+    let isTaken = pair.kernel.inject(Self.other(1), into: pair.left)
+    #expect(!isTaken)
+    let socket = try pair.kernel.openEcho(in: pair.node)
+    try pair.kernel.sendEcho(to: v4("10.0.0.9"), sequence: 1, by: socket)
+    pair.kernel.run(for: .milliseconds(1))
+    try pair.kernel.setLink(true, of: pair.left)
+    #expect(pair.kernel.takeFrame(from: pair.left) == nil)
+    let up = try link()
+    #expect(up?.operationalState == .up && up?.flags.contains(.lowerUp) == true)
+    pair.kernel.run(for: .seconds(1))
+    // The question that is asked again finds the wire.
+    let question = pair.kernel.takeFrame(from: pair.left)
+    #expect(question?.count == 42)
+    pair.kernel.run(for: .seconds(9))
+    #expect(pair.kernel.accounting.isClosed)
+  }
+
   // MARK: Offloads
 
   @Test("A NIC verifies what it can, counts what is wrong, and hands all of it up")

@@ -30,7 +30,8 @@ extension Kernel {
     settleWriters()
     defer { cpu.rung = 0 }
     return PollResult(
-      hasMore: cpu.hasWork || doorbell.isRung, nextDeadline: cpu.nextDeadline.map { Instant(nanoseconds: $0) },
+      hasMore: cpu.hasWork || doorbell.isRung,
+      nextDeadline: cpu.nextDeadline.map { Instant(nanoseconds: $0) },
       called: cpu.rung)
   }
 
