@@ -42,7 +42,7 @@ extension Kernel {
   /// what comes, and drops what does not fit.
   @inline(__always) func transmitRoom(of index: DeviceIndex) -> Int {
     switch devices[index].kind {
-    case .loopback, .veth, .bridge: .max
+    case .loopback, .veth, .crossing, .bridge: .max
     case .nic(let nic): nics[nic].transmitRoom
     }
   }
