@@ -62,7 +62,7 @@ let package = Package(
     module("TopologyModel", ["NetTypes", "Nftables", "LabCore"]),
 
     // The emulated kernel.
-    hotModule("NetStack", ["NetTypes", "Rtnetlink"]),
+    hotModule("NetStack", ["NetTypes", "Rtnetlink", "Nftables"]),
 
     // The kernel's doors.
     module("Spawn", ["CLinux", system]),
@@ -97,7 +97,7 @@ let package = Package(
     tests(of: "NetTypes", []),
     tests(of: "Rtnetlink", ["NetTypes", "Seeds"]),
     tests(of: "Nftables", ["NetTypes"]),
-    tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Netlink", system]),
+    tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", system]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
     tests(of: "TopologyModel", ["NetTypes", "LabCore", "Seeds"]),

@@ -72,10 +72,10 @@ struct KernelOracleTests {
     }
 
     /// What comes out of the taps once a frame has gone into the first.
-    func answers(to frame: [UInt8]?) throws -> [[[UInt8]]] {
+    func answers(to frame: [UInt8]?, by face: Int = 0) throws -> [[[UInt8]]] {
       if let frame {
         let written = unsafe frame.withUnsafeBytes {
-          unsafe write(taps[0].rawValue, $0.baseAddress, $0.count)
+          unsafe write(taps[face].rawValue, $0.baseAddress, $0.count)
         }
         try #require(written == frame.count)
       }
@@ -135,8 +135,8 @@ struct KernelOracleTests {
       self.node = node
     }
 
-    mutating func answers(to frame: [UInt8]) -> [[[UInt8]]] {
-      kernel.inject(frame, into: faces[0])
+    mutating func answers(to frame: [UInt8], by face: Int = 0) -> [[[UInt8]]] {
+      kernel.inject(frame, into: faces[face])
       kernel.run(for: .milliseconds(3))
       var result: [[[UInt8]]] = []
       for face in faces {

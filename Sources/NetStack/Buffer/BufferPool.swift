@@ -197,6 +197,9 @@
     unsafe skb(index).initialize(to: skb(slot.index).pointee)
     unsafe skb(index).pointee.next = .none
     unsafe skb(index).pointee.flags.remove(.charged)
+    if unsafe skb(index).pointee.flags.contains(.tracked) {
+      unsafe conntrackPlace(index).initialize(to: conntrackPlace(slot.index).pointee)
+    }
     return Slot(index: index)
   }
 
@@ -304,6 +307,24 @@
 
   private func shared(_ index: UInt32) -> UnsafeMutablePointer<SharedInfo> {
     unsafe (metadata + Int(index) * Self.metadataStride + 64).assumingMemoryBound(to: SharedInfo.self)
+  }
+
+  /// Which connection a packet belongs to (`skb->_nfct`). It stands behind `SharedInfo` and means nothing unless the
+  /// flags say `tracked`.
+  @inline(__always) func conntrack(_ slot: Slot) -> ConntrackReference {
+    guard self[slot].flags.contains(.tracked) else { return .none }
+    return unsafe conntrackPlace(slot.index).pointee
+  }
+
+  @inline(__always) func setConntrack(_ reference: ConntrackReference, of slot: Slot) {
+    self[slot].flags.insert(.tracked)
+    unsafe conntrackPlace(slot.index).initialize(to: reference)
+  }
+
+  @inline(__always)
+  private func conntrackPlace(_ index: UInt32) -> UnsafeMutablePointer<ConntrackReference> {
+    let offset = Int(index) &* Self.metadataStride &+ 64 &+ MemoryLayout<SharedInfo>.stride
+    return unsafe (metadata + offset).assumingMemoryBound(to: ConntrackReference.self)
   }
 
   /// The packet's bytes in its data block, from the first: all of it, unless it has fragments.

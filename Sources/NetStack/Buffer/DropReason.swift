@@ -38,6 +38,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case bridgeNoEgress
   case bridgeLinkLocal
   case qdiscDrop
+  case netfilterDrop
   // What the kernel tells otherwise, or not at all.
   case arpInvalid
   case arpNotForUs
@@ -85,6 +86,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .bridgeIngressState: "bridge_ingress_stp_state"
     case .bridgeInvalidSource: "mac_invalid_source"
     case .bridgeNoEgress: "bridge_no_egress_port"
+    case .netfilterDrop: "netfilter_drop"
     case .bridgeLinkLocal: "mac_ieee_mac_control"
     case .qdiscDrop: "qdisc_drop"
     case .arpInvalid: "nf_arp_invalid"

@@ -63,6 +63,8 @@ struct SKBuff: BitwiseCopyable {
     static let quiet = Flags(rawValue: 2)
     /// A socket's send buffer is charged for it.
     static let charged = Flags(rawValue: 4)
+    /// Connection tracking has seen it.
+    static let tracked = Flags(rawValue: 8)
   }
 }
 

@@ -51,6 +51,7 @@ extension Kernel {
     case .transmitInterrupt: moderationTimer(Vector(rawValue: event.index), .transmit)
     case .refill: refillTimer(Vector(rawValue: event.index))
     case .queue: queueTimer(DeviceIndex(event.index))
+    case .conntrack: conntrackTimer(TableIndex(event.index))
     }
   }
 

@@ -58,6 +58,13 @@ public struct Kernel: ~Copyable {
   /// The latest handle that a qdisc was given without asking for one.
   var nextQdiscHandle: UInt32 = 0x8000_0000
   var capture = CaptureLog()
+  /// Connections of all namespaces.
+  var conntracks: Table<ConntrackEntry>
+  /// The entry of the packet that is on its way now, while it does not count yet.
+  var unconfirmed = ConntrackIndex.none
+  /// Where the search for connections to give up goes on.
+  var conntrackCursor: UInt32 = 0
+  var nftLogs = NftLogList()
 
   /// A kernel without namespaces, whose clock stands at `now`.
   public init(_ options: Options, now: Instant) {
@@ -78,6 +85,7 @@ public struct Kernel: ~Copyable {
     tokenBuckets = Table(limit: options.deviceLimit)
     trees = Table(limit: options.deviceLimit)
     netems = Table(limit: options.deviceLimit)
+    conntracks = Table(limit: 1 << 24)
   }
 
   /// The time that the kernel was last told.

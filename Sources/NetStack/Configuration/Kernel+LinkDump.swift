@@ -41,7 +41,7 @@ extension Kernel {
     var link = LinkMessage(index: devices[index].ifindex, name: devices[index].name.text)
     let carrier = hasCarrier(index)
     link.family = filter.family
-    link.deviceType = devices[index].isLoopback ? 772 : 1
+    link.deviceType = devices[index].hardwareType
     link.flags = LinkFlags(rawValue: devices[index].flags.rawValue)
     if carrier { link.flags.formUnion([.running, .lowerUp]) }
     link.macAddress = MACAddress(rawValue: devices[index].mac)

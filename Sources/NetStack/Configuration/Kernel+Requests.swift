@@ -18,6 +18,7 @@ extension Kernel {
   public mutating func removeNamespace(_ namespace: NamespaceIndex) {
     guard namespaces.contains(namespace) else { return }
     closeSockets(of: namespace)
+    removeConntracks(of: namespace)
     while let last = namespaces[namespace].devices.last { removeDevice(last) }
     namespaces.remove(namespace)
   }

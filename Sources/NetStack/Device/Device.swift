@@ -98,6 +98,8 @@ public struct Device: ~Copyable {
 
   var isUp: Bool { flags.contains(.up) }
   var isLoopback: Bool { flags.contains(.loopback) }
+  /// ARPHRD_*.
+  var hardwareType: UInt16 { isLoopback ? 772 : 1 }
 
   /// The most that an MTU can be (ETH_MAX_MTU); a loopback device has no limit.
   static let maximumMTU = 65535

@@ -100,7 +100,8 @@ extension Kernel {
       bytes &+= Int(pool[slot].length)
       // At the border of a namespace what rules have marked is forgotten (skb_scrub_packet).
       if crosses { pool[slot].mark = 0 }
-      pool[slot].flags.formIntersection(.charged)
+      // Loopback keeps what tracking knows (loopback_xmit); a pair's other end begins anew (nf_reset_ct).
+      pool[slot].flags.formIntersection(index == receiver ? [.charged, .tracked] : .charged)
       guard devices[receiver].ring.push(slot) else {
         bytes &-= Int(pool[slot].length)
         break

@@ -112,17 +112,60 @@ extension Kernel {
         return nil
       }
     }
-    guard Int(pool[slot].length) > path.mtu else {
-      neighborOutput(slot, path.nextHop, by: path.device)
-      return nil
-    }
-    guard bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0 else {
+    guard Int(pool[slot].length) <= path.mtu || bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
+    else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       drop(slot, .packetTooBig, in: namespace)
       return .messageTooLong
     }
-    ipv4Fragment(slot, path.nextHop, by: path.device, mtu: path.mtu, namespace)
+    var path = path
+    if hasHook(.ipv4, .output, in: namespace) {
+      switch ipv4LocalOut(slot, datagram, by: path, in: namespace) {
+      case .success(let found): path = found
+      case .failure(let error): return error
+      }
+    }
+    let isDirect = path.nextHop == bytes.u32(IPv4Header.destination)
+    ipv4Finish(slot, gateway: isDirect ? 0 : path.nextHop, by: path.device, mtu: path.mtu, namespace)
     return nil
+  }
+
+  /// Lets rules see what this host sends; when they have changed where it goes to, the way is looked up anew
+  /// (ip_route_me_harder). EPERM for what they drop.
+  private mutating func ipv4LocalOut(
+    _ slot: Slot, _ datagram: IPv4Datagram, by path: IPv4Path, in namespace: NamespaceIndex
+  ) -> Result<IPv4Path, KernelError> {
+    let mark = pool[slot].mark
+    guard netfilter(slot, .ipv4, .output, in: .none, out: path.device, namespace) else {
+      return .failure(.notPermitted)
+    }
+    let bytes = pool.bytes(slot)
+    let destination = bytes.u32(IPv4Header.destination)
+    guard destination != datagram.destination || pool[slot].mark != mark else { return .success(path) }
+    var changed = datagram
+    changed.destination = destination
+    changed.source = bytes.u32(IPv4Header.source)
+    changed.mark = pool[slot].mark
+    do throws(KernelError) {
+      return .success(try ipv4Route(changed, in: namespace))
+    } catch {
+      drop(slot, .ipOutNoRoutes, in: namespace)
+      return .failure(error)
+    }
+  }
+
+  /// Lets rules see a packet a last time, and sends it, in pieces where it must be (ip_output, ip_finish_output).
+  /// Without a gateway the next hop is whatever the packet says now (rt_nexthop).
+  mutating func ipv4Finish(
+    _ slot: Slot, gateway: UInt32, by device: DeviceIndex, mtu: Int, _ namespace: NamespaceIndex
+  ) {
+    guard netfilter(slot, .ipv4, .postrouting, in: .none, out: device, namespace) else { return }
+    let nextHop = gateway != 0 ? gateway : pool.bytes(slot).u32(IPv4Header.destination)
+    if Int(pool[slot].length) > mtu {
+      ipv4Fragment(slot, nextHop, by: device, mtu: mtu, namespace)
+    } else {
+      neighborOutput(slot, nextHop, by: device)
+    }
   }
 
   /// What is for all, or for a group that this host has joined, this host hears too (ip_mc_finish_output).

@@ -26,7 +26,9 @@ extension Kernel {
     var run = ForwardingRun()
     for position in 0..<burst.count {
       let slot = burst[position]
-      guard ipv4Validate(slot, in: namespace) else { continue }
+      guard ipv4Validate(slot, in: namespace),
+        netfilter(slot, .ipv4, .prerouting, in: index, out: .none, namespace)
+      else { continue }
       let bytes = pool.bytes(slot)
       let source = bytes.u32(IPv4Header.source)
       let destination = bytes.u32(IPv4Header.destination)
@@ -175,9 +177,11 @@ extension Kernel {
   ) {
     let bytes = pool.bytes(slot)
     let egress = run.egress
-    guard bytes.u8(IPv4Header.ttl) > 1, Int(pool[slot].length) <= run.mtu else {
+    guard bytes.u8(IPv4Header.ttl) > 1, Int(pool[slot].length) <= run.mtu,
+      !meetsForwardRules(in: namespace)
+    else {
       flush(&run)
-      ipv4ForwardSlowly(slot, run.nextHop, by: egress, run.mtu, namespace)
+      ipv4ForwardSlowly(slot, run.nextHop, by: egress, run.mtu, from: index, namespace)
       return
     }
     guard pool.makeWritable(slot) else {
@@ -198,15 +202,20 @@ extension Kernel {
       return
     }
     flush(&run)
-    pool[slot].flags = .forwarded
+    pool[slot].flags.insert(.forwarded)
     neighborOutput(slot, run.nextHop, by: egress)
     run.neighbor = namespaces[namespace].neighbors.find(egress, run.nextHop)
   }
 
-  /// Packets whose time is over, or that are too large for the next link (ip_forward).
+  @inline(__always) private func meetsForwardRules(in namespace: NamespaceIndex) -> Bool {
+    hasHook(.ipv4, .forward, in: namespace) || hasHook(.ipv4, .postrouting, in: namespace)
+  }
+
+  /// Packets whose time is over, that are too large for the next link, or that meet rules (ip_forward).
   @inline(never)
   private mutating func ipv4ForwardSlowly(
-    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ mtu: Int, _ namespace: NamespaceIndex
+    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ mtu: Int, from index: DeviceIndex,
+    _ namespace: NamespaceIndex
   ) {
     let bytes = pool.bytes(slot)
     guard bytes.u8(IPv4Header.ttl) > 1 else {
@@ -215,7 +224,10 @@ extension Kernel {
       drop(slot, .ttlExpired, in: namespace)
       return
     }
-    guard bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0 else {
+    guard
+      bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
+        || Int(pool[slot].length) <= mtu
+    else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(mtu))
       drop(slot, .packetTooBig, in: namespace)
@@ -228,8 +240,10 @@ extension Kernel {
     }
     namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
     pool.bytes(slot).decrementTTL()
-    pool[slot].flags = .forwarded
-    ipv4Fragment(slot, nextHop, by: egress, mtu: mtu, namespace)
+    pool[slot].flags.insert(.forwarded)
+    let isDirect = pool.bytes(slot).u32(IPv4Header.destination) == nextHop
+    guard netfilter(slot, .ipv4, .forward, in: index, out: egress, namespace) else { return }
+    ipv4Finish(slot, gateway: isDirect ? 0 : nextHop, by: egress, mtu: mtu, namespace)
   }
 
   // MARK: Up
@@ -242,6 +256,9 @@ extension Kernel {
       namespaces[namespace].snmp[.ipReasmReqds] &+= 1
       namespaces[namespace].snmp[.ipReasmFails] &+= 1
       drop(slot, .fragmentsUnsupported, in: namespace)
+      return
+    }
+    guard netfilter(slot, .ipv4, .input, in: DeviceIndex(pool[slot].device), out: .none, namespace) else {
       return
     }
     ipv4DeliverTransport(slot, in: namespace)

@@ -39,11 +39,14 @@ public struct NetNamespace: ~Copyable {
   var discovery = NeighborFamily()
   /// Addresses that are answered for, in order.
   var proxies: [ProxyIndex] = []
+  var nftables = NftablesState()
+  var conntrack: ConntrackState
 
   init(random: inout RandomState) {
     neighbors = NeighborTable(seed: random.next())
     routes = ForwardingInformationBase(random: &random)
     routes6 = ForwardingInformationBase(random: &random)
+    conntrack = ConntrackState(seed: random.next())
     errorLimits = ICMPRateLimiter(seed: random.next())
     sockets = SocketTables(random: &random)
     nextIdentification = UInt16(truncatingIfNeeded: random.next())

@@ -23,6 +23,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case refill
     /// A device's queueing discipline has packets whose time has come (index of the device).
     case queue
+    /// A tracked connection's time may be over (index of the entry).
+    case conntrack
   }
 
   var kind: Kind

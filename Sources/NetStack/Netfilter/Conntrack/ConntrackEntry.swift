@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A connection as connection tracking knows it (struct nf_conn).
+
+/// An entry's place in the table.
+public typealias ConntrackIndex = TableIndex<ConntrackEntry>
+
+/// A tracked connection.
+public struct ConntrackEntry: ~Copyable {
+  /// IPS_*.
+  struct Status: OptionSet, Hashable, BitwiseCopyable {
+    var rawValue: UInt32
+    static let expected = Status(rawValue: 1 << 0)
+    static let seenReply = Status(rawValue: 1 << 1)
+    static let assured = Status(rawValue: 1 << 2)
+    static let confirmed = Status(rawValue: 1 << 3)
+    static let sourceNAT = Status(rawValue: 1 << 4)
+    static let destinationNAT = Status(rawValue: 1 << 5)
+    static let sourceNATDone = Status(rawValue: 1 << 7)
+    static let destinationNATDone = Status(rawValue: 1 << 8)
+    static let dying = Status(rawValue: 1 << 9)
+    static let fixedTimeout = Status(rawValue: 1 << 10)
+
+    static let nat: Status = [.sourceNAT, .destinationNAT]
+    static let natDone: Status = [.sourceNATDone, .destinationNATDone]
+  }
+
+  let namespace: NamespaceIndex
+  var original: ConntrackTuple
+  var reply: ConntrackTuple
+  var status: Status = []
+  var mark: UInt32 = 0
+  /// Until the entry is confirmed how long it is to live, then when it dies; nanoseconds.
+  var timeout: Int64 = 0
+  var tcp = TCPTracker()
+  /// When a UDP exchange may be called a stream; nanoseconds.
+  var streamTime: Int64 = 0
+  /// The device that a masqueraded connection leaves by.
+  var masqueradeDevice = DeviceIndex.none
+  /// Told to who asks for it; different for every entry of a run.
+  let id: UInt32
+  var packets = InlineArray<2, UInt64>(repeating: 0)
+  var bytes = InlineArray<2, UInt64>(repeating: 0)
+  /// The next entry in a hash chain: of the tuple's original, its reply, and its source.
+  var nextOriginal: UInt32 = .max
+  var nextReply: UInt32 = .max
+  var nextSource: UInt32 = .max
+  var timer = TimerID.none
+
+  init(namespace: NamespaceIndex, original: ConntrackTuple, reply: ConntrackTuple, id: UInt32) {
+    self.namespace = namespace
+    self.original = original
+    self.reply = reply
+    self.id = id
+  }
+
+  mutating func track(
+    _ segment: TrackedSegment, _ direction: ConntrackDirection
+  ) -> (verdict: TCPTrackerVerdict, timeout: Int64?) {
+    tcp.track(segment, direction, &status)
+  }
+
+  func tuple(_ direction: ConntrackDirection) -> ConntrackTuple {
+    direction == .original ? original : reply
+  }
+}
+
+/// How a packet stands to its connection (enum ip_conntrack_info).
+enum ConntrackInfo: UInt8, BitwiseCopyable {
+  case established = 0
+  case related = 1
+  case new = 2
+  case establishedReply = 3
+  case relatedReply = 4
+  /// It has no entry: nobody tracked it, or it fits none.
+  case none = 6
+  /// It is not to be tracked.
+  case untracked = 7
+
+  var direction: ConntrackDirection {
+    self == .establishedReply || self == .relatedReply ? .reply : .original
+  }
+
+  /// NF_CT_STATE_BIT, as `ct state` loads it.
+  var stateBit: UInt32 {
+    switch self {
+    case .established, .establishedReply: 2
+    case .related, .relatedReply: 4
+    case .new: 8
+    case .none: 1
+    case .untracked: 0x40
+    }
+  }
+}
+
+/// A packet's connection, and how it stands to it.
+struct ConntrackReference: BitwiseCopyable {
+  var index: ConntrackIndex
+  var info: ConntrackInfo
+  /// Where it is to be tracked, as a rule said before tracking saw it.
+  var zone: UInt16 = 0
+
+  static let none = ConntrackReference(index: .none, info: .none)
+  static let untracked = ConntrackReference(index: .none, info: .untracked)
+}

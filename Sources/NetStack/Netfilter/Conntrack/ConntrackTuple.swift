@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What tells a connection's packets from all others (struct nf_conntrack_tuple): addresses, protocol and what stands
+// for ports in it, seen from the sender.
+
+/// One direction of a connection.
+struct ConntrackTuple: Hashable, BitwiseCopyable {
+  /// In host byte order; an IPv4 address stands in the low 32 bits.
+  var source: UInt128 = 0
+  var destination: UInt128 = 0
+  /// A port, an echo's identifier, or 0.
+  var sourcePort: UInt16 = 0
+  /// A port, or an ICMP message's type and code.
+  var destinationPort: UInt16 = 0
+  var proto: UInt8 = 0
+  var isIPv6 = false
+  var zone: UInt16 = 0
+
+  /// The tuple of the answers (nf_ct_invert_tuple); nil for ICMP messages that have none.
+  var inverted: ConntrackTuple? {
+    var other = self
+    other.source = destination
+    other.destination = source
+    if isICMP {
+      guard let type = Self.reply(to: UInt8(destinationPort >> 8), isIPv6: isIPv6) else { return nil }
+      other.destinationPort = UInt16(type) << 8 | destinationPort & 0xff
+    } else {
+      other.sourcePort = destinationPort
+      other.destinationPort = sourcePort
+    }
+    return other
+  }
+
+  var isICMP: Bool { proto == (isIPv6 ? 58 : 1) }
+
+  /// The message that answers one (icmp_pkt_to_tuple's invmap).
+  static func reply(to type: UInt8, isIPv6: Bool) -> UInt8? {
+    if isIPv6 {
+      switch type {
+      case 128: 129
+      case 129: 128
+      // Node information.
+      case 139: 140
+      case 140: 139
+      default: nil
+      }
+    } else {
+      switch type {
+      case 8: 0
+      case 0: 8
+      case 13: 14
+      case 14: 13
+      case 15: 16
+      case 16: 15
+      case 17: 18
+      case 18: 17
+      default: nil
+      }
+    }
+  }
+
+  /// Mixed with a seed that nobody outside knows.
+  func hash(_ seed: UInt64) -> UInt64 {
+    func mix(_ state: UInt64, _ word: UInt64) -> UInt64 {
+      let product = (state ^ word).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
+      return product.high ^ product.low
+    }
+    var state = mix(seed, UInt64(truncatingIfNeeded: source))
+    state = mix(state, UInt64(truncatingIfNeeded: source >> 64) &+ UInt64(sourcePort) << 16)
+    state = mix(state, UInt64(truncatingIfNeeded: destination))
+    state = mix(state, UInt64(truncatingIfNeeded: destination >> 64) &+ UInt64(destinationPort) << 16)
+    return mix(state, UInt64(proto) | UInt64(zone) << 16 | (isIPv6 ? 1 << 8 : 0))
+  }
+}
+
+/// Which way a packet goes, seen from who began (enum ip_conntrack_dir).
+enum ConntrackDirection: UInt8, BitwiseCopyable {
+  case original = 0
+  case reply = 1
+
+  var other: ConntrackDirection { self == .original ? .reply : .original }
+}

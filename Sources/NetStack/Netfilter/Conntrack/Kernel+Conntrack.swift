@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Connection tracking (net/netfilter/nf_conntrack_core.c): which connection a packet belongs to, when it comes in or is
+// made (priority -200), and that an entry counts once its first packet has got through (confirmation, last of all).
+// An entry that is not confirmed belongs to the packet that made it. Packets go through the hooks one by one, so that
+// whatever is left unconfirmed when the next one comes was dropped on the way.
+
+import NetTypes
+
+extension Kernel {
+  /// Finds or makes the packet's entry (nf_conntrack_in).
+  mutating func conntrackIn(_ packet: inout NftPacket) -> NetfilterVerdict {
+    // Seen before: by loopback, as the answer to a packet that is still here, or told not to be tracked. What only has
+    // a zone has not.
+    let seen = pool.conntrack(packet.slot)
+    guard seen.index.isNone, seen.info == .none else { return .accept }
+    reapUnconfirmed()
+    guard packet.hasTransport, let tuple = tuple(of: packet) else { return .accept }
+    if tuple.isICMP, tuple.inverted == nil {
+      conntrackError(packet, tuple)
+      return .accept
+    }
+    for _ in 0..<2 {
+      guard let link = findOrMake(tuple, packet) else { return .drop }
+      let index = link.index
+      let info: ConntrackInfo
+      if link.direction == .reply {
+        info = .establishedReply
+      } else if conntracks[index].status.contains(.seenReply) {
+        info = .established
+      } else {
+        info = conntracks[index].status.contains(.expected) ? .related : .new
+      }
+      switch track(packet, index, link.direction) {
+      case .accept, .ignore: break
+      case .kill: retire(index)
+      case .reopen:
+        removeConntrack(index)
+        continue
+      case .invalid:
+        namespaces[packet.namespace].conntrack.statistics.invalid &+= 1
+        if !conntracks[index].status.contains(.confirmed) { reapUnconfirmed() }
+        return .accept
+      }
+      if info == .establishedReply { conntracks[index].status.insert(.seenReply) }
+      pool.setConntrack(ConntrackReference(index: index, info: info), of: packet.slot)
+      return .accept
+    }
+    return .drop
+  }
+
+  private mutating func findOrMake(_ tuple: ConntrackTuple, _ packet: NftPacket) -> ConntrackTable.Link? {
+    if let link = namespaces[packet.namespace].conntrack.table.find(tuple, in: conntracks) { return link }
+    guard let reply = tuple.inverted else { return nil }
+    if namespaces[packet.namespace].conntrack.table.count
+      >= namespaces[packet.namespace].conntrack.maximum,
+      !dropEarly(in: packet.namespace)
+    {
+      namespaces[packet.namespace].conntrack.statistics.drop &+= 1
+      return nil
+    }
+    let id = namespaces[packet.namespace].conntrack.nextID
+    namespaces[packet.namespace].conntrack.nextID &+= 1
+    let entry = ConntrackEntry(namespace: packet.namespace, original: tuple, reply: reply, id: id)
+    guard let index = conntracks.insert(entry) else { return nil }
+    unconfirmed = index
+    return ConntrackTable.Link(index, .original)
+  }
+
+  /// Makes room by ending a connection that nobody has answered well (early_drop).
+  private mutating func dropEarly(in namespace: NamespaceIndex) -> Bool {
+    for _ in 0..<64 {
+      guard conntracks.end > 0 else { return false }
+      conntrackCursor = (conntrackCursor + 1) % UInt32(conntracks.end)
+      let index = ConntrackIndex(conntrackCursor)
+      guard conntracks.contains(index), conntracks[index].namespace == namespace,
+        conntracks[index].status.contains(.confirmed), !conntracks[index].status.contains(.assured)
+      else { continue }
+      namespaces[namespace].conntrack.statistics.earlyDrop &+= 1
+      removeConntrack(index)
+      return true
+    }
+    return false
+  }
+
+  // MARK: Reading packets
+
+  /// A packet's tuple (nf_ct_get_tuple); nil when its headers are cut short.
+  private func tuple(of packet: NftPacket) -> ConntrackTuple? {
+    return tuple(
+      network: pool.bytes(packet.slot, from: packet.networkHeader), transport: packet.transport,
+      proto: packet.proto, isIPv6: packet.version == 6, zone: pool.conntrack(packet.slot).zone)
+  }
+
+  private func tuple(
+    network: PacketBytes, transport offset: Int, proto: UInt8, isIPv6: Bool, zone: UInt16
+  ) -> ConntrackTuple? {
+    var tuple = ConntrackTuple()
+    tuple.isIPv6 = isIPv6
+    tuple.zone = zone
+    tuple.proto = proto
+    if isIPv6 {
+      guard network.count >= 40 else { return nil }
+      tuple.source = UInt128(network.u64(8)) << 64 | UInt128(network.u64(16))
+      tuple.destination = UInt128(network.u64(24)) << 64 | UInt128(network.u64(32))
+    } else {
+      guard network.count >= IPv4Header.length else { return nil }
+      tuple.source = UInt128(network.u32(IPv4Header.source))
+      tuple.destination = UInt128(network.u32(IPv4Header.destination))
+    }
+    guard offset <= network.count else { return nil }
+    let bytes = network.dropFirst(offset)
+    switch (proto, isIPv6) {
+    case (6, _), (17, _), (33, _), (132, _), (136, _):
+      guard bytes.count >= 4 else { return nil }
+      tuple.sourcePort = bytes.u16(0)
+      tuple.destinationPort = bytes.u16(2)
+    case (1, false), (58, true):
+      guard bytes.count >= 8 else { return nil }
+      tuple.sourcePort = bytes.u16(4)
+      tuple.destinationPort = bytes.u16(0)
+    default: break
+    }
+    return tuple
+  }
+
+  // MARK: Protocols
+
+  private mutating func track(
+    _ packet: NftPacket, _ index: ConntrackIndex, _ direction: ConntrackDirection
+  ) -> TCPTrackerVerdict {
+    let isConfirmed = conntracks[index].status.contains(.confirmed)
+    let verifies =
+      packet.hook == .prerouting && namespaces[packet.namespace].conntrack.checksum
+    var timeout: Int64?
+    switch packet.proto {
+    case 6:
+      let bytes = pool.bytes(packet.slot, from: packet.networkHeader).dropFirst(packet.transport)
+      let length = packet.length(in: pool) - packet.transport
+      guard let segment = TrackedSegment(bytes, length: length) else { return .invalid }
+      guard !verifies || hasRightChecksum(packet) else { return .invalid }
+      if !isConfirmed {
+        guard conntracks[index].tcp.begin(segment) else { return .invalid }
+        if segment.kind != .syn, !namespaces[packet.namespace].conntrack.loose { return .invalid }
+      }
+      let outcome = conntracks[index].track(segment, direction)
+      guard outcome.verdict == .accept || outcome.verdict == .ignore else { return outcome.verdict }
+      timeout = outcome.timeout
+      if timeout == nil, !isConfirmed { timeout = TCPTracker.timeouts[1] }
+    case 17, 136:
+      guard !verifies || hasRightChecksum(packet) else { return .invalid }
+      timeout = trackDatagram(index, isConfirmed)
+    case 1, 58:
+      guard !verifies || hasRightChecksum(packet) else { return .invalid }
+      if !isConfirmed, !beginsICMP(conntracks[index].original) { return .invalid }
+      timeout = 30_000_000_000
+    default: timeout = 600_000_000_000
+    }
+    if namespaces[packet.namespace].conntrack.accounting {
+      let place = Int(direction.rawValue)
+      conntracks[index].packets[place] &+= 1
+      conntracks[index].bytes[place] &+= UInt64(packet.length(in: pool))
+    }
+    if let timeout, !conntracks[index].status.contains(.fixedTimeout) { refresh(index, timeout, isConfirmed) }
+    return .accept
+  }
+
+  /// Only requests begin an exchange.
+  private func beginsICMP(_ tuple: ConntrackTuple) -> Bool {
+    let type = UInt8(tuple.destinationPort >> 8)
+    return tuple.isIPv6 ? type == 128 || type == 139 : [8, 13, 15, 17].contains(type)
+  }
+
+  private mutating func trackDatagram(_ index: ConntrackIndex, _ isConfirmed: Bool) -> Int64 {
+    if !isConfirmed { conntracks[index].streamTime = cpu.now + 2_000_000_000 }
+    guard conntracks[index].status.contains(.seenReply) else { return 30_000_000_000 }
+    guard cpu.now > conntracks[index].streamTime else { return 30_000_000_000 }
+    conntracks[index].status.insert(.assured)
+    return 120_000_000_000
+  }
+
+  private mutating func refresh(_ index: ConntrackIndex, _ timeout: Int64, _ isConfirmed: Bool) {
+    guard isConfirmed else {
+      conntracks[index].timeout = timeout
+      return
+    }
+    let deadline = cpu.now + timeout
+    let isSooner = deadline < conntracks[index].timeout
+    conntracks[index].timeout = deadline
+    // A later deadline is noticed when the old one comes.
+    if isSooner { armConntrack(index) }
+  }
+
+  private mutating func armConntrack(_ index: ConntrackIndex) {
+    cpu.wheel.cancel(&conntracks[index].timer)
+    conntracks[index].timer = cpu.wheel.arm(
+      TimerEvent(kind: .conntrack, index: index.rawValue), at: conntracks[index].timeout)
+  }
+
+  /// An entry's time may be over.
+  mutating func conntrackTimer(_ index: ConntrackIndex) {
+    guard conntracks.contains(index) else { return }
+    conntracks[index].timer = .none
+    if cpu.now >= conntracks[index].timeout { removeConntrack(index) } else { armConntrack(index) }
+  }
+
+  /// Whether the transport's checksum is right, or known to be (nf_checksum).
+  private func hasRightChecksum(_ packet: NftPacket) -> Bool {
+    guard pool[packet.slot].checksumState == .none else { return true }
+    let network = pool.bytes(packet.slot, from: packet.networkHeader)
+    let length = packet.length(in: pool) - packet.transport
+    let start = Int(packet.networkHeader) - Int(pool[packet.slot].dataOffset) + packet.transport
+    guard length >= 0, start >= 0 else { return false }
+    var initial: UInt64 = 0
+    if packet.version == 6 {
+      initial = network.dropFirst(8).prefix(32).sum(UInt64(UInt16(packet.proto).bigEndian))
+      initial &+= UInt64(UInt16(truncatingIfNeeded: length).bigEndian)
+    } else if packet.proto != 1 {
+      initial = network.dropFirst(12).prefix(8).sum(UInt64(UInt16(packet.proto).bigEndian))
+      initial &+= UInt64(UInt16(truncatingIfNeeded: length).bigEndian)
+      if packet.proto == 17, network.dropFirst(packet.transport).count >= 8,
+        network.u16(packet.transport + 6) == 0
+      {
+        return true
+      }
+    }
+    return foldChecksum(pool.sum(packet.slot, from: start, count: length, initial)) == .max
+  }
+
+  // MARK: Errors about connections
+
+  /// An ICMP error belongs to the connection whose packet it quotes (nf_conntrack_inet_error).
+  private mutating func conntrackError(_ packet: NftPacket, _ outer: ConntrackTuple) {
+    let network = pool.bytes(packet.slot, from: packet.networkHeader)
+    let type = UInt8(outer.destinationPort >> 8)
+    let isError = packet.version == 6 ? type < 128 && type > 0 : [3, 4, 5, 11, 12].contains(type)
+    guard isError else {
+      // Neighbour discovery and its kin are nobody's connection (nf_conntrack_icmpv6_error).
+      if packet.version == 6, (130...137).contains(type) || type == 143 {
+        pool.setConntrack(.untracked, of: packet.slot)
+      }
+      return
+    }
+    let quoted = packet.transport + 8
+    guard quoted <= network.count,
+      let inner = NftPacket.inner(network.dropFirst(quoted), isIPv6: packet.version == 6),
+      hasRightChecksum(packet),
+      let tuple = tuple(
+        network: network.dropFirst(quoted), transport: inner.transport, proto: inner.proto,
+        isIPv6: packet.version == 6, zone: outer.zone),
+      let inverted = tuple.inverted,
+      let link = namespaces[packet.namespace].conntrack.table.find(inverted, in: conntracks)
+    else {
+      namespaces[packet.namespace].conntrack.statistics.icmpError &+= 1
+      return
+    }
+    // The error goes to who sent the quoted packet, or it is about somebody else.
+    let destination = conntracks[link.index].tuple(link.direction).destination
+    guard destination == outer.destination else { return }
+    let info: ConntrackInfo = link.direction == .original ? .related : .relatedReply
+    pool.setConntrack(ConntrackReference(index: link.index, info: info), of: packet.slot)
+  }
+
+  // MARK: Confirmation and end
+
+  /// Lets an entry count, now that its first packet has got through (__nf_conntrack_confirm).
+  mutating func conntrackConfirm(_ packet: NftPacket) -> NetfilterVerdict {
+    let reference = pool.conntrack(packet.slot)
+    let index = reference.index
+    guard !index.isNone, conntracks.contains(index), reference.info == .new || reference.info == .related,
+      conntracks[index].status.isDisjoint(with: [.confirmed, .dying])
+    else { return .accept }
+    let namespace = packet.namespace
+    guard
+      namespaces[namespace].conntrack.table.find(conntracks[index].original, in: conntracks) == nil,
+      namespaces[namespace].conntrack.table.find(conntracks[index].reply, in: conntracks) == nil
+    else {
+      namespaces[namespace].conntrack.statistics.insertFailed &+= 1
+      return .drop
+    }
+    conntracks[index].timeout += cpu.now
+    conntracks[index].status.insert(.confirmed)
+    unconfirmed = .none
+    namespaces[namespace].conntrack.table.insert(index, in: &conntracks)
+    armConntrack(index)
+    return .accept
+  }
+
+  /// Takes an entry out of the table; for the packet that ends it it is still there.
+  private mutating func retire(_ index: ConntrackIndex) {
+    if conntracks[index].status.contains(.confirmed) {
+      cpu.wheel.cancel(&conntracks[index].timer)
+      namespaces[conntracks[index].namespace].conntrack.table.remove(index, in: &conntracks)
+      conntracks[index].status.remove(.confirmed)
+    }
+    conntracks[index].status.insert(.dying)
+    unconfirmed = index
+  }
+
+  /// An entry whose packet did not get through, or that has ended, goes with its packet.
+  mutating func reapUnconfirmed() {
+    guard !unconfirmed.isNone else { return }
+    conntracks.remove(unconfirmed)
+    unconfirmed = .none
+  }
+
+  /// Ends a connection.
+  mutating func removeConntrack(_ index: ConntrackIndex) {
+    guard conntracks.contains(index) else { return }
+    if index == unconfirmed { unconfirmed = .none }
+    cpu.wheel.cancel(&conntracks[index].timer)
+    if conntracks[index].status.contains(.confirmed) {
+      let namespace = conntracks[index].namespace
+      namespaces[namespace].conntrack.table.remove(index, in: &conntracks)
+    }
+    conntracks.remove(index)
+  }
+
+  /// Ends all connections of a namespace.
+  mutating func removeConntracks(of namespace: NamespaceIndex) {
+    for index in namespaces[namespace].conntrack.table.all(in: conntracks) { removeConntrack(index) }
+    reapUnconfirmed()
+  }
+}

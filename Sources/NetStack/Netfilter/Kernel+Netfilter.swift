@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What a stage calls where packets meet rules (nf_hook_slow). A namespace without any pays a branch.
+
+import NetTypes
+
+extension Kernel {
+  /// Whether packets of a family meet anything at a hook.
+  @inline(__always)
+  func hasHook(_ family: NetfilterFamily, _ hook: NetfilterHook, in namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].nftables.isActive
+      && namespaces[namespace].nftables.steps.range(family, hook).count > 0
+  }
+
+  /// Takes a packet through a hook. Its network header is where its metadata says. What is dropped or stolen is gone.
+  @inline(__always)
+  mutating func netfilter(
+    _ slot: Slot, _ family: NetfilterFamily, _ hook: NetfilterHook, in input: DeviceIndex,
+    out output: DeviceIndex, _ namespace: NamespaceIndex
+  ) -> Bool {
+    guard hasHook(family, hook, in: namespace) else { return true }
+    return runHook(slot, family, hook, input, output, namespace)
+  }
+
+  @inline(never)
+  private mutating func runHook(
+    _ slot: Slot, _ family: NetfilterFamily, _ hook: NetfilterHook, _ input: DeviceIndex,
+    _ output: DeviceIndex, _ namespace: NamespaceIndex
+  ) -> Bool {
+    let range = namespaces[namespace].nftables.steps.range(family, hook)
+    var packet = NftPacket(slot, family, hook, in: input, out: output, namespace, pool)
+    for position in range.start..<range.start + range.count {
+      let step = namespaces[namespace].nftables.steps[position]
+      let verdict: NetfilterVerdict
+      switch step.kind {
+      // Who calls the hook has put the pieces together where there are any (`needsDefragmentation`).
+      case .defragment: verdict = .accept
+      case .conntrack: verdict = conntrackIn(&packet)
+      case .nat: verdict = translate(&packet, step)
+      case .confirm: verdict = conntrackConfirm(packet)
+      case .chain:
+        guard step.devices == .max || isMeant(step.devices, packet) else { continue }
+        verdict = run(step.start, policy: step.policy, &packet)
+      }
+      switch verdict {
+      case .accept: continue
+      case .drop:
+        drop(slot, .netfilterDrop, in: namespace)
+        return false
+      case .stolen: return false
+      }
+    }
+    return true
+  }
+
+  private func isMeant(_ list: UInt32, _ packet: NftPacket) -> Bool {
+    let device = packet.hook == .egress ? packet.output : packet.input
+    return namespaces[packet.namespace].nftables.steps.devices[Int(list)].contains(devices[device].name)
+  }
+
+  /// Whether packets that come in must be whole before they meet the hooks (nf_defrag).
+  func needsDefragmentation(in namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].nftables.tracks
+  }
+}

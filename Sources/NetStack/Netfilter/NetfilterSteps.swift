@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What a packet meets at each hook, in order of priority: chains, and between them what the kernel does by itself
+// (nf_hook_entries). Made when the ruleset changes.
+//
+//    -400 defragmentation │ -200 conntrack │ -100 destination NAT │ 0 filter │ 100 source NAT │ last: confirmation
+
+import NetTypes
+import Nftables
+
+/// One step of a hook.
+struct NetfilterStep: BitwiseCopyable {
+  enum Kind: UInt8, BitwiseCopyable {
+    case defragment, conntrack
+    /// `start` names the first of the hook's NAT chains, `count` how many there are.
+    case nat
+    case chain
+    case confirm
+  }
+
+  var kind: Kind
+  /// For chains: the first instruction.
+  var start: UInt32 = 0
+  var count: UInt32 = 0
+  /// NF_ACCEPT or NF_DROP.
+  var policy: Int32 = 1
+  /// A chain's devices, as a number in the list of them; `max` for all.
+  var devices: UInt32 = .max
+}
+
+/// The steps of all hooks of a namespace.
+@safe struct NetfilterSteps: ~Copyable {
+  private let steps: UnsafeMutablePointer<NetfilterStep>
+  private let chains: UnsafeMutablePointer<NetfilterStep>
+  /// For each family and hook where its steps begin and how many there are.
+  private var ranges = InlineArray<35, (start: UInt32, count: UInt32)>(repeating: (0, 0))
+  /// For chains of devices.
+  let devices: [[InterfaceName]]
+
+  /// - Parameter hooks: by `NftProgram.place`, sorted by priority and age.
+  init(_ hooks: [[NftProgram.Hook]], tracks: Bool) {
+    var all: [NetfilterStep] = []
+    var nat: [NetfilterStep] = []
+    var devices: [[InterfaceName]] = []
+    var ranges = InlineArray<35, (start: UInt32, count: UInt32)>(repeating: (0, 0))
+    for family in NetfilterFamily.allCases {
+      for hook in NetfilterHook.allCases {
+        let place = NftProgram.place(family, hook)
+        var found = Self.own(family, hook, tracks)
+        let mine = hooks.isEmpty ? [] : hooks[place]
+        let natChains = mine.filter { $0.type == .nat }
+        if !natChains.isEmpty || tracks, let priority = Self.natPriority(family, hook) {
+          found.append(
+            (priority, NetfilterStep(kind: .nat, start: UInt32(nat.count), count: UInt32(natChains.count))))
+          nat += natChains.map { NetfilterStep(kind: .chain, start: $0.start, policy: $0.policy) }
+        }
+        for chain in mine where chain.type != .nat {
+          var step = NetfilterStep(kind: .chain, start: chain.start, policy: chain.policy)
+          if !chain.devices.isEmpty {
+            step.devices = UInt32(devices.count)
+            devices.append(chain.devices)
+          }
+          found.append((chain.priority, step))
+        }
+        // The kernel's own come first of one priority: they were there before.
+        let sorted = found.enumerated().sorted {
+          ($0.element.priority, $0.offset) < ($1.element.priority, $1.offset)
+        }
+        ranges[place] = (UInt32(all.count), UInt32(sorted.count))
+        all += sorted.map(\.element.step)
+      }
+    }
+    unsafe steps = .allocate(capacity: max(all.count, 1))
+    for (index, step) in all.enumerated() { unsafe (steps + index).initialize(to: step) }
+    unsafe chains = .allocate(capacity: max(nat.count, 1))
+    for (index, step) in nat.enumerated() { unsafe (chains + index).initialize(to: step) }
+    self.ranges = ranges
+    self.devices = devices
+  }
+
+  deinit {
+    unsafe steps.deallocate()
+    unsafe chains.deallocate()
+  }
+
+  private static func own(
+    _ family: NetfilterFamily, _ hook: NetfilterHook, _ tracks: Bool
+  ) -> [(priority: Int32, step: NetfilterStep)] {
+    guard tracks, family == .ipv4 || family == .ipv6 else { return [] }
+    switch hook {
+    case .prerouting, .output:
+      return [(-400, NetfilterStep(kind: .defragment)), (-200, NetfilterStep(kind: .conntrack))]
+    case .input, .postrouting: return [(.max, NetfilterStep(kind: .confirm))]
+    case .forward, .ingress, .egress: return []
+    }
+  }
+
+  private static func natPriority(_ family: NetfilterFamily, _ hook: NetfilterHook) -> Int32? {
+    guard family == .ipv4 || family == .ipv6 else { return nil }
+    switch hook {
+    case .prerouting, .output: return -100
+    case .input, .postrouting: return 100
+    case .forward, .ingress, .egress: return nil
+    }
+  }
+
+  /// Where a hook's steps begin, and how many there are.
+  @inline(__always)
+  func range(_ family: NetfilterFamily, _ hook: NetfilterHook) -> (start: UInt32, count: UInt32) {
+    ranges[NftProgram.place(family, hook)]
+  }
+
+  @inline(__always) subscript(step: UInt32) -> NetfilterStep { unsafe steps[Int(step)] }
+
+  /// One of the NAT chains that a NAT step names.
+  @inline(__always) func natChain(_ index: UInt32) -> NetfilterStep { unsafe chains[Int(index)] }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What rules ask about a packet's connection, and set in it (nft_ct.c).
+
+import Nftables
+
+extension Kernel {
+  func loadConntrack(
+    _ instruction: NftInstruction, _ packet: NftPacket, _ registers: inout NftRegisters
+  ) -> Bool {
+    let word = Int(instruction.destination)
+    let reference = pool.conntrack(packet.slot)
+    let key = NftCtKey(rawValue: UInt32(instruction.flags))
+    if key == .state {
+      registers[word] = reference.info.stateBit
+      return true
+    }
+    guard conntracks.contains(reference.index) else { return false }
+    let index = reference.index
+    let direction: ConntrackDirection = instruction.a == 1 ? .reply : .original
+    switch key {
+    case .direction: registers[word] = UInt32(reference.info.direction.rawValue)
+    case .status: registers[word] = conntracks[index].status.rawValue
+    case .mark: registers[word] = conntracks[index].mark
+    case .expiration:
+      registers[word] = UInt32(clamping: max(conntracks[index].timeout - cpu.now, 0) / 1_000_000)
+    case .id: registers[word] = conntracks[index].id
+    case .l3proto: registers[word] = conntracks[index].original.isIPv6 ? 10 : 2
+    case .protocol: registers[word] = UInt32(conntracks[index].original.proto)
+    case .zone: registers[word] = UInt32(conntracks[index].original.zone)
+    case .packets: registers.store(sum(instruction.a, conntracks[index].packets), at: word)
+    case .bytes: registers.store(sum(instruction.a, conntracks[index].bytes), at: word)
+    case .averagePacket:
+      let packets = sum(instruction.a, conntracks[index].packets)
+      registers.store(packets == 0 ? 0 : sum(instruction.a, conntracks[index].bytes) / packets, at: word)
+    case .source, .sourceIP, .sourceIP6:
+      return store(conntracks[index].tuple(direction).source, key, index, instruction, &registers)
+    case .destination, .destinationIP, .destinationIP6:
+      return store(conntracks[index].tuple(direction).destination, key, index, instruction, &registers)
+    case .sourcePort: registers[word] = UInt32(conntracks[index].tuple(direction).sourcePort.byteSwapped)
+    case .destinationPort:
+      registers[word] = UInt32(conntracks[index].tuple(direction).destinationPort.byteSwapped)
+    default: return false
+    }
+    return true
+  }
+
+  private func sum(_ direction: UInt32, _ counts: InlineArray<2, UInt64>) -> UInt64 {
+    direction == 2 ? counts[0] &+ counts[1] : counts[Int(direction & 1)]
+  }
+
+  private func store(
+    _ address: UInt128, _ key: NftCtKey?, _ index: ConntrackIndex, _ instruction: NftInstruction,
+    _ registers: inout NftRegisters
+  ) -> Bool {
+    let isIPv6 = conntracks[index].original.isIPv6
+    if key == .sourceIP || key == .destinationIP, isIPv6 { return false }
+    if key == .sourceIP6 || key == .destinationIP6, !isIPv6 { return false }
+    let word = Int(instruction.destination)
+    guard isIPv6 else {
+      registers[word] = UInt32(truncatingIfNeeded: address).byteSwapped
+      for position in 1..<max(Int(instruction.length) / 4, 1) { registers[word + position] = 0 }
+      return true
+    }
+    for position in 0..<4 {
+      registers[word + position] = UInt32(truncatingIfNeeded: address >> (96 - 32 * position)).byteSwapped
+    }
+    return true
+  }
+
+  mutating func setConntrack(
+    _ instruction: NftInstruction, _ packet: NftPacket, _ registers: NftRegisters
+  ) {
+    let value = registers[Int(instruction.source)]
+    let reference = pool.conntrack(packet.slot)
+    switch NftCtKey(rawValue: UInt32(instruction.flags)) {
+    case .mark:
+      if conntracks.contains(reference.index) { conntracks[reference.index].mark = value }
+    case .zone:
+      // Only before tracking has seen the packet.
+      guard reference.index.isNone, reference.info == .none else { return }
+      pool.setConntrack(
+        ConntrackReference(index: .none, info: .none, zone: UInt16(truncatingIfNeeded: value)),
+        of: packet.slot)
+    default: break
+    }
+  }
+}

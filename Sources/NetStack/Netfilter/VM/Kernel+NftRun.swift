@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The machine: runs a chain's instructions over a packet (nft_do_chain). A rule's expressions are done until one does
+// not match (NFT_BREAK) or decides; jumps put the next rule on a stack of sixteen.
+
+import NetTypes
+import Nftables
+
+extension Kernel {
+  /// What a base chain says of a packet.
+  mutating func run(_ start: UInt32, policy: Int32, _ packet: inout NftPacket) -> NetfilterVerdict {
+    var verdict = execute(Int(start), &packet)
+    if verdict.code == NftVerdictCode.continue.code { verdict.code = policy }
+    switch verdict.code {
+    case NftVerdictCode.accept.code: return .accept
+    case NftVerdictCode.stolen.code: return .stolen
+    default: return .drop
+    }
+  }
+
+  /// Runs from an instruction on. `continue`: no rule decided.
+  private mutating func execute(_ start: Int, _ packet: inout NftPacket) -> NftVerdictCode {
+    let namespace = packet.namespace
+    var registers = NftRegisters()
+    var stack = InlineArray<16, UInt32>(repeating: 0)
+    var depth = 0
+    var place = start
+    var next = start
+    while true {
+      let instruction = namespaces[namespace].nftables.program[place]
+      place &+= 1
+      var verdict = NftVerdictCode.continue
+      switch instruction.operation {
+      case .rule: next = Int(instruction.a)
+      case .end:
+        guard depth > 0 else { return .continue }
+        depth &-= 1
+        place = Int(stack[depth])
+      case .compareWord:
+        let matches = registers[Int(instruction.source)] & instruction.b == instruction.a
+        if matches == (instruction.flags == 1) { place = next }
+      case .payload:
+        if !loadPayload(instruction, packet, &registers) { place = next }
+      case .meta:
+        if !loadMeta(instruction, packet, &registers) { place = next }
+      case .verdict:
+        verdict = NftVerdictCode(code: Int32(bitPattern: instruction.a), chain: instruction.b)
+      case .lookup: verdict = look(instruction, packet, &registers)
+      case .counter: count(instruction.a, packet)
+      default: verdict = executeRarer(instruction, &packet, &registers)
+      }
+      guard verdict.code != NftVerdictCode.continue.code else { continue }
+      switch verdict.code {
+      case -2: place = next
+      case -3, -4:
+        if verdict.code == -3 {
+          // Programs are checked for how deep their jumps go.
+          guard depth < 16 else { return .drop }
+          stack[depth] = UInt32(next)
+          depth &+= 1
+        }
+        place = Int(verdict.chain)
+      case -5:
+        guard depth > 0 else { return .continue }
+        depth &-= 1
+        place = Int(stack[depth])
+      default: return verdict
+      }
+    }
+  }
+
+  @inline(never)
+  private mutating func executeRarer(
+    _ instruction: NftInstruction, _ packet: inout NftPacket, _ registers: inout NftRegisters
+  ) -> NftVerdictCode {
+    let namespace = packet.namespace
+    switch instruction.operation {
+    case .compare: return compare(instruction, namespace, registers) ? .continue : .break
+    case .range:
+      let isInside = isWithin(instruction, namespace, registers)
+      return isInside == (instruction.flags == 1) ? .break : .continue
+    case .mask, .shiftLeft, .shiftRight, .byteorder, .load:
+      compute(instruction, namespace, &registers)
+      return .continue
+    case .payloadWrite: return writePayload(instruction, packet, registers) ? .continue : .break
+    case .metaSet:
+      setMeta(instruction, packet, registers)
+      return .continue
+    case .ct: return loadConntrack(instruction, packet, &registers) ? .continue : .break
+    case .ctSet:
+      setConntrack(instruction, packet, registers)
+      return .continue
+    case .limit: return limit(instruction, instruction.a, packet) ? .continue : .break
+    case .quota: return quota(instruction, instruction.a, packet) ? .continue : .break
+    case .objectMap:
+      let index = TableIndex<NftElements>(instruction.a)
+      let found = namespaces[namespace].nftables.program.sets[index].find(
+        registers, Int(instruction.source), now: cpu.now)
+      guard found != NftElements.none else { return .break }
+      count(namespaces[namespace].nftables.program.sets[index].value(found, 0), packet)
+      return .continue
+    case .numgen:
+      registers[Int(instruction.destination)] = generate(instruction, namespace)
+      return .continue
+    case .hash:
+      registers[Int(instruction.destination)] = hash(instruction, packet, registers)
+      return .continue
+    case .fib: return loadRoute(instruction, packet, &registers) ? .continue : .break
+    case .rt: return loadRouteProperty(instruction, packet, &registers) ? .continue : .break
+    case .exthdr: return loadHeader(instruction, packet, &registers) ? .continue : .break
+    case .exthdrWrite: return writeOption(instruction, packet, registers) ? .continue : .break
+    case .log:
+      log(Int(instruction.a), packet)
+      return .continue
+    case .reject:
+      reject(packet, NftReject.Kind(rawValue: UInt32(instruction.flags)) ?? .icmp, UInt8(instruction.a))
+      return .drop
+    case .nat: return setTranslation(instruction, packet, registers)
+    case .masquerade: return masquerade(instruction, packet, registers)
+    case .redirect: return redirect(instruction, packet, registers)
+    case .notrack:
+      if pool.conntrack(packet.slot).index.isNone { pool.setConntrack(.untracked, of: packet.slot) }
+      return .continue
+    case .dynset: return update(instruction, packet, registers)
+    case .rule, .end, .compareWord, .payload, .meta, .verdict, .lookup, .counter: return .continue
+    }
+  }
+
+  // MARK: Registers
+
+  private func compare(
+    _ instruction: NftInstruction, _ namespace: NamespaceIndex, _ registers: NftRegisters
+  ) -> Bool {
+    let order = self.order(
+      registers, Int(instruction.source), instruction.a, Int(instruction.length), namespace)
+    switch NftComparisonOperator(rawValue: UInt32(instruction.flags)) {
+    case .equal: return order == 0
+    case .notEqual: return order != 0
+    case .less: return order < 0
+    case .lessOrEqual: return order <= 0
+    case .greater: return order > 0
+    case .greaterOrEqual, nil: return order >= 0
+    }
+  }
+
+  private func isWithin(
+    _ instruction: NftInstruction, _ namespace: NamespaceIndex, _ registers: NftRegisters
+  ) -> Bool {
+    let word = Int(instruction.source)
+    let length = Int(instruction.length)
+    return order(registers, word, instruction.a, length, namespace) >= 0
+      && order(registers, word, instruction.b, length, namespace) <= 0
+  }
+
+  /// As memcmp: which of the two byte strings comes first.
+  private func order(
+    _ registers: NftRegisters, _ word: Int, _ constant: UInt32, _ length: Int,
+    _ namespace: NamespaceIndex
+  ) -> Int {
+    let count = (length &+ 3) / 4
+    for position in 0..<count {
+      let mask = position == count &- 1 ? NftRegisters.tailMask(length) : .max
+      let mine = (registers[word &+ position] & mask).bigEndian
+      let other =
+        (namespaces[namespace].nftables.program.constants[Int(constant) &+ position] & mask).bigEndian
+      if mine != other { return mine < other ? -1 : 1 }
+    }
+    return 0
+  }
+
+  private func compute(
+    _ instruction: NftInstruction, _ namespace: NamespaceIndex, _ registers: inout NftRegisters
+  ) {
+    let source = Int(instruction.source)
+    let destination = Int(instruction.destination)
+    let length = Int(instruction.length)
+    let count = (length + 3) / 4
+    switch instruction.operation {
+    case .load:
+      for position in 0..<count {
+        registers[destination + position] =
+          namespaces[namespace].nftables.program.constants[Int(instruction.a) + position]
+      }
+    case .mask:
+      for position in 0..<count {
+        let mask = namespaces[namespace].nftables.program.constants[Int(instruction.a) + position]
+        let flip = namespaces[namespace].nftables.program.constants[Int(instruction.b) + position]
+        registers[destination + position] = registers[source + position] & mask ^ flip
+      }
+    case .shiftLeft:
+      var carry: UInt32 = 0
+      for position in (0..<count).reversed() {
+        let word = registers[source + position]
+        registers[destination + position] = word << instruction.a | carry
+        carry = word >> (32 - instruction.a)
+      }
+    case .shiftRight:
+      var carry: UInt32 = 0
+      for position in 0..<count {
+        let word = registers[source + position]
+        registers[destination + position] = carry | word >> instruction.a
+        carry = word << (32 - instruction.a)
+      }
+    default:
+      let size = Int(instruction.flags)
+      let before = registers
+      if length % 4 != 0 { registers[destination + count - 1] = 0 }
+      for offset in 0..<length {
+        let mirrored = offset / size * size + size - 1 - offset % size
+        registers.setByte(destination, offset, before.byte(source, mirrored))
+      }
+    }
+  }
+
+  // MARK: Sets
+
+  private mutating func look(
+    _ instruction: NftInstruction, _ packet: NftPacket, _ registers: inout NftRegisters
+  ) -> NftVerdictCode {
+    let namespace = packet.namespace
+    let index = TableIndex<NftElements>(instruction.a)
+    let found = namespaces[namespace].nftables.program.sets[index].find(
+      registers, Int(instruction.source), now: cpu.now)
+    let isInverted = instruction.flags & 1 == 1
+    guard found != NftElements.none else { return isInverted ? .continue : .break }
+    guard !isInverted else { return .break }
+    let element = namespaces[namespace].nftables.program.sets[index][found]
+    if element.state != .max, !runElement(index, element, packet) { return .break }
+    if instruction.flags & 2 != 0 {
+      for position in 0..<namespaces[namespace].nftables.program.sets[index].valueWords {
+        registers[Int(instruction.destination) &+ position] =
+          namespaces[namespace].nftables.program.sets[index].value(found, position)
+      }
+    }
+    return instruction.flags & 4 != 0 ? element.verdict : .continue
+  }
+
+  /// The stateful expressions of an element (nft_set_elem_update_expr). False: one of them does not match.
+  private mutating func runElement(
+    _ index: TableIndex<NftElements>, _ element: NftElements.Element, _ packet: NftPacket
+  ) -> Bool {
+    let namespace = packet.namespace
+    let template = Int(namespaces[namespace].nftables.program.sets[index].template)
+    for position in 0..<namespaces[namespace].nftables.program.templates[template].count {
+      let instruction = namespaces[namespace].nftables.program.templates[template][position]
+      let state = element.state &+ instruction.a
+      switch instruction.operation {
+      case .limit: guard limit(instruction, state, packet) else { return false }
+      case .quota: guard quota(instruction, state, packet) else { return false }
+      default: count(state, packet)
+      }
+    }
+    return true
+  }
+
+  /// `add`, `update` and `delete` of a dynamic set (nft_dynset_eval).
+  private mutating func update(
+    _ instruction: NftInstruction, _ packet: NftPacket, _ registers: NftRegisters
+  ) -> NftVerdictCode {
+    let namespace = packet.namespace
+    let index = TableIndex<NftElements>(instruction.a)
+    let isInverted = instruction.flags & 4 != 0
+    let found = namespaces[namespace].nftables.program.sets[index].find(
+      registers, Int(instruction.source), now: cpu.now)
+    let isThere =
+      found != NftElements.none && found != namespaces[namespace].nftables.program.sets[index].catchAll
+    if instruction.flags & 3 == NftDynset.Operation.delete.rawValue {
+      guard isThere else { return .break }
+      removeElement(found, index, namespace)
+      return .continue
+    }
+    var place = found
+    let lifetime = Int64(instruction.c) &* 1_000_000
+    if isThere {
+      if instruction.flags & 3 == NftDynset.Operation.update.rawValue, lifetime > 0 {
+        namespaces[namespace].nftables.program.sets[index][found].expires = cpu.now &+ lifetime
+      }
+    } else {
+      guard let made = insertElement(instruction, index, lifetime, namespace, registers) else {
+        return isInverted ? .continue : .break
+      }
+      place = made
+    }
+    let element = namespaces[namespace].nftables.program.sets[index][place]
+    if element.state != .max, !runElement(index, element, packet) { return .break }
+    return isInverted ? .break : .continue
+  }
+
+  private mutating func insertElement(
+    _ instruction: NftInstruction, _ index: TableIndex<NftElements>, _ lifetime: Int64,
+    _ namespace: NamespaceIndex, _ registers: NftRegisters
+  ) -> UInt32? {
+    var element = NftElements.Element()
+    element.isDynamic = true
+    element.lifetime = lifetime
+    if lifetime > 0 { element.expires = cpu.now &+ lifetime }
+    let template = namespaces[namespace].nftables.program.sets[index].template
+    if template != .max {
+      let count = namespaces[namespace].nftables.program.templates[Int(template)].count
+      element.state = namespaces[namespace].nftables.states.allocate(count)
+      let expressions = namespaces[namespace].nftables.program.sets[index].expressions
+      for (offset, expression) in expressions.enumerated() {
+        guard case .limit(let limit) = expression else { continue }
+        namespaces[namespace].nftables.states[element.state + UInt32(offset)] = .init(
+          first: NftLimitParameters(limit).maximum, second: UInt64(bitPattern: cpu.now))
+      }
+    }
+    let value = instruction.flags & 8 != 0 ? Int(instruction.offset) : nil
+    if let made = namespaces[namespace].nftables.program.sets[index].insert(
+      registers, key: Int(instruction.source), value: value, element)
+    {
+      return made
+    }
+    // The dead make room (nft_rhash_gc), if there are any.
+    let dead = namespaces[namespace].nftables.program.sets[index].expired(now: cpu.now)
+    for element in dead { removeElement(element, index, namespace) }
+    let made =
+      dead.isEmpty
+      ? nil
+      : namespaces[namespace].nftables.program.sets[index].insert(
+        registers, key: Int(instruction.source), value: value, element)
+    if made == nil, element.state != .max {
+      let count = namespaces[namespace].nftables.program.sets[index].expressions.count
+      namespaces[namespace].nftables.states.release(element.state, count)
+    }
+    return made
+  }
+
+  private mutating func removeElement(
+    _ element: UInt32, _ index: TableIndex<NftElements>, _ namespace: NamespaceIndex
+  ) {
+    let item = namespaces[namespace].nftables.program.sets[index][element]
+    if item.isDynamic, item.state != .max {
+      let count = namespaces[namespace].nftables.program.sets[index].expressions.count
+      namespaces[namespace].nftables.states.release(item.state, count)
+    }
+    namespaces[namespace].nftables.program.sets[index].remove(element)
+  }
+
+  // MARK: State
+
+  @inline(__always) private mutating func count(_ state: UInt32, _ packet: NftPacket) {
+    let length = UInt64(packet.length(in: pool))
+    namespaces[packet.namespace].nftables.states[state].first &+= 1
+    namespaces[packet.namespace].nftables.states[state].second &+= length
+  }
+
+  /// A constant of 64 bits.
+  private func wide(_ place: UInt32, _ namespace: NamespaceIndex) -> UInt64 {
+    UInt64(namespaces[namespace].nftables.program.constants[Int(place)])
+      | UInt64(namespaces[namespace].nftables.program.constants[Int(place) + 1]) << 32
+  }
+
+  /// nft_limit_eval. True: the rule goes on.
+  private mutating func limit(_ instruction: NftInstruction, _ state: UInt32, _ packet: NftPacket) -> Bool {
+    let namespace = packet.namespace
+    var cost = wide(instruction.b, namespace)
+    let maximum = wide(instruction.b + 2, namespace)
+    if instruction.flags & 2 != 0 {
+      let unit = wide(instruction.b + 4, namespace)
+      let rate = wide(instruction.b + 6, namespace)
+      cost = unit &* UInt64(packet.length(in: pool)) / rate
+    }
+    let value = namespaces[namespace].nftables.states[state]
+    let now = UInt64(bitPattern: cpu.now)
+    let tokens = min(value.first &+ (now &- value.second), maximum)
+    let isWithin = tokens >= cost
+    namespaces[namespace].nftables.states[state] = .init(
+      first: isWithin ? tokens - cost : tokens, second: now)
+    return isWithin == (instruction.flags & 1 == 0)
+  }
+
+  /// nft_quota_eval.
+  private mutating func quota(_ instruction: NftInstruction, _ state: UInt32, _ packet: NftPacket) -> Bool {
+    let namespace = packet.namespace
+    namespaces[namespace].nftables.states[state].first &+= UInt64(packet.length(in: pool))
+    let isOver = namespaces[namespace].nftables.states[state].first > wide(instruction.b, namespace)
+    return isOver == (instruction.flags & 1 == 1)
+  }
+
+  private mutating func generate(_ instruction: NftInstruction, _ namespace: NamespaceIndex) -> UInt32 {
+    let modulus = UInt64(instruction.a)
+    guard instruction.flags == 0 else {
+      return UInt32(truncatingIfNeeded: cpu.random.below(modulus)) &+ instruction.b
+    }
+    let value = namespaces[namespace].nftables.states[instruction.c].first
+    namespaces[namespace].nftables.states[instruction.c].first = (value &+ 1) % modulus
+    return UInt32(truncatingIfNeeded: value) &+ instruction.b
+  }
+
+  private func hash(
+    _ instruction: NftInstruction, _ packet: NftPacket, _ registers: NftRegisters
+  ) -> UInt32 {
+    let hash: UInt32
+    if instruction.flags == 1 {
+      hash = flowHash(packet)
+    } else {
+      hash = JenkinsHash.hash(
+        registers, Int(instruction.source), length: Int(instruction.length), seed: instruction.c)
+    }
+    return JenkinsHash.scale(hash, instruction.a) &+ instruction.b
+  }
+
+  /// A hash that both directions of a flow share (__skb_get_hash_symmetric).
+  private func flowHash(_ packet: NftPacket) -> UInt32 {
+    guard packet.version != 0 else { return 0 }
+    let network = pool.bytes(packet.slot, from: packet.networkHeader)
+    let size = packet.version == 6 ? 16 : 4
+    let start = packet.version == 6 ? 8 : IPv4Header.source
+    var sum: UInt32 = UInt32(packet.proto)
+    for offset in stride(from: start, to: start + 2 * size, by: 4) { sum &+= network.u32(offset) }
+    if packet.hasTransport, [6, 17, 132].contains(packet.proto), network.count >= packet.transport + 4 {
+      sum &+= UInt32(network.u16(packet.transport)) &+ UInt32(network.u16(packet.transport + 2))
+    }
+    return sum &* 0x9e37_79b1
+  }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the machine runs: the expressions of all rules of a namespace, one after the other, each of 24 bytes. What does
+// not fit (constants, sets, state that packets change) stands elsewhere and is named by number.
+//
+//    chain ─▶ │ rule → next │ payload │ compare │ counter │ verdict │ rule → next │ … │ end │
+
+/// One step of a program.
+struct NftInstruction: BitwiseCopyable {
+  enum Operation: UInt8, BitwiseCopyable {
+    /// A rule begins; `a` is where the next one does.
+    case rule
+    /// The chain has no more rules.
+    case end
+    /// Compares up to four bytes: `a` the value, `b` the mask of bytes that count. `flags` 1: unequal.
+    case compareWord
+    /// Compares more, or by order; `a` the constant, `flags` an NftComparisonOperator.
+    case compare
+    /// `a` and `b` the constants; `flags` 1: outside.
+    case range
+    /// `a` and `b` the constants: AND, then XOR.
+    case mask
+    /// By `a` bits, word by word from the last, as nft_bitwise_eval_lshift carries.
+    case shiftLeft, shiftRight
+    /// Numbers of `flags` bytes, turned around.
+    case byteorder
+    /// `a` the constant.
+    case load
+    /// `a` the code, `b` the chain.
+    case verdict
+    /// `flags` the base.
+    case payload
+    /// `flags` the base, `a` the checksum's offset, `b` its type, `c` its flags.
+    case payloadWrite
+    /// `flags` the key.
+    case meta, metaSet
+    /// `flags` the key, `a` the direction: 0, 1, or 2 for none.
+    case ct, ctSet
+    /// `a` the set; `flags` bit 0 inverted, bit 1 gives data, bit 2 gives a verdict.
+    case lookup
+    /// `a` the state.
+    case counter
+    /// `a` the state, `b` the parameters; `flags` bit 0 inverted, bit 1 counts bytes.
+    case limit, quota
+    /// Of the element that a map gives for the register: `a` the map.
+    case objectMap
+    /// `a` the modulus, `b` the offset, `c` the state; `flags` 1: random.
+    case numgen
+    /// `a` the modulus, `b` the offset, `c` the seed; `flags` 1: of the flow, not of a register.
+    case hash
+    /// `flags` what is asked for, `a` NftFib.Flags, `b` 1: whether there is any.
+    case fib
+    /// `flags` the key.
+    case rt
+    /// `flags` the operation, `a` the type, `b` 1: whether it is there.
+    case exthdr
+    /// The same; `b` 1: there is a register, else the option is removed.
+    case exthdrWrite
+    /// `a` the number of the text.
+    case log
+    /// `flags` the kind, `a` the code.
+    case reject
+    /// `a` registers (address low, high, port low, high, a byte each, 0xff for none), `b` NftNATFlags,
+    /// `flags` bit 0 destination, bit 1 IPv6.
+    case nat
+    case masquerade, redirect
+    case notrack
+    /// `a` the set, `c` the timeout in milliseconds; `flags` bits 0 and 1 the operation, bit 2 inverted, bit 3 gives
+    /// data from register `offset`.
+    case dynset
+  }
+
+  var operation: Operation
+  /// The first word of the operand.
+  var source: UInt8 = 0
+  /// The first word of the result.
+  var destination: UInt8 = 0
+  var flags: UInt8 = 0
+  /// Bytes of the value.
+  var length: UInt16 = 0
+  /// Bytes from a header's start.
+  var offset: UInt16 = 0
+  var a: UInt32 = 0
+  var b: UInt32 = 0
+  var c: UInt32 = 0
+
+  init(_ operation: Operation) { self.operation = operation }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A namespace's ruleset as the machine runs it: immutable but for its sets, replaced as a whole when the configuration
+// changes. What packets count stands in `NftStates` and outlives it.
+
+import NetTypes
+import Nftables
+
+/// A compiled ruleset.
+@safe struct NftProgram: ~Copyable {
+  /// A base chain where packets meet it.
+  struct Hook: Hashable {
+    var family: NftFamily
+    var type: NftChainType
+    var priority: Int32
+    /// The first of its instructions.
+    var start: UInt32
+    /// What happens when no rule decides: NF_ACCEPT or NF_DROP.
+    var policy: Int32
+    /// Of ingress and egress chains; empty for all.
+    var devices: [InterfaceName]
+  }
+
+  /// A stateful expression, wherever it is.
+  enum StateKey: Hashable {
+    /// The n-th expression of a rule.
+    case rule(NftTableKey, handle: UInt64, Int)
+    case object(NftTableKey, type: UInt32, name: String)
+    /// The n-th expression of an element.
+    case element(NftTableKey, set: String, key: [UInt32], Int)
+  }
+
+  private let instructions: UnsafeMutablePointer<NftInstruction>
+  private let instructionCount: Int
+  let constants: NftConstants
+  var sets: Table<NftElements>
+  /// The place in `sets` of each named set.
+  let setPlaces: [NftSetKey: UInt32]
+  /// Stateful expressions of elements: those of a set, or of a dynset expression.
+  let templates: [[NftInstruction]]
+  let logs: [NftLog]
+  /// The state of everything that has any.
+  let states: [StateKey: UInt32]
+
+  init(_ parts: consuming NftAssembly, sets: consuming Table<NftElements>) {
+    instructionCount = parts.instructions.count
+    unsafe instructions = .allocate(capacity: max(parts.instructions.count, 1))
+    for (index, instruction) in parts.instructions.enumerated() {
+      unsafe (instructions + index).initialize(to: instruction)
+    }
+    constants = NftConstants(parts.constants)
+    setPlaces = parts.setPlaces
+    templates = parts.templates
+    logs = parts.logs
+    states = parts.states
+    self.sets = sets
+  }
+
+  deinit { unsafe instructions.deallocate() }
+
+  /// The instruction at a place, which programs only name when it is there.
+  @inline(__always) subscript(place: Int) -> NftInstruction {
+    assert(place < instructionCount)
+    return unsafe instructions[place]
+  }
+
+  /// The place in `hooks` of a hook's chains. Packets of the `inet` family do not exist: its chains stand with both.
+  static func place(_ family: NetfilterFamily, _ hook: NetfilterHook) -> Int {
+    Int(family.rawValue) * NetfilterHook.count + Int(hook.rawValue)
+  }
+}
+
+/// A set's name with its table's.
+struct NftSetKey: Hashable {
+  var table: NftTableKey
+  var name: String
+}
+
+/// What an assembler has made of a ruleset.
+struct NftAssembly {
+  var instructions: [NftInstruction] = []
+  var constants: [UInt32] = []
+  /// By family and hook (`NftProgram.place`), sorted by priority and age.
+  var hooks = [[NftProgram.Hook]](
+    repeating: [], count: NetfilterFamily.allCases.count * NetfilterHook.count)
+  /// Whether the ruleset asks for connection tracking (nf_ct_netns_get).
+  var needsConntrack = false
+  var setPlaces: [NftSetKey: UInt32] = [:]
+  var templates: [[NftInstruction]] = []
+  var logs: [NftLog] = []
+  var states: [NftProgram.StateKey: UInt32] = [:]
+}
