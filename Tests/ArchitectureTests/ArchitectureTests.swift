@@ -14,7 +14,7 @@ struct ArchitectureTests {
     "Spawn": ["CLinux"],
     "Rtnetlink": ["NetTypes", "CLinux"],
     "Nftables": ["NetTypes"],
-    "NetStack": ["NetTypes", "Rtnetlink"],
+    "NetStack": ["NetTypes", "Rtnetlink", "Nftables"],
     "LabCore": ["NetTypes", "Nftables"],
     "TopologyModel": ["NetTypes", "Nftables", "LabCore"],
     "Netlink": ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl"],
