@@ -60,7 +60,14 @@ extension Kernel {
       let info: ConntrackInfo = reference.info.direction == .original ? .relatedReply : .related
       pool.setConntrack(ConntrackReference(index: reference.index, info: info), of: slot)
     }
-    let datagram = IPv4Datagram(source: source, destination: destination, proto: 6, pathMTUDiscovery: .do)
-    ipv4Send(slot, datagram, in: packet.namespace)
+    // It speaks in the name of another: the way is looked up without a source.
+    let datagram = IPv4Datagram(destination: destination, proto: 6, pathMTUDiscovery: .do)
+    do throws(KernelError) {
+      var path = try ipv4Route(datagram, in: packet.namespace)
+      path.source = source
+      _ = ipv4Output(slot, datagram, by: path, in: packet.namespace)
+    } catch {
+      drop(slot, .ipOutNoRoutes, in: packet.namespace)
+    }
   }
 }

@@ -5,6 +5,7 @@
 
 import NetTypes
 import Nftables
+import Rtnetlink
 
 extension Kernel {
   /// The ports that an instruction's registers hold.
@@ -120,7 +121,9 @@ extension Kernel {
   private mutating func addressOut(_ packet: NftPacket, isIPv6: Bool) -> UInt128? {
     let destination = pool.bytes(packet.slot, from: packet.networkHeader).u32(IPv4Header.destination)
     let route = lookup(destination, in: packet.namespace)
-    let source = selectSource(route.gateway != 0 ? route.gateway : destination, on: packet.output)
+    let source = selectSource(
+      route.gateway != 0 ? route.gateway : destination, on: packet.output, scope: RouteScope.universe.rawValue
+    )
     return source == 0 ? nil : UInt128(source)
   }
 

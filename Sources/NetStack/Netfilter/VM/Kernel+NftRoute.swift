@@ -51,7 +51,7 @@ extension Kernel {
     // Of a device only what its own addresses make is local or broadcast.
     case .local: return device.isNone || route.device == device ? 2 : 1
     case .broadcast: return device.isNone || route.device == device ? 3 : 1
-    case .unicast, .none, .blackhole, .unreachable, .prohibit: return 1
+    default: return 1
     }
   }
 
