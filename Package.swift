@@ -92,31 +92,27 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    // What tests by chance share.
-    .target(name: "Seeds", path: "Tests/Seeds", swiftSettings: settings),
     tests(of: "NetTypes", []),
-    tests(of: "Rtnetlink", ["NetTypes", "Seeds"]),
+    tests(of: "Rtnetlink", ["NetTypes"]),
     tests(of: "Nftables", ["NetTypes"]),
     tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", system]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
-    tests(of: "TopologyModel", ["NetTypes", "LabCore", "Seeds"]),
+    tests(of: "TopologyModel", ["NetTypes", "LabCore"]),
     tests(of: "Spawn", [system]),
-    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "Seeds", system]),
+    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
-    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", "Seeds", system, logging]),
-    tests(
-      of: "KernelDatapath",
-      ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Manifest", "Reconcile", "TopologyModel", system]),
+    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
+    tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
     tests(
       of: "EmulatedDatapath",
       ["NetTypes", "Nftables", "LabCore", "LinuxObjects", "Reconcile", "NetStack", system]),
     tests(
-      of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", "Seeds", system],
+      of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system],
       resources: [.copy("Golden")]),
     tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
-    .testTarget(name: "AcceptanceTests", dependencies: ["netforge", "Seeds"], swiftSettings: settings),
+    .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),
     .executableTarget(
       name: "emulated-bench",
       dependencies: ["LabCore", "TopologyModel", "Reconcile", "EmulatedDatapath", system],

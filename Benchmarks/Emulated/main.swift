@@ -88,6 +88,12 @@ final class TimedDatapath: Datapath {
     try await inner.endpoint(request, in: node, of: lab)
   }
 
+  func inspect(
+    _ question: Inspection, in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> InspectionAnswer {
+    try await inner.inspect(question, in: namespace, of: lab)
+  }
+
   func capture(
     _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {

@@ -75,13 +75,6 @@ public final class EmulatedDatapath: Datapath {
     }
   }
 
-  public func changes(of lab: LabName) async throws(DatapathError) -> ChangeStream {
-    throw DatapathError(
-      .unavailable, operation: "follow lab '\(lab)'",
-      cause: "the emulated kernel does not tell its changes yet",
-      remedy: "use --datapath kernel or rootless")
-  }
-
   public func spawn(
     _ command: Command, in node: NodeName, of lab: LabName, io: ProcessIO
   ) async throws(DatapathError) -> any NodeProcess {

@@ -19,6 +19,7 @@ final class EmulatedKernel: LabKernel {
   /// The devices of the lab as they were last seen or made.
   var tables: [NamespaceID: LinkTable] = [:]
   var waiters = Waiters()
+  var followers = Followers()
 
   init(lab: LabName, _ options: Kernel.Options, now: Instant) {
     self.lab = lab
@@ -65,6 +66,7 @@ final class EmulatedKernel: LabKernel {
       throw refusal
     }
     namespaces[new.id] = index
+    if !followers.isEmpty { stack.setWatched(true, index) }
   }
 
   func removeNamespaces(_ doomed: [NamespaceID]) throws(NamespaceFailure) {
@@ -117,6 +119,11 @@ struct EmulatedChannel: Transport {
     } catch {
       throw TransportError(error)
     }
+  }
+
+  func ask(_ request: NetlinkMessage) throws(TransportError) -> NetlinkMessage {
+    guard let answer = try dump(request).first else { throw TransportError(errno: ENOENT) }
+    return answer
   }
 
   // MARK: Settings

@@ -133,6 +133,7 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
     }
     let result = kernel.stack.poll(now: clock.now())
     kernel.settle()
+    kernel.tellFollowers()
     guard !result.hasMore, start.mailbox.fallAsleep() else { continue }
     let deadlines = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }
     clock.sleep(until: deadlines.min(), on: start.mailbox.wake)

@@ -26,6 +26,10 @@ public protocol Datapath: Sendable {
   func endpoint(
     _ request: EndpointRequest, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any NodeEndpoint
+  /// What the kernel knows or counts in a namespace.
+  func inspect(
+    _ question: Inspection, in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> InspectionAnswer
   /// Writes what passes the points to `descriptor` as pcapng until the task is cancelled.
   func capture(
     _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName

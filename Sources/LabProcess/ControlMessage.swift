@@ -56,6 +56,7 @@ enum ControlRequest: Codable, Sendable {
   case send(UInt64, Data, SocketEndpoint?)
   case receive(UInt64, limit: Int, Interval)
   case close(UInt64)
+  case inspect(Inspection, NamespaceID, LabName)
   /// With one descriptor; until it is cancelled.
   case capture([CapturePoint], CaptureFilter?, LabName)
   case configure(LabRuntime)
@@ -80,6 +81,7 @@ enum ControlReply: Codable, Sendable {
   case accepted(UInt64, SocketEndpoint)
   case local(SocketEndpoint)
   case datagram(Data, SocketEndpoint, hopLimit: UInt8?, error: ICMPError?)
+  case inspected(InspectionAnswer)
   case status(LabProcessStatus)
   case view(NodeView)
   case failure(DatapathError)

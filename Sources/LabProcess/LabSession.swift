@@ -135,6 +135,8 @@ final class LabSession: Sendable {
     case .changes(let lab):
       for await event in try await datapath.changes(of: own(lab)) { answer(id, .event(event)) }
       answer(id, .done)
+    case .inspect(let question, let namespace, let lab):
+      answer(id, .inspected(try await datapath.inspect(question, in: namespace, of: own(lab))))
     case .capture(let points, let filter, let lab):
       guard let output = descriptors.first else { throw Self.missingDescriptors }
       try await datapath.capture(points, filter: filter, into: output.descriptor, of: own(lab))

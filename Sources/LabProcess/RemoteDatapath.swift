@@ -63,6 +63,14 @@ public struct RemoteDatapath: Datapath {
     return RemoteEndpoint(connection, handle)
   }
 
+  public func inspect(
+    _ question: Inspection, in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> InspectionAnswer {
+    let reply = try await connection.request(.inspect(question, namespace, lab)).reply
+    guard case .inspected(let answer) = reply else { throw connection.unexpected() }
+    return answer
+  }
+
   public func capture(
     _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {

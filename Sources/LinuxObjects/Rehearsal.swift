@@ -5,6 +5,7 @@
 
 import Glibc
 public import LabCore
+import NetTypes
 import Nftables
 import Rtnetlink
 
@@ -28,7 +29,8 @@ public struct Rehearsal<Kernel: LabKernel> {
     ownership = Ownership(lab: lab)
   }
 
-  /// What the kernel does not know of the lab's own namespaces, each kind of refusal once. What it refuses for another
+  /// What the kernel does not know of the lab's own namespaces, each kind of refusal once. Of namespaces that differ in
+  /// their addresses only, one speaks for all. What it refuses for another
   /// reason is the plan's mistake or the user's, and is found when the change is made.
   public mutating func run(_ state: LabState) -> [Refusal] {
     let spaces = state.namespaces.filter { $0.id != .host }
@@ -40,7 +42,8 @@ public struct Rehearsal<Kernel: LabKernel> {
       return refusals
     }
     var changes: [Change] = []
-    for space in spaces {
+    var shapes: Set<NamespaceState> = []
+    for space in spaces where shapes.insert(space.shape).inserted {
       checkTables(of: space)
       for object in space.objects.dropFirst() {
         let path = object.path(in: space.id)
@@ -113,4 +116,36 @@ public struct Rehearsal<Kernel: LabKernel> {
       refuse(change.path, error)
     }
   }
+}
+
+extension NamespaceState {
+  /// The namespace with everything the same that a kernel cannot care about: which addresses there are, not of what kind.
+  fileprivate var shape: NamespaceState {
+    var shape = self
+    shape.id = .switch
+    for index in links.indices {
+      if case .veth = links[index].kind { shape.links[index].kind = .veth(peer: nil) }
+      shape.links[index].mac = nil
+      shape.links[index].index = nil
+      shape.links[index].hostName = nil
+    }
+    for index in addresses.indices {
+      shape.addresses[index].prefix = .everything(addresses[index].prefix.family)
+    }
+    for index in routes.indices {
+      shape.routes[index].destination = .everything(routes[index].destination.family)
+      for hop in routes[index].nextHops.indices {
+        shape.routes[index].nextHops[hop].gateway = routes[index].nextHops[hop].gateway?.family.unspecified
+      }
+    }
+    for index in neighbors.indices {
+      shape.neighbors[index].address = neighbors[index].address.family.unspecified
+      shape.neighbors[index].mac = nil
+    }
+    return shape
+  }
+}
+
+extension IPFamily {
+  fileprivate var unspecified: IPAddress { self == .ipv4 ? .v4(.any) : .v6(.any) }
 }

@@ -17,6 +17,9 @@ public protocol Transport: SendableMetatype {
   /// All answers to a dump, of one point in time.
   func dump(_ request: NetlinkMessage) throws(TransportError) -> [NetlinkMessage]
 
+  /// The answer to a question about one object.
+  func ask(_ request: NetlinkMessage) throws(TransportError) -> NetlinkMessage
+
   /// The value of a setting, named as in `SysctlState`; nil when the kernel has none of that name.
   func readSysctl(_ name: String) throws(TransportError) -> String?
   func writeSysctl(_ setting: SysctlState) throws(TransportError)

@@ -103,10 +103,28 @@ public final class NamespaceVisitor {
     let operation = { "reading sysctl \(name) of namespace '\(label)'" }
     let descriptor = try openSetting(name, O_RDONLY, operation())
     defer { _ = Glibc.close(descriptor) }
+    // What fits is given at once (proc_sys_call_handler): a short read is the last.
+    var text = try Self.contents(of: descriptor, endsShort: true, operation)
+    while let last = text.last, last == 0x0a || last == 0x20 || last == 0x09 { text.removeLast() }
+    return String(decoding: text, as: UTF8.self)
+  }
+
+  /// A file of /proc/net, as the namespace that the thread is in has it.
+  public func readNetworkFile(_ name: String) throws(NetlinkError) -> String {
+    let label = label
+    let operation = { "reading /proc/net/\(name) of namespace '\(label)'" }
+    let descriptor = open("/proc/thread-self/net/\(name)", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .system(operation(), -errno) }
+    defer { _ = Glibc.close(descriptor) }
+    return String(decoding: try Self.contents(of: descriptor, endsShort: false, operation), as: UTF8.self)
+  }
+
+  private static func contents(
+    of descriptor: Int32, endsShort: Bool, _ operation: () -> String
+  ) throws(NetlinkError) -> [UInt8] {
     var text: [UInt8] = []
     var count = Self.settingBytes
-    // What fits is given at once (proc_sys_call_handler): a short read is the last.
-    while count == Self.settingBytes {
+    while endsShort ? count == Self.settingBytes : count > 0 {
       text += [UInt8](unsafeUninitializedCapacity: Self.settingBytes) { buffer, filled in
         repeat {
           count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
@@ -115,8 +133,7 @@ public final class NamespaceVisitor {
       }
       guard count >= 0 else { throw .system(operation(), -errno) }
     }
-    while let last = text.last, last == 0x0a || last == 0x20 || last == 0x09 { text.removeLast() }
-    return String(decoding: text, as: UTF8.self)
+    return text
   }
 
   private static let settingBytes = 1024

@@ -56,6 +56,48 @@ extension Acceptance {
       }
     }
 
+    @Test(
+      "neigh, fdb, route get and stats tell the same on every datapath",
+      arguments: Caller.available + [.emulated])
+    func looking(caller: Caller) throws {
+      let lab = TestLab(caller, "look")
+      try lab.during(Host.topology("quickstart")) {
+        #expect(try lab.netforge("ping", "web1", "web2", "--count", "3").status == 0)
+        let neighbors = try #require(
+          lab.netforge("neigh", "web1", "-f", "json").json()["neighbors"] as? [[String: Any]])
+        let web2 = try #require(neighbors.first { $0["address"] as? String == "10.0.0.2" }, "\(neighbors)")
+        #expect(web2["link"] as? String == "eth0" && web2["state"] as? String == "REACHABLE", "\(web2)")
+        let mac = try #require(web2["mac"] as? String)
+
+        let entries = try #require(
+          lab.netforge("fdb", "lan", "-f", "json").json()["entries"] as? [[String: Any]])
+        let learned = try #require(entries.first { $0["mac"] as? String == mac }, "\(entries)")
+        #expect(
+          learned["kind"] as? String == "dynamic" && learned["bridge"] as? String == "lan", "\(learned)")
+
+        let route = try caller.netforge("route", "get", "--name", lab.name, "web1", "web2")
+        #expect(route.output == "10.0.0.2 dev eth0 src 10.0.0.1\n", "\(route)")
+        let local = try caller.netforge("route", "get", "--name", lab.name, "web1", "10.0.0.1")
+        #expect(local.output == "local 10.0.0.1 dev lo src 10.0.0.1\n", "\(local)")
+        let nowhere = try caller.netforge("route", "get", "--name", lab.name, "web1", "192.0.2.1")
+        #expect(nowhere.status == 1 && nowhere.error.contains("ENETUNREACH"), "\(nowhere)")
+
+        let stats = try lab.netforge("stats", "web1", "-f", "json").json()
+        let node = try #require((stats["nodes"] as? [[String: Any]])?.first)
+        let counters = try #require(node["counters"] as? [[String: Any]])
+        func count(_ name: String) -> Int? {
+          counters.first { $0["name"] as? String == name }?["value"] as? Int
+        }
+        #expect(count("IcmpOutEchos") == 3 && count("IcmpInEchoReps") == 3, "\(counters)")
+        let eth0 = (node["links"] as? [[String: Any]])?.first { $0["name"] as? String == "eth0" }
+        #expect(
+          (eth0?["received"] as? [String: Any])?["packets"] as? Int ?? 0 >= 4, "\(String(describing: eth0))")
+        guard caller == .emulated else { return }
+        #expect((stats["accounting"] as? [String: Any])?["isClosed"] as? Bool == true, "\(stats)")
+        #expect(try lab.netforge("stats").output.contains("packets: "))
+      }
+    }
+
     @Test("Every topology validates, renders and draws")
     func everyTopology() throws {
       let caller = try #require(Caller.available.first)

@@ -69,6 +69,33 @@ struct EmulatedDatapathTests {
       try await lab.datapath.limitations(for: lab.star(nodes: 2), running: LabRuntime(lab: lab.name)) == [])
   }
 
+  @Test("Whoever follows a lab hears of devices, addresses and neighbours")
+  func changes() async throws {
+    let lab = try StarLab("emu-events")
+    try await lab.up(lab.star(nodes: 2))
+    let stream = try await lab.datapath.changes(of: lab.name)
+    let collected = Task {
+      var events: [ChangeEvent] = []
+      for await event in stream {
+        events.append(event)
+        if events.count > 500 || event.path.namespace.node?.text == "n2" { break }
+      }
+      return events
+    }
+    let node = try #require(NodeName("n0"))
+    let echo = try await lab.datapath.endpoint(.echo(.ipv4), in: node, of: lab.name)
+    try await echo.send([1], to: SocketEndpoint(.v4(IPv4Address(10, 77, 0, 2)), 0))
+    _ = try await echo.receive(limit: 10, timeout: .seconds(5))
+    try await lab.up(lab.star(nodes: 2, mtu: 1300))
+    // A node that comes later is followed too, and ends the wait.
+    try await lab.up(lab.star(nodes: 3, mtu: 1300))
+    let lines = await collected.value.map { "\($0.action.rawValue) \($0.path): \($0.summary)" }
+    func has(_ text: String) -> Bool { lines.contains { $0.contains(text) } }
+    #expect(has("/nodes/n0/neighbors/eth0/10.77.0.2"), "\(lines)")
+    #expect(has("changed /nodes/n1/links/eth0: link eth0 up"), "\(lines)")
+    #expect(has("/switch/links/p0"), "\(lines)")
+  }
+
   @Test("An idle lab of a hundred nodes sleeps")
   func idle() async throws {
     let lab = try StarLab("emu-idle")
@@ -152,6 +179,12 @@ private final class FailingDatapath: Datapath {
     _ request: EndpointRequest, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any NodeEndpoint {
     try await inner.endpoint(request, in: node, of: lab)
+  }
+
+  func inspect(
+    _ question: Inspection, in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> InspectionAnswer {
+    try await inner.inspect(question, in: namespace, of: lab)
   }
 
   func capture(

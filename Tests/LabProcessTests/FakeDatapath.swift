@@ -19,6 +19,7 @@ final class FakeDatapath: Datapath {
   let changesEnded = Atomic(false)
   let events = Mutex<AsyncStream<ChangeEvent>.Continuation?>(nil)
   let failure: DatapathError?
+  static let gateway = IPAddress.v4(IPv4Address(10, 0, 0, 1))
 
   init(failure: DatapathError? = nil) { self.failure = failure }
 
@@ -73,6 +74,17 @@ final class FakeDatapath: Datapath {
   ) async throws(DatapathError) -> any NodeEndpoint {
     try check()
     return FakeEndpoint()
+  }
+
+  func inspect(
+    _ question: Inspection, in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> InspectionAnswer {
+    try check()
+    return .neighbors([
+      NeighborReport(
+        link: "\(namespace)", address: Self.gateway, mac: nil, state: "\(question)", isRouter: true,
+        isProxy: false)
+    ])
   }
 
   func capture(

@@ -4,7 +4,6 @@ import CLinux
 import Foundation
 import LabCore
 import NetTypes
-import Seeds
 import Spawn
 import SystemPackage
 import Testing
@@ -195,9 +194,9 @@ struct HTTPResponderTests {
     }
   }
 
-  @Test("Nothing that comes in makes it trap", arguments: 0..<Rounds.of(200))
+  @Test("Nothing that comes in makes it trap", arguments: 0..<200)
   func fuzz(seed: Int) {
-    var generator = SplitMix(seed)
+    var generator = SplitMix(UInt64(seed))
     let parts = [
       "GET ", "/", " HTTP/1.1", "\r\n", "\n", "\r", "Host: a", ":", "Content-Length: ", "5", "\0", "é",
       "\r\n\r\n", " ",

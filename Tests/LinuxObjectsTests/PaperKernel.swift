@@ -56,6 +56,7 @@ final class PaperChannel: Transport {
   }
 
   func dump(_ request: NetlinkMessage) throws(TransportError) -> [NetlinkMessage] { [] }
+  func ask(_ request: NetlinkMessage) throws(TransportError) -> NetlinkMessage { request }
   func readSysctl(_ name: String) throws(TransportError) -> String? { nil }
 
   func writeSysctl(_ setting: SysctlState) throws(TransportError) {

@@ -45,6 +45,25 @@ final class HostChannel: Transport {
     do throws(NetlinkError) { return try open.socket.dump(request) } catch { throw TransportError(error) }
   }
 
+  func ask(_ request: NetlinkMessage) throws(TransportError) -> NetlinkMessage {
+    do throws(NetlinkError) {
+      let outcome = try open.socket.transact([request])[0]
+      if let error = outcome.error { throw error }
+      guard let answer = outcome.answers.first else { throw NetlinkError(.noAnswer, "asking the kernel") }
+      return answer
+    } catch {
+      throw TransportError(error)
+    }
+  }
+
+  /// A file of /proc/net, as this namespace has it.
+  func readNetworkFile(_ name: String) throws(TransportError) -> String {
+    try kernel.enter(open.namespace)
+    do throws(NetlinkError) { return try kernel.visitor.readNetworkFile(name) } catch {
+      throw TransportError(error)
+    }
+  }
+
   // MARK: Settings
 
   func readSysctl(_ name: String) throws(TransportError) -> String? {

@@ -37,7 +37,7 @@ extension Kernel {
     }
   }
 
-  private func message(_ index: DeviceIndex, _ filter: LinkMessage) -> LinkMessage {
+  func message(_ index: DeviceIndex, _ filter: LinkMessage) -> LinkMessage {
     var link = LinkMessage(index: devices[index].ifindex, name: devices[index].name.text)
     let carrier = hasCarrier(index)
     link.family = filter.family

@@ -55,6 +55,7 @@ extension Kernel {
     guard devices.contains(index) else { return }
     let namespace = devices[index].namespace
     setUp(index, false)
+    notifyLink(index, isGone: true)
     let before = derivedRoutes(of: index)
     devices[index].addresses = []
     for route in before { namespaces[namespace].routes.remove(route) }

@@ -128,7 +128,7 @@ extension Kernel {
     return message.message(.newNeighbor, [])
   }
 
-  private func message(neighbor index: NeighborIndex) -> NetlinkMessage {
+  func message(neighbor index: NeighborIndex) -> NetlinkMessage {
     let key = neighbors[index].key
     var message = NeighborMessage(
       family: AddressFamily(key.family), index: devices[key.device].ifindex)

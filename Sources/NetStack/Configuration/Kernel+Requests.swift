@@ -89,6 +89,7 @@ extension Kernel {
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
     }
+    notify(request: request, in: namespace)
   }
 
   /// All that a dump request (or a GET of one object) asks for, of this moment.

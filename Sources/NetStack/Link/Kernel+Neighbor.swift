@@ -55,6 +55,7 @@ extension Kernel {
   mutating func removeNeighbor(_ index: NeighborIndex) {
     let key = neighbors[index].key
     let namespace = devices[key.device].namespace
+    notifyNeighbor(index, isGone: true)
     cpu.wheel.cancel(&neighbors[index].timer)
     dropQueue(of: index, .neighborDead)
     namespaces[namespace].neighbors.remove(key)
@@ -206,6 +207,8 @@ extension Kernel {
   mutating func neighborTimer(_ index: NeighborIndex) {
     guard neighbors.contains(index) else { return }
     neighbors[index].timer = .none
+    let old = neighbors[index].state
+    defer { if neighbors.contains(index), neighbors[index].state != old { notifyNeighbor(index) } }
     let parameters = parameters(of: index)
     var next = cpu.now + max(parameters.retransmitTime, 10_000_000)
     switch neighbors[index].state {
@@ -288,6 +291,10 @@ extension Kernel {
     _ index: NeighborIndex, mac: UInt64?, _ state: NeighborStates, _ news: NeighborNews
   ) {
     let old = neighbors[index].state
+    let oldMAC = neighbors[index].mac
+    defer {
+      if neighbors[index].state != old || neighbors[index].mac != oldMAC { notifyNeighbor(index) }
+    }
     guard news.contains(.administrative) || old.isDisjoint(with: [.permanent, .noARP]) else { return }
     guard !state.isDisjoint(with: .valid) else {
       cpu.wheel.cancel(&neighbors[index].timer)

@@ -10,6 +10,8 @@ public typealias NamespaceIndex = TableIndex<NetNamespace>
 
 /// A network namespace.
 public struct NetNamespace: ~Copyable {
+  /// Whether somebody listens to what changes here.
+  var isWatched = false
   /// By ifindex.
   var devices: [DeviceIndex] = []
   /// Every device by its number.

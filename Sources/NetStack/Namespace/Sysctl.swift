@@ -30,6 +30,42 @@ private enum SysctlDefaults {
   ]
 }
 
+/// A path of a setting of devices, taken apart.
+struct SettingPath {
+  var setting: DeviceSettingName
+  /// `all`, `default`, or a device's name.
+  var scope: String
+
+  /// Nil when it names none.
+  init?(_ path: String) {
+    // Another name for the switch of all devices.
+    if path == "net/ipv4/ip_forward" {
+      setting = .ipv4(.forwarding)
+      scope = "all"
+      return
+    }
+    // net / family / group / scope / setting
+    let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 5, parts[0] == "net", let setting = DeviceSettingName(parts[1], parts[2], parts[4])
+    else { return nil }
+    self.setting = setting
+    scope = String(parts[3])
+  }
+
+  /// Those without a device, which every namespace is asked for.
+  static let common: [String: SettingPath] = {
+    var paths: [String: SettingPath] = [:]
+    for scope in ["all", "default"] {
+      let names =
+        IPv4Setting.allCases.map { "net/ipv4/conf/\(scope)/\($0.name)" }
+        + NeighborSetting.allCases.map { "net/ipv4/neigh/\(scope)/\($0.name)" }
+        + IPv6Setting.allCases.map { "net/ipv6/conf/\(scope)/\($0.name)" } + ["net/ipv4/ip_forward"]
+      for name in names { paths[name] = SettingPath(name) }
+    }
+    return paths
+  }()
+}
+
 /// Whose settings a path names.
 private enum SettingScope {
   case all, standard
@@ -77,21 +113,22 @@ extension Kernel {
   private func deviceSetting(
     _ name: String, _ namespace: NamespaceIndex
   ) -> (DeviceSettingName, SettingScope)? {
-    // Another name for the switch of all devices.
-    if name == "net/ipv4/ip_forward" { return (.ipv4(.forwarding), .all) }
-    // net / family / group / scope / setting
-    let parts = name.split(separator: "/", omittingEmptySubsequences: false)
-    guard parts.count == 5, parts[0] == "net", let setting = DeviceSettingName(parts[1], parts[2], parts[4])
-    else { return nil }
-    switch parts[3] {
-    case "all": return setting.hasAll ? (setting, .all) : nil
-    case "default": return (setting, .standard)
+    let path: SettingPath
+    if let known = SettingPath.common[name] {
+      path = known
+    } else {
+      guard let parsed = SettingPath(name) else { return nil }
+      path = parsed
+    }
+    switch path.scope {
+    case "all": return path.setting.hasAll ? (path.setting, .all) : nil
+    case "default": return (path.setting, .standard)
     default:
       // Other names of a device have no folder of their own.
-      guard let index = device(String(parts[3]), in: namespace), devices[index].name.text == parts[3] else {
+      guard let index = device(path.scope, in: namespace), devices[index].name.text == path.scope else {
         return nil
       }
-      return (setting, .device(index))
+      return (path.setting, .device(index))
     }
   }
 

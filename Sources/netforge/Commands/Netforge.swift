@@ -19,7 +19,10 @@ struct Netforge: AsyncParsableCommand {
         name: "Labs", subcommands: [Up.self, Down.self, PlanCommand.self, Status.self, List.self, GC.self]),
       CommandGroup(
         name: "Nodes",
-        subcommands: [Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Nft.self, Events.self]),
+        subcommands: [
+          Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Stats.self, Neigh.self, FDB.self,
+          RouteCommand.self, Nft.self, Events.self,
+        ]),
       CommandGroup(
         name: "Topologies", subcommands: [Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
       CommandGroup(name: "This host", subcommands: [Doctor.self, Version.self, Completion.self]),
@@ -27,7 +30,7 @@ struct Netforge: AsyncParsableCommand {
 
   /// Verbs of the design that this version does not have; asking for one says so.
   private static let missing = [
-    "test", "trace", "capture", "link", "netem", "stats", "nc", "ss", "iperf", "conntrack",
+    "test", "trace", "capture", "link", "netem", "nc", "ss", "iperf", "conntrack",
   ]
 
   static func main() async {

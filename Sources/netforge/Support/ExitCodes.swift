@@ -28,6 +28,9 @@ struct Failure: Error {
   /// The lines already say where and that they are errors, as a compiler's do.
   var isDiagnostics = false
 
+  /// A datapath answered another question than it was asked.
+  static let unexpectedAnswer = Failure(.bug, "the datapath answered what was not asked; please report it")
+
   init(_ code: Code, _ lines: String...) { self.init(code, lines: lines) }
 
   init(_ code: Code, lines: [String]) {

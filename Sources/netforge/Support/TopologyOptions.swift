@@ -151,6 +151,13 @@ struct LabOptions: ParsableArguments {
       .usage, "\(labs.count) labs are up; say which with --name: \(labs.map(\.text).joined(separator: ", "))")
   }
 
+  /// A node of the lab that is meant, and the way to the lab.
+  func node(_ name: String) async throws -> (lab: RunningLab, node: NodeName) {
+    let folder = try await folder()
+    let node = try folder.recordedTopology().topology.node(named: name).name
+    return (try await RunningLab.open(folder), node)
+  }
+
   /// The folder of that lab.
   func folder(_ argument: String? = nil) async throws -> LabFolder {
     let lab = try await lab(argument)

@@ -100,6 +100,10 @@ final class ModelDatapath: Datapath, Sendable {
     _ request: EndpointRequest, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any NodeEndpoint { throw Self.unavailable }
 
+  func inspect(
+    _ question: Inspection, in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> InspectionAnswer { throw Self.unavailable }
+
   func capture(
     _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) { throw Self.unavailable }
