@@ -152,6 +152,17 @@ import Rtnetlink
     return answer
   }
 
+  /// The same for a destination that alone decides; nil when it does not.
+  @inline(__always) func lookup(simply destination: Address) -> SimpleRoute<Address>? {
+    let index = trie.lookup(destination)
+    guard index != RouteTrie<Address>.noMatch else { return nil }
+    let leaf = unsafe leaves + Int(index)
+    guard unsafe leaf.pointee.answer.isSimple else { return nil }
+    return unsafe SimpleRoute(
+      type: leaf.pointee.answer.type, device: leaf.pointee.answer.device,
+      gateway: leaf.pointee.answer.gateway, mtu: leaf.pointee.answer.mtu)
+  }
+
   @inline(never)
   private func lookupSlowly(
     _ first: UInt32, _ flow: Flow<Address>, _ hashing: MultipathHash

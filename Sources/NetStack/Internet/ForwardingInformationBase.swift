@@ -79,6 +79,13 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
     return result
   }
 
+  /// The route of a destination that alone decides, in IPv4 and without rules; nil: ask with the whole flow.
+  @inline(__always) mutating func lookup(simply destination: Address) -> SimpleRoute<Address>? {
+    if !isReady { compile() }
+    guard !hasRules, exceptions.isEmpty else { return nil }
+    return merged?.lookup(simply: destination) ?? nil
+  }
+
   /// As in the kernel, even a route that says no is followed by a look into the table of defaults (fib_lookup).
   @inline(never)
   private mutating func lookupByDefault(

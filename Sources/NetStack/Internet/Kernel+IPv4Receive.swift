@@ -36,17 +36,18 @@ extension Kernel {
         ipv4Forward(slot, &run, from: index, namespace)
         continue
       }
+      if let route = ipv4ForwardSimply(source, destination, pool[slot].packetType, on: index, namespace) {
+        begin(&run, source, destination, by: route.device, route.gateway, route.mtu, isShared: true, namespace)
+        ipv4Forward(slot, &run, from: index, namespace)
+        continue
+      }
       var route = RouteResult<UInt32>.none
       let flow = ipv4Flow(of: slot, source, destination, on: index, namespace)
       switch decide(flow, pool[slot].packetType, on: index, namespace, &route) {
       case .forward:
-        run.isShared = route.isSimple
-        run.source = source
-        run.destination = destination
-        run.egress = route.device
-        run.mtu = route.mtu != 0 ? Int(route.mtu) : devices[route.device].mtu
-        run.nextHop = route.gateway != 0 ? route.gateway : destination
-        run.neighbor = namespaces[namespace].neighbors.find(run.egress, run.nextHop)
+        begin(
+          &run, source, destination, by: route.device, route.gateway, route.mtu, isShared: route.isSimple,
+          namespace)
         ipv4Forward(slot, &run, from: index, namespace)
       case .deliver, .multicast:
         flush(&run)
@@ -62,6 +63,19 @@ extension Kernel {
     }
     flush(&run)
     burst.removeAll()
+  }
+
+  @inline(__always) private mutating func begin(
+    _ run: inout ForwardingRun, _ source: UInt32, _ destination: UInt32, by egress: DeviceIndex,
+    _ gateway: UInt32, _ mtu: UInt32, isShared: Bool, _ namespace: NamespaceIndex
+  ) {
+    run.isShared = isShared
+    run.source = source
+    run.destination = destination
+    run.egress = egress
+    run.mtu = mtu != 0 ? Int(mtu) : devices[egress].mtu
+    run.nextHop = gateway != 0 ? gateway : destination
+    run.neighbor = namespaces[namespace].neighbors.find(egress, run.nextHop)
   }
 
   @inline(__always) private mutating func flush(_ run: inout ForwardingRun) {

@@ -25,8 +25,23 @@ private enum SourceCheck {
 }
 
 extension Kernel {
-  /// What is to be asked of the routes about a packet. Ports are read only where somebody may ask for them.
+  /// The route of a packet that is passed on and of which nothing special is to be asked; nil: `decide`.
   @inline(__always)
+  mutating func ipv4ForwardSimply(
+    _ source: UInt32, _ destination: UInt32, _ type: PacketType, on index: DeviceIndex,
+    _ namespace: NamespaceIndex
+  ) -> SimpleRoute<UInt32>? {
+    // Network zero, loopback, groups, class E.
+    guard destination >> 28 < 0xe, source >> 28 < 0xe, destination >> 24 != 0, source >> 24 != 0,
+      !IPv4Header.isLoopback(destination), !IPv4Header.isLoopback(source), type == .host,
+      devices[index].ipv4.forwarding, devices[index].ipv4.reversePathFilter == 0,
+      let route = namespaces[namespace].routes.lookup(simply: destination), route.type == .unicast,
+      route.device != index, !namespaces[namespace].isLocal(source) || devices[index].ipv4.acceptLocal
+    else { return nil }
+    return route
+  }
+
+  /// What is to be asked of the routes about a packet. Ports are read only where somebody may ask for them.
   func ipv4Flow(
     of slot: Slot, _ source: UInt32, _ destination: UInt32, on index: DeviceIndex, _ namespace: NamespaceIndex
   ) -> Flow<UInt32> {
@@ -52,7 +67,6 @@ extension Kernel {
     flow.destinationPort = bytes.u16(header + 2)
   }
 
-  @inline(__always)
   mutating func decide(
     _ flow: Flow<UInt32>, _ type: PacketType, on index: DeviceIndex, _ namespace: NamespaceIndex,
     _ route: inout RouteResult<UInt32>
@@ -124,7 +138,6 @@ extension Kernel {
   /// Of groups this host is a member of one, all systems (RFC 1112).
   func hasJoined(_ group: UInt32, on index: DeviceIndex) -> Bool { group == 0xe000_0001 }
 
-  @inline(__always)
   private mutating func decideForward(
     _ flow: Flow<UInt32>, _ type: PacketType, on index: DeviceIndex, _ namespace: NamespaceIndex,
     _ route: inout RouteResult<UInt32>
@@ -148,7 +161,6 @@ extension Kernel {
   // MARK: The source
 
   /// fib_validate_source.
-  @inline(__always)
   private mutating func check(
     _ flow: Flow<UInt32>, to egress: DeviceIndex, on index: DeviceIndex, _ namespace: NamespaceIndex
   ) -> SourceCheck {

@@ -140,3 +140,11 @@ struct RouteResult<Address: InternetAddress>: BitwiseCopyable {
   static var none: RouteResult { RouteResult(type: .none) }
   static var again: RouteResult { RouteResult(type: .again) }
 }
+
+/// What forwarding needs of a route that the destination alone decides.
+struct SimpleRoute<Address: InternetAddress>: BitwiseCopyable {
+  var type: RouteOutcome
+  var device: DeviceIndex
+  var gateway: Address
+  var mtu: UInt32
+}
