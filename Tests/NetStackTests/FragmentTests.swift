@@ -227,9 +227,9 @@ struct FragmentTests {
       try lab.kernel.change(name, node) { $0.mtu = 65535 }
     }
     lab.kernel.captureAll()
+    _ = try lab.kernel.ping("10.0.2.2", from: lab.a, length: 65507)
     let refused = try lab.kernel.ping("10.0.2.2", from: lab.a, length: 65507, dontFragment: true)
     #expect(refused.map(\.kind) == [.error(type: 3, code: 4)])
-    _ = try lab.kernel.ping("10.0.2.2", from: lab.a, length: 65507)
     let counters = lab.kernel.counted(lab.router)
     #expect(counters[.ipFragCreates] == 45)
     let right = lab.kernel.device("right", in: lab.router)

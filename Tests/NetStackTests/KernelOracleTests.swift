@@ -23,7 +23,7 @@ struct KernelOracleTests {
 
   /// The host's kernel as a router with two taps.
   final class Router {
-    let name = "netstack-oracle-\(UInt32.random(in: 0...(.max)))"
+    let name = "netstack-oracle-\(getpid())-\(UInt32.random(in: 0 ... .max))"
     private(set) var taps: [FileDescriptor] = []
 
     init() throws {

@@ -184,6 +184,12 @@ struct PingTests {
     try lab.kernel.change("right", lab.router) { $0.mtu = 600 }
     let events = try lab.kernel.ping("10.0.2.2", from: lab.a, length: 1000, dontFragment: true)
     #expect(events.map(\.kind) == [.error(type: 3, code: 4)])
+    // The sender has learned the path's MTU, cuts what may be cut himself, and forgets it after ten minutes.
+    _ = try lab.kernel.ping("10.0.2.2", from: lab.a, length: 1000)
+    let own = lab.kernel.counted(lab.a)
+    #expect(own[.ipFragOKs] == 1)
+    #expect(own[.ipFragCreates] == 2)
+    lab.kernel.run(for: .seconds(600))
     _ = try lab.kernel.ping("10.0.2.2", from: lab.a, length: 1000)
     let counters = lab.kernel.counted(lab.router)
     #expect(counters[.ipFragFails] == 1)

@@ -45,7 +45,10 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case ttlExpired
   case sizeExceeded
   case echoIgnored
-  case fragmentsUnsupported
+  case duplicateFragment
+  case fragmentTooFar
+  case fragmentTimeout
+  case fragmentOverlap
   case optionsUnsupported
   case deviceRemoved
   case udpChecksum
@@ -94,7 +97,10 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .ttlExpired: "nf_ttl_expired"
     case .sizeExceeded: "nf_larger_than_mtu"
     case .echoIgnored: "nf_echo_ignored"
-    case .fragmentsUnsupported: "nf_fragments_unsupported"
+    case .duplicateFragment: "dup_frag"
+    case .fragmentTooFar: "frag_too_far"
+    case .fragmentTimeout: "frag_reasm_timeout"
+    case .fragmentOverlap: "nf_fragment_overlap"
     case .optionsUnsupported: "nf_ip_options_unsupported"
     case .deviceRemoved: "nf_device_removed"
     case .udpChecksum: "udp_csum"

@@ -15,6 +15,7 @@ extension Kernel {
       }
     }
     cpu.backlog.forEach(body)
+    for index in fragmentQueues.indices { fragmentQueues[index].forEach(body) }
     for index in sockets.indices {
       var slot = sockets[index].receiveQueue.head
       for _ in 0..<sockets[index].receiveQueue.count {

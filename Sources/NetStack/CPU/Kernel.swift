@@ -42,6 +42,7 @@ public struct Kernel: ~Copyable {
   var devices: Table<Device>
   var bridges: Table<Bridge>
   var neighbors: Table<Neighbor>
+  var fragmentQueues: Table<FragmentQueue>
   var sockets: Table<Socket>
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
@@ -76,6 +77,7 @@ public struct Kernel: ~Copyable {
     devices = Table(limit: options.deviceLimit)
     bridges = Table(limit: options.deviceLimit)
     neighbors = Table(limit: 1 << 24)
+    fragmentQueues = Table(limit: 1 << 20)
     sockets = Table(limit: 1 << 20)
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)

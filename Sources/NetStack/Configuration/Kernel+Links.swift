@@ -60,6 +60,7 @@ extension Kernel {
     devices[index].addresses = []
     for route in before { namespaces[namespace].routes.remove(route) }
     forgetRoutes(of: index)
+    endFragments(of: index)
     refreshLocalAddresses(of: namespace)
     if !devices[index].master.isNone { leaveBridge(index) }
     var peer = DeviceIndex.none

@@ -19,6 +19,9 @@ extension Kernel {
     guard namespaces.contains(namespace) else { return }
     closeSockets(of: namespace)
     removeConntracks(of: namespace)
+    for index in fragmentQueues.indices where fragmentQueues[index].key.namespace == namespace {
+      endFragments(index, .deviceRemoved)
+    }
     while let last = namespaces[namespace].devices.last { removeDevice(last) }
     namespaces.remove(namespace)
   }

@@ -180,9 +180,11 @@ extension Kernel {
       guard devices[hop.device].isUp else { throw KernelError(100, "Device for nexthop is not up") }
       return
     }
-    guard route.scope.rawValue < RouteScope.link.rawValue else { throw .invalid("Nexthop has invalid scope") }
     let invalid = "Nexthop has invalid gateway"
     if hop.isOnLink {
+      guard route.scope.rawValue < RouteScope.link.rawValue else {
+        throw .invalid("Nexthop has invalid scope")
+      }
       guard !hop.device.isNone else { throw KernelError(19, "Nexthop device required for onlink") }
       guard devices[hop.device].isUp else { throw KernelError(100, "Nexthop device is not up") }
       guard addressType(hop.gateway, in: namespace) == .unicast else { throw .invalid(invalid) }

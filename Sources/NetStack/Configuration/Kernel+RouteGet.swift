@@ -36,20 +36,23 @@ extension Kernel {
     }
     if request.flags.contains(.fibMatch) {
       guard let route = namespaces[namespace].routes.route(of: path.route) else { throw .hostUnreachable }
-      return message(route).message(.newRoute, [])
+      var matched = message(route)
+      matched.type = type(path.type)
+      return matched.message(.newRoute, [])
     }
     answer.destination = IPPrefix(host: flow.destination.address)
-    answer.typeOfService = request.typeOfService
     answer.table =
-      request.flags.contains(.lookupTable) && path.route.table != 0
-      ? path.route.table : RouteMessage.mainTable
+      request.flags.contains(.lookupTable) ? path.route.table : RouteMessage.mainTable
     answer.type = type(path.type)
-    answer.flags = .cloned
+    answer.flags = flags(path, flow.destination)
     if asked.source != 0 { answer.source = IPPrefix(host: asked.source.address) }
     answer.outputIndex = devices[path.device].ifindex
     if !isInput, path.source != asked.source { answer.preferredSource = path.source.address }
     if path.usesGateway { answer.gateway = path.nextHop.address }
-    if let route = namespaces[namespace].routes.route(of: path.route) { answer.metrics = route.metrics }
+    if let route = namespaces[namespace].routes.route(of: path.route) {
+      answer.metrics = route.metrics
+      answer.typeOfService = route.typeOfService
+    }
     answer.cacheInfo = RouteCacheInfo()
     let known = namespaces[namespace].routes.exceptions.find(flow.destination, by: path.device, now: cpu.now)
     if let known, known.mtu != 0, !isInput {
@@ -59,6 +62,20 @@ extension Kernel {
     }
     answer.mark = request.mark
     return answer.message(.newRoute, [])
+  }
+
+  /// RTCF_LOCAL, RTCF_BROADCAST, RTCF_MULTICAST: who beside the next hop hears it.
+  private func flags(_ path: IPv4Path, _ destination: UInt32) -> RouteFlags {
+    var flags = RouteFlags.cloned
+    switch path.type {
+    case .local: flags.insert(RouteFlags(rawValue: 0x8000_0000))
+    case .broadcast: flags.insert(RouteFlags(rawValue: 0x9000_0000))
+    case .multicast:
+      flags.insert(RouteFlags(rawValue: 0x2000_0000))
+      if hasJoined(destination, on: path.device) { flags.insert(RouteFlags(rawValue: 0x8000_0000)) }
+    default: break
+    }
+    return flags
   }
 
   private func type(_ outcome: RouteOutcome) -> RouteType {
@@ -82,7 +99,7 @@ extension Kernel {
     case .multicast:
       path.type = .multicast
       path.device = flow.inputDevice
-    case .forward:
+    case .forward, .forwardBack:
       path.device = path.route.device
       path.usesGateway = path.route.gateway != 0
       path.nextHop = path.usesGateway ? path.route.gateway : flow.destination

@@ -127,7 +127,7 @@ extension Kernel {
       if !message.metrics.isEmpty, message.metrics != route.metrics { return false }
       guard message.nextHops.isEmpty else {
         return wanted.count == route.hops.count
-          && zip(wanted, route.hops).allSatisfy { Self.matches($0, $1) && $0.weight == $1.weight }
+          && zip(wanted, route.hops).allSatisfy { Self.matches($0, $1) }
       }
       guard let wanted = wanted.first else { return true }
       return route.hops.first.map { Self.matches(wanted, $0) } ?? false

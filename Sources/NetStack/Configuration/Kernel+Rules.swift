@@ -88,7 +88,7 @@ extension Kernel {
       rule.priority = standing.count > 1 && standing[1].priority > 0 ? standing[1].priority - 1 : 0
     }
     if rule.action == .goto {
-      guard let target = message.target else { throw .invalid("Invalid goto action") }
+      guard let target = message.target else { throw .invalid("Missing goto target for action goto") }
       guard target > rule.priority else { throw .invalid("Backward goto not supported") }
     } else if message.target != nil {
       throw .invalid("Unexpected goto target in non-goto rule")

@@ -148,6 +148,11 @@ struct DeviceIPv4 {
   var promoteSecondaries = false
   /// Messages about better gateways are sent.
   var sendRedirects = true
+  /// Such messages are believed; only from gateways, and about gateways, if they are to be secure.
+  var acceptRedirects = true
+  var secureRedirects = true
+  /// All hosts of the link hear each other, whatever their subnets.
+  var sharesMedia = true
   /// Directed broadcasts are passed on.
   var forwardsBroadcasts = false
   /// A packet's mark counts when its source is looked up.

@@ -10,6 +10,8 @@
     var address: UInt32
     var last: Int64
     var tokens: Int64
+    /// Redirects that have not been heeded.
+    var redirects: UInt8 = 0
   }
 
   private static let peerCount = 256
@@ -35,16 +37,41 @@
     return true
   }
 
-  /// Takes one from a destination's bucket, which fills by one each `interval` and holds `burst`.
-  mutating func allow(_ address: UInt32, now: Int64, interval: Int64, burst: Int64 = 6) -> Bool {
+  /// Whether a sender may be told of a better way: nine times, each time after twice the time, and anew when he has
+  /// been silent for 20 s (ip_rt_send_redirect).
+  mutating func allowRedirect(_ address: UInt32, now: Int64) -> Bool {
+    let place = place(address)
+    guard let base = unsafe peers else { return false }
+    let load: Int64 = 20_000_000
+    var peer = unsafe base[place]
+    if peer.address != address { peer = Peer(address: address, last: now - 60_000_000_000, tokens: 0) }
+    if now > peer.last + load << 10 {
+      peer.tokens = 0
+      peer.redirects = 0
+    }
+    let mayTry = peer.redirects < 9
+    let allowed = mayTry && (peer.redirects == 0 || now > peer.last + load << Int64(peer.redirects))
+    if allowed { peer.redirects += 1 }
+    if allowed || !mayTry { peer.last = now }
+    unsafe base[place] = peer
+    return allowed
+  }
+
+  /// Where a destination's bucket stands.
+  private mutating func place(_ address: UInt32) -> Int {
     if unsafe peers == nil {
       let fresh = UnsafeMutablePointer<Peer>.allocate(capacity: Self.peerCount)
       unsafe fresh.initialize(repeating: Peer(address: 0, last: 0, tokens: 0), count: Self.peerCount)
       unsafe peers = fresh
     }
-    guard let base = unsafe peers else { return false }
     let mixed = (UInt64(address) ^ seed) &* 0x9e37_79b9_7f4a_7c15
-    let place = Int(mixed >> 56)
+    return Int(mixed >> 56)
+  }
+
+  /// Takes one from a destination's bucket, which fills by one each `interval` and holds `burst`.
+  mutating func allow(_ address: UInt32, now: Int64, interval: Int64, burst: Int64 = 6) -> Bool {
+    let place = place(address)
+    guard let base = unsafe peers else { return false }
     var peer = unsafe base[place]
     if peer.address != address { peer = Peer(address: address, last: now - 60_000_000_000, tokens: 0) }
     peer.tokens = min(peer.tokens + now - peer.last, burst * interval)

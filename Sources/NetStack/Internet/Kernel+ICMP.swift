@@ -6,6 +6,8 @@
 //    │ type │ code │ checksum │ identifier │ sequence  │ data …        echo
 //    │ type │ code │ checksum │ information            │ IP header and what fits of its payload …     errors
 
+import Rtnetlink
+
 /// The types that are sent or understood here.
 enum ICMPType: UInt8 {
   case echoReply = 0
@@ -15,6 +17,8 @@ enum ICMPType: UInt8 {
   case echo = 8
   case timeExceeded = 11
   case parameterProblem = 12
+  case timestamp = 13
+  case timestampReply = 14
 
   static func isError(_ type: UInt8) -> Bool {
     switch ICMPType(rawValue: type) {
@@ -66,10 +70,72 @@ extension Kernel {
       namespaces[namespace].snmp[.icmpInTimeExcds] &+= 1
       icmpReceiveError(slot, in: namespace)
     case .parameterProblem:
+      namespaces[namespace].snmp[.icmpInParmProbs] &+= 1
       icmpReceiveError(slot, in: namespace)
-    case .sourceQuench, .redirect, nil:
-      drop(slot, .unhandledProtocol, in: namespace)
+    case .sourceQuench:
+      // RFC 6633.
+      namespaces[namespace].snmp[.icmpInSrcQuenchs] &+= 1
+      icmpReceiveError(slot, in: namespace)
+    case .redirect:
+      namespaces[namespace].snmp[.icmpInRedirects] &+= 1
+      icmpReceiveError(slot, in: namespace)
+    case .timestamp:
+      namespaces[namespace].snmp[.icmpInTimestamps] &+= 1
+      guard !isGroup || !namespaces[namespace].ipv4.echoIgnoreBroadcasts else {
+        drop(slot, .echoIgnored, in: namespace)
+        return
+      }
+      timestampReply(slot, from: isGroup ? 0 : destination, in: namespace)
+    case .timestampReply:
+      namespaces[namespace].snmp[.icmpInTimestampReps] &+= 1
+      pool.free(slot, .consumed)
+    case nil: icmpReceiveOther(slot, bytes.u8(0), in: namespace)
     }
+  }
+
+  /// Types that nobody answers any more (RFC 6918), and those that nobody knows (RFC 1122 3.2.2).
+  private mutating func icmpReceiveOther(_ slot: Slot, _ type: UInt8, in namespace: NamespaceIndex) {
+    switch type {
+    case 17: namespaces[namespace].snmp[.icmpInAddrMasks] &+= 1
+    case 18: namespaces[namespace].snmp[.icmpInAddrMaskReps] &+= 1
+    case 19...: namespaces[namespace].snmp[.icmpInErrors] &+= 1
+    default: break
+    }
+    drop(slot, .unhandledProtocol, in: namespace)
+  }
+
+  /// Tells the time of day, in milliseconds of universal time (icmp_timestamp).
+  private mutating func timestampReply(_ slot: Slot, from source: UInt32, in namespace: NamespaceIndex) {
+    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
+    guard pool.mayPull(slot, offset + 12) else {
+      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      drop(slot, .headerTruncated, in: namespace)
+      return
+    }
+    let answer = pool.allocate(20)
+    guard answer != .none, pool.put(answer, 20) else {
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
+    let request = pool.bytes(slot, from: pool[slot].transportHeader)
+    let bytes = pool.bytes(answer)
+    let time = UInt32(truncatingIfNeeded: max(cpu.now, 0) / 1_000_000 % 86_400_000)
+    bytes.set(0, u8: ICMPType.timestampReply.rawValue)
+    bytes.set(1, u8: 0)
+    bytes.set(2, u16: 0)
+    bytes.set(4, u32: request.u32(4))
+    bytes.set(8, u32: request.u32(8))
+    bytes.set(12, u32: time)
+    bytes.set(16, u32: time)
+    bytes.set(2, u16: bytes.checksum())
+    let header = pool.bytes(slot)
+    let datagram = IPv4Datagram(
+      source: source, destination: header.u32(IPv4Header.source), proto: 1,
+      typeOfService: header.u8(IPv4Header.typeOfService))
+    pool.free(slot, .consumed)
+    namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
+    namespaces[namespace].snmp[.icmpOutTimestampReps] &+= 1
+    ipv4Send(answer, datagram, in: namespace)
   }
 
   private mutating func icmpReceiveError(_ slot: Slot, in namespace: NamespaceIndex) {
@@ -147,10 +213,16 @@ extension Kernel {
     switch type {
     case .destinationUnreachable: namespaces[namespace].snmp[.icmpOutDestUnreachs] &+= 1
     case .timeExceeded: namespaces[namespace].snmp[.icmpOutTimeExcds] &+= 1
+    case .redirect: namespaces[namespace].snmp[.icmpOutRedirects] &+= 1
+    case .parameterProblem: namespaces[namespace].snmp[.icmpOutParmProbs] &+= 1
     default: break
     }
+    // What is not told from the address that was meant is told from the route's, or the link's that it came by.
+    let speaker =
+      namespaces[namespace].ipv4.errorsUseInbound && !devices[device].isLoopback
+      ? selectSource(source, on: device, scope: RouteScope.link.rawValue) : 0
     let datagram = IPv4Datagram(
-      source: target == .local ? destination : 0, destination: source, proto: 1,
+      source: target == .local ? destination : speaker, destination: source, proto: 1,
       typeOfService: packet.u8(IPv4Header.typeOfService) & 0x1e | 0xc0)
     ipv4Send(error, datagram, in: namespace)
   }

@@ -59,7 +59,7 @@ extension Kernel {
     var fragment: UInt16 = 0
     switch datagram.pathMTUDiscovery {
     case .do, .probe: fragment = IPv4Header.dontFragment
-    case .want: if total <= path.mtu { fragment = IPv4Header.dontFragment }
+    case .want: if total <= path.mtu, !path.isMTULocked { fragment = IPv4Header.dontFragment }
     case .dont, .interface, .omit: break
     }
     bytes.set(0, u8: 0x45)

@@ -13,6 +13,8 @@ private struct ForwardingRun: ~Copyable {
   var destination: UInt32 = 0
   /// The decision is good for the next packet between the same two.
   var isShared = false
+  /// Whoever sent the packet could have sent it to the next hop himself.
+  var redirects = false
   var egress = DeviceIndex.none
   var mtu = 0
   var nextHop: UInt32 = 0
@@ -37,7 +39,8 @@ extension Kernel {
         continue
       }
       if let route = ipv4ForwardSimply(source, destination, pool[slot].packetType, on: index, namespace) {
-        begin(&run, source, destination, by: route.device, route.gateway, route.mtu, isShared: true, namespace)
+        begin(
+          &run, source, destination, by: route.device, route.gateway, route.mtu, isShared: true, namespace)
         ipv4Forward(slot, &run, from: index, namespace)
         continue
       }
@@ -53,6 +56,13 @@ extension Kernel {
         flush(&run)
         run.isShared = false
         ipv4Deliver(slot, in: namespace)
+      case .forwardBack:
+        flush(&run)
+        begin(
+          &run, source, destination, by: route.device, route.gateway, route.mtu, isShared: false, namespace)
+        run.redirects = true
+        ipv4Forward(slot, &run, from: index, namespace)
+        flush(&run)
       case .drop(let reason):
         drop(slot, reason, in: namespace)
       case .refuse(let outcome):
@@ -70,6 +80,7 @@ extension Kernel {
     _ gateway: UInt32, _ mtu: UInt32, isShared: Bool, _ namespace: NamespaceIndex
   ) {
     run.isShared = isShared
+    run.redirects = false
     run.source = source
     run.destination = destination
     run.egress = egress
@@ -205,6 +216,7 @@ extension Kernel {
     }
     namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
     pool.bytes(slot).decrementTTL()
+    if run.redirects { icmpRedirect(slot, to: run.nextHop, by: egress, in: namespace) }
     if run.device != egress {
       flush(&run)
       run.device = egress
@@ -264,13 +276,11 @@ extension Kernel {
 
   /// Gives a packet for this host to its protocol (ip_local_deliver).
   mutating func ipv4Deliver(_ slot: Slot, in namespace: NamespaceIndex) {
-    let bytes = pool.bytes(slot)
-    let fragment = bytes.u16(IPv4Header.fragment)
-    guard fragment & (IPv4Header.moreFragments | IPv4Header.offsetMask) == 0 else {
-      namespaces[namespace].snmp[.ipReasmReqds] &+= 1
-      namespaces[namespace].snmp[.ipReasmFails] &+= 1
-      drop(slot, .fragmentsUnsupported, in: namespace)
-      return
+    var slot = slot
+    let fragment = pool.bytes(slot).u16(IPv4Header.fragment)
+    if fragment & (IPv4Header.moreFragments | IPv4Header.offsetMask) != 0 {
+      slot = ipv4Reassemble(slot, in: namespace)
+      guard slot != .none else { return }
     }
     guard netfilter(slot, .ipv4, .input, in: DeviceIndex(pool[slot].device), out: .none, namespace) else {
       return

@@ -11,6 +11,8 @@ enum IPv4Decision {
   /// To a group that this host is in.
   case multicast
   case forward
+  /// By the device that it came in by: its sender knows a longer way than there is.
+  case forwardBack
   case drop(DropReason)
   /// No route, or one that says no: an answer for the sender where this host is a router.
   case refuse(RouteOutcome)
@@ -142,11 +144,22 @@ extension Kernel {
     _ flow: Flow<UInt32>, _ type: PacketType, on index: DeviceIndex, _ namespace: NamespaceIndex,
     _ route: inout RouteResult<UInt32>
   ) -> IPv4Decision {
-    if case .bad(let reason) = check(flow, to: route.device, on: index, namespace) { return .drop(reason) }
+    let source = check(flow, to: route.device, on: index, namespace)
+    if case .bad(let reason) = source { return .drop(reason) }
     // A group's frame must not be forwarded to one host (RFC 1812 5.3.4).
     guard type == .host || route.type == .broadcast else { return .drop(.unicastInLayer2Multicast) }
     if !namespaces[namespace].routes.exceptions.isEmpty { redirect(&route, flow.destination, namespace) }
+    if case .onLink = source, route.device == index, devices[index].ipv4.sendRedirects,
+      devices[index].ipv4.sharesMedia || isOnLink(flow.source, with: route.gateway, on: index)
+    {
+      return .forwardBack
+    }
     return .forward
+  }
+
+  /// Whether a subnet of the device's has both (inet_addr_onlink).
+  func isOnLink(_ address: UInt32, with other: UInt32, on index: DeviceIndex) -> Bool {
+    devices[index].addresses.contains { $0.isOnSubnet(address) && (other == 0 || $0.isOnSubnet(other)) }
   }
 
   /// A better gateway that somebody has told of.

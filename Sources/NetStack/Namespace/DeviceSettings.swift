@@ -25,13 +25,17 @@ struct SettingValues<Setting: DeviceSetting>: Sendable {
 
 /// net/ipv4/conf/{all,default,DEVICE}/…
 enum IPv4Setting: Int, DeviceSetting {
-  case acceptLocal, forwardsBroadcasts, ignoreRoutesWithLinkDown, sendRedirects, validMark, arpAccept,
+  case acceptLocal, acceptRedirects, secureRedirects, sharesMedia, forwardsBroadcasts,
+    ignoreRoutesWithLinkDown, sendRedirects, validMark, arpAccept,
     arpAnnounce, arpFilter, arpIgnore, arpNotify, dropGratuitousARP, forwarding
   case promoteSecondaries, proxyARP, proxyARPPrivateVLAN, routeLocalnet, reversePathFilter
 
   var name: String {
     switch self {
     case .acceptLocal: "accept_local"
+    case .acceptRedirects: "accept_redirects"
+    case .secureRedirects: "secure_redirects"
+    case .sharesMedia: "shared_media"
     case .forwardsBroadcasts: "bc_forwarding"
     case .ignoreRoutesWithLinkDown: "ignore_routes_with_linkdown"
     case .sendRedirects: "send_redirects"
@@ -51,7 +55,12 @@ enum IPv4Setting: Int, DeviceSetting {
     }
   }
 
-  var standard: Int32 { self == .sendRedirects ? 1 : 0 }
+  var standard: Int32 {
+    switch self {
+    case .acceptRedirects, .secureRedirects, .sendRedirects, .sharesMedia: 1
+    default: 0
+    }
+  }
 
   static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.name, $0) })
 }

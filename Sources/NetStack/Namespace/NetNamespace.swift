@@ -22,6 +22,8 @@ public struct NetNamespace: ~Copyable {
   var routes: ForwardingInformationBase<UInt32>
   var routes6: ForwardingInformationBase<UInt128>
   var neighbors: NeighborTable
+  var fragments = FragmentQueues()
+  var fragments6 = FragmentQueues()
   /// Every address of every device.
   var local = AddressSet()
   var ipv4 = IPv4Settings()
@@ -76,6 +78,15 @@ struct IPv4Settings {
   var pingGroups: Range<UInt32> = 1..<1
   /// Programs may speak from addresses that are not this host's.
   var nonLocalBind = false
+  /// 0: paths are measured; 1: not by what comes from others, and packets may be cut; 2, 3: what routers say is not
+  /// believed (ip_no_pmtu_disc).
+  var pathMTUDiscovery = 0
+  /// No path is believed to carry less (min_pmtu).
+  var minimumPathMTU: UInt32 = 552
+  /// Nanoseconds for which a path's MTU is believed (mtu_expires).
+  var pathMTUExpiry: Int64 = 600_000_000_000
+  /// Errors speak from the device that the packet came in by (icmp_errors_use_inbound_ifaddr).
+  var errorsUseInbound = false
 }
 
 /// An IPv4 address of a device.

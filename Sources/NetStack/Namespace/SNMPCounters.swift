@@ -14,7 +14,9 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case ipOutRequests
   case ipOutDiscards
   case ipOutNoRoutes
+  case ipReasmTimeout
   case ipReasmReqds
+  case ipReasmOKs
   case ipReasmFails
   case ipFragOKs
   case ipFragFails
@@ -24,16 +26,26 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case icmpInCsumErrors
   case icmpInDestUnreachs
   case icmpInTimeExcds
+  case icmpInParmProbs
+  case icmpInSrcQuenchs
+  case icmpInRedirects
   case icmpInEchos
   case icmpInEchoReps
+  case icmpInTimestamps
+  case icmpInTimestampReps
+  case icmpInAddrMasks
+  case icmpInAddrMaskReps
   case icmpOutMsgs
   case icmpOutErrors
   case icmpOutRateLimitGlobal
   case icmpOutRateLimitHost
   case icmpOutDestUnreachs
   case icmpOutTimeExcds
+  case icmpOutParmProbs
+  case icmpOutRedirects
   case icmpOutEchos
   case icmpOutEchoReps
+  case icmpOutTimestampReps
   case udpInDatagrams
   case udpOutDatagrams
   case udpNoPorts
@@ -45,6 +57,7 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtIPReversePathFilter
   case tcpExtArpFilter
   case ipExtInNoRoutes
+  case ipExtReasmOverlaps
   case ipExtInTruncatedPkts
   case ipExtInCsumErrors
 

@@ -18,6 +18,10 @@ struct SysctlOverride: Hashable {
 private enum SysctlDefaults {
   static let plain: [String: String] = [
     "net/ipv4/fib_multipath_hash_policy": "0", "net/ipv4/fib_multipath_hash_seed": "0",
+    "net/ipv4/icmp_errors_use_inbound_ifaddr": "0",
+    "net/ipv4/ip_no_pmtu_disc": "0", "net/ipv4/ipfrag_high_thresh": "4194304",
+    "net/ipv4/ipfrag_low_thresh": "3145728", "net/ipv4/ipfrag_max_dist": "64", "net/ipv4/ipfrag_time": "30",
+    "net/ipv4/route/min_pmtu": "552", "net/ipv4/route/mtu_expires": "600",
     "net/ipv4/icmp_echo_ignore_all": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
     "net/ipv4/icmp_msgs_burst": "50", "net/ipv4/icmp_msgs_per_sec": "1000", "net/ipv4/icmp_ratelimit": "1000",
     "net/ipv4/icmp_ratemask": "6168", "net/ipv4/ip_default_ttl": "64", "net/ipv4/ip_nonlocal_bind": "0",
@@ -102,7 +106,7 @@ extension Kernel {
       return
     }
     guard SysctlDefaults.plain[name] != nil else { throw .noSuchEntry }
-    guard isPossible(value, for: name) else { throw .invalidArgument }
+    guard isPossible(value, for: name, namespace) else { throw .invalidArgument }
     write(name, value, namespace)
     applySettings(of: namespace)
   }
@@ -178,6 +182,9 @@ extension Kernel {
       dropGratuitousARP: either(.dropGratuitousARP), proxyARP: either(.proxyARP),
       proxyARPPrivateVLAN: own.ipv4[.proxyARPPrivateVLAN] != 0,
       promoteSecondaries: either(.promoteSecondaries), sendRedirects: either(.sendRedirects),
+      acceptRedirects: own.ipv4[.forwarding] != 0
+        ? all[.acceptRedirects] != 0 && own.ipv4[.acceptRedirects] != 0 : either(.acceptRedirects),
+      secureRedirects: either(.secureRedirects), sharesMedia: either(.sharesMedia),
       forwardsBroadcasts: all[.forwardsBroadcasts] != 0 && own.ipv4[.forwardsBroadcasts] != 0,
       validMark: either(.validMark), ignoreRoutesWithLinkDown: own.ipv4[.ignoreRoutesWithLinkDown] != 0)
     syncRoutes(of: index)
@@ -195,7 +202,7 @@ extension Kernel {
     }
   }
 
-  private func isPossible(_ value: String, for name: String) -> Bool {
+  private func isPossible(_ value: String, for name: String, _ namespace: NamespaceIndex) -> Bool {
     if name.hasPrefix("net/ipv4/tcp_") { return !value.isEmpty }
     if name.hasSuffix("ping_group_range") { return Self.pair(value) != nil }
     if name.hasSuffix("ip_local_port_range") {
@@ -207,6 +214,15 @@ extension Kernel {
     }
     if name.hasSuffix("ip_default_ttl") { return (1...255).contains(number) }
     if name.hasSuffix("fib_multipath_hash_policy") { return (0...1).contains(number) }
+    if name.hasSuffix("ip_no_pmtu_disc") { return (0...3).contains(number) }
+    if name.hasSuffix("min_pmtu") { return number >= 68 }
+    // One limit is not beyond the other.
+    if name.hasSuffix("ipfrag_high_thresh") {
+      return number >= self.number("net/ipv4/ipfrag_low_thresh", namespace)
+    }
+    if name.hasSuffix("ipfrag_low_thresh") {
+      return (0...self.number("net/ipv4/ipfrag_high_thresh", namespace)).contains(number)
+    }
     if name.hasSuffix("ip_unprivileged_port_start") { return (0...65535).contains(number) }
     return number >= 0
   }
@@ -245,6 +261,14 @@ extension Kernel {
       settings.pingGroups = low..<max(high, high &+ 1)
     }
     settings.nonLocalBind = flag("net/ipv4/ip_nonlocal_bind")
+    settings.errorsUseInbound = flag("net/ipv4/icmp_errors_use_inbound_ifaddr")
+    settings.pathMTUDiscovery = Int(number("net/ipv4/ip_no_pmtu_disc", namespace))
+    settings.minimumPathMTU = UInt32(clamping: number("net/ipv4/route/min_pmtu", namespace))
+    settings.pathMTUExpiry = number("net/ipv4/route/mtu_expires", namespace) * 1_000_000_000
+    namespaces[namespace].fragments.limits = FragmentLimits(
+      high: Int(number("net/ipv4/ipfrag_high_thresh", namespace)),
+      time: number("net/ipv4/ipfrag_time", namespace) * 1_000_000_000,
+      distance: Int(number("net/ipv4/ipfrag_max_dist", namespace)))
     namespaces[namespace].ipv4 = settings
     namespaces[namespace].routes.hashing.set(
       policy: UInt8(clamping: number("net/ipv4/fib_multipath_hash_policy", namespace)),

@@ -14,6 +14,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case managedNeighbors
     /// An answer for another has waited long enough (index of the answer).
     case delayedAnswer
+    /// Pieces of a datagram have waited long enough for the others (index of the queue).
+    case fragments
     /// A bridge's forwarding database has entries that are too old (index of the bridge).
     case forwardingAge
     /// A NIC's coalesced interrupt (number of the vector).

@@ -43,9 +43,11 @@ extension Kernel {
     let type = bytes.u8(0)
     let code = bytes.u8(1)
     let isTooBig = type == ICMPType.destinationUnreachable.rawValue && code == 4
+    let isRedirect = type == ICMPType.redirect.rawValue
+    let information = isTooBig ? UInt32(bytes.u16(6)) : isRedirect ? bytes.u32(4) : 0
     let meaning = Self.meaning(type, code)
     let error = ICMPErrorReport(
-      type: type, code: code, information: isTooBig ? UInt32(bytes.u16(6)) : 0, errno: meaning.errno,
+      type: type, code: code, information: information, errno: meaning.errno,
       isHard: meaning.isHard, origin: .icmp, offender: header.ipv4Source, source: quote.ipv4Source,
       destination: quote.ipv4Destination, proto: quote.u8(IPv4Header.proto),
       transport: quote.dropFirst(quote.ipv4HeaderLength),
@@ -85,6 +87,7 @@ extension Kernel {
   mutating func report(
     _ error: ICMPErrorReport, to index: SocketIndex, port: UInt16, payload: PacketBytes
   ) {
+    learnPath(from: error, in: sockets[index].namespace)
     guard error.errno != 0 else { return }
     let isTooBig = error.errno == KernelError.messageTooLong.errno
     if isTooBig, sockets[index].options.pathMTUDiscovery == .dont { return }
