@@ -154,14 +154,16 @@ struct EmulatedChannel: Transport {
   // MARK: nftables
 
   func commit(_ changes: [NftChange], dryRun: Bool) throws(NftRefusal) {
-    guard changes.isEmpty else {
-      throw NftRefusal(
-        index: 0, error: TransportError(errno: EOPNOTSUPP, text: "the emulated kernel has no nftables yet"))
+    do throws(NftTransactionError) {
+      try kernel.stack.commit(changes, dryRun: dryRun, in: namespace)
+    } catch {
+      throw NftRefusal(index: error.index, error: TransportError(error.error))
     }
   }
 
-  /// Without nftables there are no tables.
-  func nftables(_ wanted: [NftTableKey]?) throws(TransportError) -> NftObservation { NftObservation() }
+  func nftables(_ wanted: [NftTableKey]?) throws(TransportError) -> NftObservation {
+    kernel.stack.nftables(wanted, in: namespace)
+  }
 }
 
 extension TransportError {

@@ -146,6 +146,9 @@ struct NftRuleset {
     }
     if let base = chain.base {
       guard base.hook.number(in: key.family) != nil else { throw KernelError(95) }
+      guard [.ip, .ip6, .inet].contains(key.family), base.hook != .ingress else {
+        throw .notSupported("the emulated kernel has no hooks for ARP, bridges and devices yet")
+      }
     }
     tables[table].chains.append(NftChain(name: chain.name, base: chain.base, comment: chain.comment))
     tables[table].chains.sort { $0.name < $1.name }
