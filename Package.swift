@@ -92,27 +92,31 @@ let package = Package(
       ],
       swiftSettings: settings),
 
+    // What tests by chance share.
+    .target(name: "Seeds", path: "Tests/Seeds", swiftSettings: settings),
     tests(of: "NetTypes", []),
-    tests(of: "Rtnetlink", ["NetTypes"]),
+    tests(of: "Rtnetlink", ["NetTypes", "Seeds"]),
     tests(of: "Nftables", ["NetTypes"]),
     tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", system]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
-    tests(of: "TopologyModel", ["NetTypes", "LabCore"]),
+    tests(of: "TopologyModel", ["NetTypes", "LabCore", "Seeds"]),
     tests(of: "Spawn", [system]),
-    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", system]),
+    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "Seeds", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
-    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", system, logging]),
-    tests(of: "KernelDatapath", ["NetTypes", "LabCore", "LinuxObjects", "Netlink", system]),
+    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", "Seeds", system, logging]),
+    tests(
+      of: "KernelDatapath",
+      ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Manifest", "Reconcile", "TopologyModel", system]),
     tests(
       of: "EmulatedDatapath",
       ["NetTypes", "Nftables", "LabCore", "LinuxObjects", "Reconcile", "NetStack", system]),
     tests(
-      of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system],
+      of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", "Seeds", system],
       resources: [.copy("Golden")]),
     tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
-    .testTarget(name: "AcceptanceTests", dependencies: ["netforge"], swiftSettings: settings),
+    .testTarget(name: "AcceptanceTests", dependencies: ["netforge", "Seeds"], swiftSettings: settings),
     .executableTarget(
       name: "emulated-bench",
       dependencies: ["LabCore", "TopologyModel", "Reconcile", "EmulatedDatapath", system],

@@ -3,6 +3,7 @@
 // What is wrong is said with its place and the documented exit code, and nothing is changed.
 
 import Foundation
+import Seeds
 import Testing
 
 extension Acceptance {
@@ -117,6 +118,33 @@ extension Acceptance {
         if let range { rest = rest[range.lowerBound...] }
       }
       #expect(outcome.output.isEmpty && outcome.error.utf8.count < 4 << 20)
+      #expect(try HostSnapshot.take() == before)
+    }
+
+    @Test("Command lines of random words end with an exit code of ours, and change nothing")
+    func fuzz() throws {
+      let caller = try #require(Caller.available.first)
+      let before = try HostSnapshot.take()
+      var random = SplitMix(9)
+      // Verbs that end by themselves and only look.
+      let verbs = [
+        "plan", "validate", "render", "status", "ls", "graph", "nft", "ping", "version", "completion", "uq",
+      ]
+      let words = [
+        "--name", "-f", "json", "table", "xml", "--node", "a,b", ",", "--label", "k=v", "=", "-t", "-",
+        "--var",
+        "x=1", "--datapath", "kernel", "nowhere", "--", "-h", "--all", "list", "bash", "e\u{301}", "", "-1",
+        "--timeout", "99999999999999999999", "/dev/null", "/proc", String(repeating: "x", count: 5000),
+      ]
+      for _ in 0..<Rounds.of(40) {
+        var line = [try #require(verbs.randomElement(using: &random))]
+        for _ in 0..<Int.random(in: 0..<6, using: &random) {
+          line.append(try #require(words.randomElement(using: &random)))
+        }
+        let outcome = try caller.netforge(line, input: "{")
+        #expect([0, 1, 2, 64, 65, 69, 75, 77].contains(outcome.status), "\(outcome)")
+        #expect(outcome.status == 0 || !outcome.error.isEmpty, "\(outcome)")
+      }
       #expect(try HostSnapshot.take() == before)
     }
 

@@ -5,6 +5,7 @@ import Foundation
 import LabCore
 import Logging
 import NetTypes
+import Seeds
 import Spawn
 import Synchronization
 import SystemPackage
@@ -302,12 +303,12 @@ struct ControlTests {
     #expect(await Self.answers(of: client).contains { $0.contains("version 99") })
   }
 
-  @Test("Hostile and torn messages end their own connection and nothing else", arguments: 0..<60)
+  @Test("Hostile and torn messages end their own connection and nothing else", arguments: 0..<Rounds.of(60))
   func fuzz(seed: Int) async throws {
     let server = try TestServer()
     let (client, remote) = try Self.pair()
     server.server.serve(remote)
-    var generator = SplitMix(UInt64(seed))
+    var generator = SplitMix(seed)
     let greeting = [0] + (try ControlCoding.encode(ControlGreeting(pid: 1, lab: nil)))
     if seed % 3 != 0 { try Self.send(greeting, to: client) }
     let batch = Plan.Batch(title: "t", changes: [])

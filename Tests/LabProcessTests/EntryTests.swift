@@ -4,6 +4,7 @@ import CLinux
 import Foundation
 import LabCore
 import NetTypes
+import Seeds
 import Spawn
 import SystemPackage
 import Testing
@@ -151,9 +152,9 @@ struct EntryTests {
     #expect(EntryFile.value(of: "arg", in: file) == nil)
   }
 
-  @Test("Requests that are torn or senseless end in an error, never in a crash", arguments: 0..<40)
-  func torn(seed: Int) async throws {
-    var generator = SplitMix(UInt64(seed))
+  @Test("Requests that are torn or senseless end in an error, never in a crash", arguments: 0..<Rounds.of(40))
+  func fuzz(seed: Int) async throws {
+    var generator = SplitMix(seed)
     var bytes = Array("\(NF_ENTRY_MAGIC)\0".utf8)
     let words = [
       "arg", "bind", "on", "env", "cwd", "user", "net", "view", "status", "netns", "-1", "99999999999", "",
@@ -281,20 +282,5 @@ extension HostsEntry {
     let words = line.split(separator: " ").map(String.init)
     guard let first = words.first, let address = IPAddress(first) else { return nil }
     self.init(address: address, names: Array(words.dropFirst()))
-  }
-}
-
-/// A small generator with a seed (SplitMix64), so that a failing case can be had again.
-struct SplitMix: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(_ seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

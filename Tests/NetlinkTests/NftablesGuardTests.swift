@@ -5,6 +5,7 @@
 
 import Nftables
 import Rtnetlink
+import Seeds
 import Testing
 
 @testable import Netlink
@@ -107,6 +108,13 @@ struct NftablesGuardTests {
       sets: [NftSet(name: "s", keyTypes: [.ipv4Address, .port], flags: [.interval, .concatenation])],
       objects: [NftObject(name: "o", state: .counter(NftCounter()))])
     let messages = try NetlinkMessage.parse(try NftablesTransaction(table.creation).bytes)
+    var random = SplitMix(3)
+    for _ in 0..<Rounds.of(2000) {
+      guard let message = messages.dropFirst().dropLast().randomElement(using: &random) else { break }
+      var payload = Array(message.payload[4...])
+      payload.damage(&random)
+      decode(payload)
+    }
     for message in messages.dropFirst().dropLast() {
       for length in 4..<message.payload.count {
         decode(Array(message.payload[4..<length]))

@@ -4,6 +4,7 @@
 
 import NetTypes
 import Rtnetlink
+import Seeds
 import Testing
 
 struct CodecTests {
@@ -185,14 +186,14 @@ struct CodecTests {
 
   @Test("noise and damaged messages are errors or values, never a trap", arguments: 0..<4)
   func noise(seed: Int) throws {
-    var random = SplitMix(state: UInt64(seed))
+    var random = SplitMix(seed)
     let types: [MessageType] = [
       .newLink, .newAddress, .newRoute, .newRule, .newNeighbor, .newQdisc, .newClass, .newNamespaceID,
       .setLink,
       .error, .done,
     ]
     let fixtures = (Fixtures.requests + Fixtures.answers + Fixtures.errors).map(\.bytes)
-    for round in 0..<600 {
+    for round in 0..<Rounds.of(600) {
       var bytes: [UInt8]
       if round % 4 == 0 {
         bytes = (0..<Int.random(in: 0..<200, using: &random)).map { _ in
@@ -212,19 +213,6 @@ struct CodecTests {
         _ = try? NetlinkAcknowledgement(message)
       }
     }
-  }
-}
-
-/// Random numbers that are the same in each run.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }
 

@@ -4,6 +4,7 @@
 
 import LabCore
 import NetTypes
+import Seeds
 import Testing
 
 @testable import TopologyModel
@@ -153,20 +154,10 @@ struct DeclarationsTests {
   @Test("with bytes changed at random is decoded and checked, or refused")
   func mutation() {
     let bytes = TopologyModelTests.document(everything)
-    var generator = SplitMix(state: 7)
-    for _ in 0..<3000 {
+    var random = SplitMix(7)
+    for _ in 0..<Rounds.of(3000) {
       var mutated = bytes
-      for _ in 0...generator.next() % 4 {
-        let place = Int(generator.next() % UInt64(mutated.count))
-        switch generator.next() % 4 {
-        case 0: mutated[place] = UInt8(truncatingIfNeeded: generator.next())
-        case 1: mutated.remove(at: place)
-        case 2: mutated.insert(UInt8(truncatingIfNeeded: 0x30 + generator.next() % 10), at: place)
-        default:
-          let other = Int(generator.next() % UInt64(mutated.count))
-          mutated.swapAt(place, other)
-        }
-      }
+      mutated.damage(&random)
       do throws(TopologyErrors) {
         _ = try Topology(try Declarations(json: mutated))
       } catch {
@@ -182,18 +173,6 @@ struct DeclarationsTests {
         .replacing("\"port\":80", with: "\"port\":\(number)").replacing("0.5", with: number)
       do throws(TopologyErrors) { _ = try topology(text) } catch { #expect(!error.errors.isEmpty) }
     }
-  }
-}
-
-/// A small generator whose numbers are the same on every machine.
-struct SplitMix {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
   }
 }
 
@@ -252,6 +231,21 @@ struct DeclarationStreamTests {
   func tampered(end: String) {
     #expect(throws: TopologyErrors.self) {
       _ = try stream([header, first, second, end].joined(separator: "\n"))
+    }
+  }
+
+  @Test("with bytes changed at random is read, or refused with a complaint")
+  func mutation() {
+    let bytes = Array([header, first, second, #"{"end":2}"#, ""].joined(separator: "\n").utf8)
+    var random = SplitMix(11)
+    for _ in 0..<Rounds.of(1000) {
+      var mutated = bytes
+      mutated.damage(&random)
+      do throws(TopologyErrors) {
+        _ = try DeclarationStream(mutated)
+      } catch {
+        if error.errors.isEmpty { Issue.record("an error without a complaint") }
+      }
     }
   }
 

@@ -10,8 +10,9 @@ extension PlanWork {
   mutating func planConfiguration(of space: NamespaceState) {
     let seen = planned.namespace(space.id)
     planLinkUpdates(of: space, seen)
-    for sysctl in SysctlName.ordered(space.sysctls) where SysctlName(sysctl.name).link != nil {
-      planWrite(sysctl, in: space.id, into: \.configuration)
+    for sysctl in space.sysctls where seen.sysctls[sysctl.name] != sysctl.value {
+      // Those of single devices rely on no order.
+      if SysctlName(sysctl.name).link != nil { planWrite(sysctl, in: space.id, into: \.configuration) }
     }
     planAddresses(of: space, seen)
     planNeighbors(of: space, seen)

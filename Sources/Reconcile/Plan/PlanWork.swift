@@ -121,6 +121,8 @@ struct PlanWork {
         namespaces.create(
           .namespace(space.id), in: space.id, reason: reason(for: .namespace(space.id), in: space.id))
       }
+      // Nearly always all is as it shall be, and nothing needs an order.
+      if space.sysctls.allSatisfy({ seen.sysctls[$0.name] == $0.value }) { continue }
       for sysctl in SysctlName.ordered(space.sysctls) where SysctlName(sysctl.name).link == nil {
         planWrite(sysctl, in: space.id, into: \.namespaces)
       }
