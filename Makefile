@@ -52,6 +52,9 @@ bench: build deps-test
 	Benchmarks/run $(RELEASE)
 	$(SWIFT) build $(OPTIMIZED) --product netstack-bench
 	.build/release/netstack-bench
+	$(SWIFT) build -c release --product emulated-bench
+	@for n in 1000 10000; do $(RELEASE) render Benchmarks/bridges.swift --var nodes=$$n > .build/bridges-$$n.json || exit 1; done
+	.build/release/emulated-bench .build/bridges-1000.json .build/bridges-10000.json
 
 # Every parser under seeded damage: frames and requests, netlink answers, JSON, lab folders, control messages, command
 # lines. ROUNDS counts those of the packet path; the others are lengthened as much.

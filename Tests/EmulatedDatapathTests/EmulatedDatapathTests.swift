@@ -5,7 +5,6 @@
 import Glibc
 import LabCore
 import NetTypes
-import Nftables
 import Reconcile
 import SystemPackage
 import Testing
@@ -51,7 +50,7 @@ struct EmulatedDatapathTests {
     let lab = try StarLab("emu-limits")
     var state = try lab.star(nodes: 2)
     let space = try #require(state.namespaces.firstIndex { $0.id.node != nil })
-    state.namespaces[space].tables = [NftTable(family: .inet, name: "filter")]
+    state.namespaces[space].links.append(LinkState(name: "wg0", kind: .other("wireguard")))
     state.namespaces.append(
       NamespaceState(id: .host, links: [LinkState(name: "up0", kind: .veth(peer: nil))]))
     let place = SourceLocation(file: "x.swift", line: 7)
@@ -61,7 +60,7 @@ struct EmulatedDatapathTests {
       nodes: [NodeRuntime(node: node, programs: [NodeProgram(arguments: ["true"], location: place)])])
     let limitations = try await lab.datapath.limitations(for: state, running: runtime)
     let paths = limitations.map { $0.path?.description ?? "" }
-    #expect(paths.contains("/nodes/n0/tables/inet filter"), "\(limitations)")
+    #expect(paths.contains("/nodes/n0/links/wg0"), "\(limitations)")
     #expect(paths.contains("/host/links/up0"), "\(limitations)")
     #expect(limitations.contains { $0.location == place }, "\(limitations)")
     #expect(try await lab.observe(state).namespaces.isEmpty)

@@ -59,6 +59,7 @@ public struct Kernel: ~Copyable {
   /// The latest handle that a qdisc was given without asking for one.
   var nextQdiscHandle: UInt32 = 0x8000_0000
   var capture = CaptureLog()
+  var notifications = NotificationLog()
   /// Connections of all namespaces.
   var conntracks: Table<ConntrackEntry>
   /// The entry of the packet that is on its way now, while it does not count yet.
@@ -66,7 +67,6 @@ public struct Kernel: ~Copyable {
   /// Where the search for connections to give up goes on.
   var conntrackCursor: UInt32 = 0
   var nftLogs = NftLogList()
-  var notifications = NotificationLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
   public init(_ options: Options, now: Instant) {
