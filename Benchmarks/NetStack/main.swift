@@ -81,7 +81,7 @@ func measure(
 
 func bridgeHop(burst: Int) throws {
   var kernel = Kernel(.init(seed: 1, burst: burst), now: Instant(nanoseconds: 0))
-  let network = try kernel.makeNamespace()
+  let network = try kernel.makeQuietNamespace()
   var bridge = LinkMessage(name: "br0")
   bridge.kind = .bridge(BridgeOptions())
   bridge.set(.up, true)
@@ -115,7 +115,7 @@ func bridgeHop(burst: Int) throws {
 
 func forwarding(burst: Int) throws {
   var kernel = Kernel(.init(seed: 1, burst: burst), now: Instant(nanoseconds: 0))
-  let router = try kernel.makeNamespace()
+  let router = try kernel.makeQuietNamespace()
   try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: router)
   var faces: [DeviceIndex] = []
   for (name, subnet) in [("left", "10.0.1.1/24"), ("right", "10.0.2.1/24")] {
@@ -166,7 +166,7 @@ func simulation() throws {
   var kernel = Kernel(.init(seed: 1), now: Instant(nanoseconds: 0))
   let hops = 8
   var nodes: [NamespaceIndex] = []
-  for _ in 0...hops { nodes.append(try kernel.makeNamespace()) }
+  for _ in 0...hops { nodes.append(try kernel.makeQuietNamespace()) }
   for (number, node) in nodes.enumerated() {
     try kernel.set("lo", node) { _ in }
     try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: node)
@@ -216,7 +216,7 @@ func memory() throws {
   var kernel = Kernel(.init(seed: 1), now: Instant(nanoseconds: 0))
   let before = residentBytes()
   let start = nanoseconds()
-  let network = try kernel.makeNamespace()
+  let network = try kernel.makeQuietNamespace()
   var master: Int32 = 0
   for number in 0..<count {
     if number % 1000 == 0 {
@@ -226,7 +226,7 @@ func memory() throws {
       try kernel.perform(bridge.request(.create), in: network)
       master = kernel.index(of: "lan\(number / 1000)", in: network) ?? 0
     }
-    let node = try kernel.makeNamespace()
+    let node = try kernel.makeQuietNamespace()
     try kernel.set("lo", node) { _ in }
     var peer = LinkMessage(name: "p\(number)")
     peer.namespaceDescriptor = Kernel.descriptor(of: network)
@@ -253,3 +253,12 @@ for burst in [64, 1] {
 try simulation()
 try crossing()
 try memory()
+
+extension Kernel {
+  /// A namespace that says nothing unasked.
+  mutating func makeQuietNamespace() throws(KernelError) -> NamespaceIndex {
+    let namespace = try makeNamespace()
+    try setSysctl("net/ipv6/conf/all/disable_ipv6", to: "1", in: namespace)
+    return namespace
+  }
+}

@@ -202,6 +202,7 @@ struct ConfigurationOracleTests {
     defer { withExtendedLifetime(namespace) {} }
     var kernel = Kernel()
     let node = try kernel.makeNamespace()
+    try kernel.setSysctl("net/ipv6/conf/all/disable_ipv6", to: "1", in: node)
     try kernel.setSysctl("net/ipv4/conf/all/promote_secondaries", to: "1", in: node)
     for (name, request) in Self.requests {
       var expected: CInt = 0

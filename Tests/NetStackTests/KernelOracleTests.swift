@@ -62,7 +62,9 @@ struct KernelOracleTests {
       try? ip("netns", "del", name)
     }
 
-    private func ip(_ arguments: String...) throws {
+    private func ip(_ arguments: String...) throws { try Self.ip(arguments) }
+
+    static func ip(_ arguments: [String]) throws {
       let process = Process()
       process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
       process.arguments = ["ip"] + arguments

@@ -27,9 +27,10 @@ extension Kernel {
     return found
   }
 
-  /// `unshare -n`, with lo up.
-  mutating func node() throws -> NamespaceIndex {
+  /// `unshare -n`, with lo up. Without IPv6 nothing is sent unasked.
+  mutating func node(ipv6: Bool = false) throws -> NamespaceIndex {
     let namespace = try makeNamespace()
+    if !ipv6 { try setSysctl("net/ipv6/conf/all/disable_ipv6", to: "1", in: namespace) }
     try set("lo", up: true, in: namespace)
     try setSysctl("net/ipv4/ping_group_range", to: "0 2147483647", in: namespace)
     return namespace

@@ -47,10 +47,12 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case echoIgnored
   case duplicateFragment
   case fragmentTooFar
-  case fragmentTimeout
-  case fragmentOverlap
   case optionsUnsupported
   case deviceRemoved
+  case ipv6Disabled
+  case fragmentTimeout
+  case fragmentOverlap
+  case discoveryInvalid
   case udpChecksum
   case socketReceiveBuffer
   case socketClosed
@@ -99,10 +101,12 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .echoIgnored: "nf_echo_ignored"
     case .duplicateFragment: "dup_frag"
     case .fragmentTooFar: "frag_too_far"
-    case .fragmentTimeout: "frag_reasm_timeout"
-    case .fragmentOverlap: "nf_fragment_overlap"
     case .optionsUnsupported: "nf_ip_options_unsupported"
     case .deviceRemoved: "nf_device_removed"
+    case .fragmentTimeout: "frag_reasm_timeout"
+    case .fragmentOverlap: "nf_fragment_overlap"
+    case .ipv6Disabled: "ipv6disabled"
+    case .discoveryInvalid: "ipv6_ndisc_bad_options"
     case .udpChecksum: "udp_csum"
     case .socketReceiveBuffer: "socket_rcvbuff"
     case .socketClosed: "socket_close"

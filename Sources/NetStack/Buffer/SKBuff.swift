@@ -65,6 +65,14 @@ struct SKBuff: BitwiseCopyable {
     static let charged = Flags(rawValue: 4)
     /// Connection tracking has seen it.
     static let tracked = Flags(rawValue: 8)
+    /// Every hop reads it (IP6SKB_ROUTERALERT).
+    static let routerAlert = Flags(rawValue: 16)
+    /// Its sender has said by which routers it goes (a routing header).
+    static let sourceRouted = Flags(rawValue: 32)
+    /// It came in pieces.
+    static let reassembled = Flags(rawValue: 64)
+    /// It has waited for its answer already.
+    static let delayed = Flags(rawValue: 128)
   }
 }
 

@@ -47,6 +47,14 @@ extension Kernel {
     case .neighborCollection: neighborCollectionTimer(event.index)
     case .managedNeighbors: managedNeighborsTimer(event.index)
     case .delayedAnswer: delayedAnswerTimer(TableIndex(event.index))
+    case .addressLifetime: addressLifetimeTimer(TableIndex(event.index))
+    case .addressDetection: addressDetectionTimer(TableIndex(event.index))
+    case .routeExpiry: routeExpiryTimer(TableIndex(event.index))
+    case .routerSolicitation: routerSolicitationTimer(DeviceIndex(event.index))
+    case .groupChanges: groupChangesTimer(DeviceIndex(event.index))
+    case .groupState: groupStateTimer(DeviceIndex(event.index))
+    case .groupAnswer: groupAnswerTimer(DeviceIndex(event.index))
+    case .groupReport: groupReportTimer(DeviceIndex(event.index))
     case .forwardingAge: forwardingAgeTimer(TableIndex(event.index))
     case .receiveInterrupt: moderationTimer(Vector(rawValue: event.index), .receive)
     case .transmitInterrupt: moderationTimer(Vector(rawValue: event.index), .transmit)
@@ -76,7 +84,8 @@ extension Kernel {
     var budget = Self.turnBudget
     while budget > 0, let value = cpu.backlog.pop() {
       budget -= 1
-      ipv4ReceiveLooped(Slot(index: value))
+      let slot = Slot(index: value)
+      if pool[slot].etherType == 0x86dd { ipv6ReceiveLooped(slot) } else { ipv4ReceiveLooped(slot) }
     }
     while let value = cpu.pollList.pop() {
       let vector = Vector(rawValue: value)

@@ -42,8 +42,9 @@ public struct Kernel: ~Copyable {
   var devices: Table<Device>
   var bridges: Table<Bridge>
   var neighbors: Table<Neighbor>
-  var fragmentQueues: Table<FragmentQueue>
   var sockets: Table<Socket>
+  var addresses6: Table<InterfaceAddress6>
+  var fragmentQueues: Table<FragmentQueue>
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
   var nics: Table<NIC>
@@ -77,8 +78,9 @@ public struct Kernel: ~Copyable {
     devices = Table(limit: options.deviceLimit)
     bridges = Table(limit: options.deviceLimit)
     neighbors = Table(limit: 1 << 24)
-    fragmentQueues = Table(limit: 1 << 20)
     sockets = Table(limit: 1 << 20)
+    addresses6 = Table(limit: 1 << 22)
+    fragmentQueues = Table(limit: 1 << 20)
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)
     nics = Table(limit: options.deviceLimit)

@@ -10,7 +10,6 @@ extension Kernel {
   private func addressed(_ message: AddressMessage, in namespace: NamespaceIndex) throws(KernelError)
     -> DeviceIndex
   {
-    guard message.family != .ipv6 else { throw .notSupported("the emulated kernel has no IPv6 yet") }
     guard message.family == .ipv4 || message.family == .unspecified else { throw KernelError(95) }
     guard let index = device(ifindex: message.index, in: namespace) else { throw .noSuchDevice }
     return index
@@ -19,6 +18,7 @@ extension Kernel {
   mutating func addAddress(
     _ message: AddressMessage, _ flags: MessageFlags, in namespace: NamespaceIndex
   ) throws(KernelError) {
+    if message.family == .ipv6 { return try addAddress6(message, flags, in: namespace) }
     let index = try addressed(message, in: namespace)
     guard message.prefixLength <= 32 else { throw .invalid("ipv4: Invalid prefix length") }
     guard case .v4(let local)? = message.local else { throw .invalid("ipv4: Local address is not supplied") }
@@ -59,6 +59,7 @@ extension Kernel {
   }
 
   mutating func deleteAddress(_ message: AddressMessage, in namespace: NamespaceIndex) throws(KernelError) {
+    if message.family == .ipv6 { return try deleteAddress6(message, in: namespace) }
     let index = try addressed(message, in: namespace)
     let found = devices[index].addresses.firstIndex { address in
       if case .v4(let local)? = message.local, local != address.local { return false }
@@ -163,7 +164,7 @@ extension Kernel {
   func addresses(_ filter: AddressMessage, in namespace: NamespaceIndex) throws(KernelError)
     -> [NetlinkMessage]
   {
-    guard filter.family != .ipv6 else { return [] }
+    if filter.family == .ipv6 { return addressMessages6(filter, in: namespace) }
     var answers: [NetlinkMessage] = []
     for index in namespaces[namespace].devices
     where filter.index == 0 || devices[index].ifindex == filter.index {
@@ -184,6 +185,7 @@ extension Kernel {
         answers.append(message.message(.newAddress, []))
       }
     }
+    if filter.family == .unspecified { answers += addressMessages6(filter, in: namespace) }
     return answers
   }
 }

@@ -77,6 +77,7 @@ extension Kernel {
     bridges[bridge].ports.append(index)
     addLocalEntry(of: bridge, port: index)
     chooseBridgeAddress(bridge)
+    carrierChanged(master)
   }
 
   mutating func leaveBridge(_ index: DeviceIndex) {
@@ -87,6 +88,7 @@ extension Kernel {
     devices[index].master = .none
     devices[index].port = BridgePort()
     chooseBridgeAddress(bridge)
+    if devices.contains(bridges[bridge].device) { carrierChanged(bridges[bridge].device) }
   }
 
   /// A port that goes down takes what was learned behind it along.

@@ -60,6 +60,10 @@ extension Kernel {
     link.qdisc = queueName(of: index)
     link.alias = devices[index].alias
     link.alternativeNames = devices[index].alternativeNames
+    if hasIPv6(index) {
+      let mode = devices[index].settings.ipv6[.addressGeneration]
+      link.addressGeneration = AddressGeneration(rawValue: UInt8(clamping: mode))
+    }
     link.operationalState = operationalState(index, carrier)
     if filter.extended?.contains(.skipStatistics) != true { link.statistics = statistics(index) }
     switch devices[index].kind {

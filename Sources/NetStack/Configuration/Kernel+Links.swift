@@ -28,6 +28,7 @@ extension Kernel {
     guard let place = devices.insert(device) else { throw .noBuffers }
     enlist(place)
     inheritSettings(place)
+    beginIPv6(place)
     return place
   }
 
@@ -56,6 +57,7 @@ extension Kernel {
     let namespace = devices[index].namespace
     setUp(index, false)
     notifyLink(index, isGone: true)
+    stopIPv6(index, forGood: true)
     let before = derivedRoutes(of: index)
     devices[index].addresses = []
     for route in before { namespaces[namespace].routes.remove(route) }
@@ -105,11 +107,13 @@ extension Kernel {
       }
       if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
       tellOthers(of: index)
+      startIPv6(index)
       return
     }
     devices[index].flags.remove(.up)
     syncRoutes(of: index)
     tellOthers(of: index)
+    stopIPv6(index, forGood: false)
     removeNeighbors(of: index)
     if !devices[index].master.isNone { forgetLearned(index) }
     if !devices[index].qdisc.isNone { resetQueue(devices[index].qdisc) }
@@ -224,7 +228,7 @@ extension Kernel {
   private var addressNotAvailable: KernelError { .addressNotAvailable }
 
   mutating func finish(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
-    if let mtu = message.mtu { devices[index].mtu = Int(mtu) }
+    if let mtu = message.mtu { changeMTU(index, Int(mtu)) }
     if let group = message.group { devices[index].group = group }
     if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     // A VETH_INFO_PEER with IFF_UP set is refused by the kernel, since its other end is not registered yet.
@@ -265,7 +269,7 @@ extension Kernel {
       changeMAC(index, mac.rawValue)
     }
     if let mtu = message.mtu {
-      devices[index].mtu = Int(mtu)
+      changeMTU(index, Int(mtu))
       if case .crossing(let crossing) = devices[index].kind { tellOtherEnd(crossing) }
     }
     if let group = message.group { devices[index].group = group }
@@ -284,7 +288,19 @@ extension Kernel {
       try applyBridge(bridge, options)
     }
     if let port = message.port { try applyPort(index, port) }
+    if let generation = message.addressGeneration {
+      let mode = Int32(generation.rawValue)
+      guard IPv6Setting.addressGeneration.range.contains(mode) else { throw .invalidArgument }
+      if let refusal = IPv6Setting.addressGeneration.refusal(of: mode) { throw .notSupported(refusal) }
+      devices[index].settings.ipv6[.addressGeneration] = mode
+    }
     try applyFlags(index, message)
+  }
+
+  private mutating func changeMTU(_ index: DeviceIndex, _ mtu: Int) {
+    let old = devices[index].mtu
+    devices[index].mtu = mtu
+    changeMTU6(index, from: old)
   }
 
   private mutating func changeMAC(_ index: DeviceIndex, _ mac: UInt64) {
@@ -299,7 +315,9 @@ extension Kernel {
     }
     // What the neighbours know is not true any more, nor what is known of them on this link (neigh_changeaddr).
     removeNeighbors(of: index, keepingPermanent: true)
-    if devices[index].isUp, devices[index].ipv4.arpNotify { announceAddresses(of: index) }
+    guard devices[index].isUp else { return }
+    if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
+    if notifiesDiscovery(index) { announceAddresses6(of: index) }
   }
 
   mutating func deleteLink(_ message: LinkMessage, in namespace: NamespaceIndex) throws(KernelError) {

@@ -41,6 +41,7 @@ public struct Device: ~Copyable {
   var ipv4 = DeviceIPv4()
   /// What stands between the stack and the ring; none: nothing waits (`noqueue`).
   var qdisc = QdiscIndex.none
+  var ipv6 = DeviceIPv6()
   var statistics = InterfaceStatistics()
   var ring: SlotRing
   var napi = NAPI()
@@ -57,6 +58,8 @@ public struct Device: ~Copyable {
   var settings = DeviceSettings.standard
   /// Settings of `net.ipv4.neigh.<device>`.
   var neighborParameters = NeighborParameters()
+  /// IPv6 addresses, and what else it has of IPv6.
+  var inet6 = InterfaceIPv6()
   /// Settings of `net.ipv6.neigh.<device>`.
   var neighborParameters6 = NeighborParameters()
   /// Answers for others that wait.

@@ -41,6 +41,7 @@ extension Kernel {
   mutating func carrierChanged(_ index: DeviceIndex) {
     guard devices[index].isUp else { return }
     syncRoutes(of: index)
+    checkCarrier6(index)
     if !hasCarrier(index) {
       removeNeighbors(of: index, keepingPermanent: true)
       if !devices[index].master.isNone { forgetLearned(index) }

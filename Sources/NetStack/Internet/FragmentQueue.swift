@@ -158,7 +158,7 @@ struct FragmentQueues: ~Copyable {
   /// Senders of datagrams that are not whole: how many those are, and pieces that came from them.
   var senders: [UInt128: (queues: Int, pieces: UInt32)] = [:]
 
-  init() {}
+  init(time: Int64 = 30_000_000_000) { limits.time = time }
 }
 
 extension Kernel {
@@ -262,6 +262,6 @@ extension Kernel {
   mutating func fragmentTimer(_ index: FragmentIndex) {
     guard fragmentQueues.contains(index) else { return }
     fragmentQueues[index].timer = .none
-    if !fragmentQueues[index].key.isIPv6 { ipv4FragmentsExpired(index) }
+    if fragmentQueues[index].key.isIPv6 { ipv6FragmentsExpired(index) } else { ipv4FragmentsExpired(index) }
   }
 }

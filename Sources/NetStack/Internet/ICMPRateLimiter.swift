@@ -7,7 +7,7 @@
 /// The buckets of one namespace.
 @safe struct ICMPRateLimiter: ~Copyable {
   private struct Peer: BitwiseCopyable {
-    var address: UInt32
+    var address: UInt128
     var last: Int64
     var tokens: Int64
     /// Redirects that have not been heeded.
@@ -40,6 +40,7 @@
   /// Whether a sender may be told of a better way: nine times, each time after twice the time, and anew when he has
   /// been silent for 20 s (ip_rt_send_redirect).
   mutating func allowRedirect(_ address: UInt32, now: Int64) -> Bool {
+    let address = UInt128(address)
     let place = place(address)
     guard let base = unsafe peers else { return false }
     let load: Int64 = 20_000_000
@@ -58,18 +59,22 @@
   }
 
   /// Where a destination's bucket stands.
-  private mutating func place(_ address: UInt32) -> Int {
+  private mutating func place(_ address: UInt128) -> Int {
     if unsafe peers == nil {
       let fresh = UnsafeMutablePointer<Peer>.allocate(capacity: Self.peerCount)
       unsafe fresh.initialize(repeating: Peer(address: 0, last: 0, tokens: 0), count: Self.peerCount)
       unsafe peers = fresh
     }
-    let mixed = (UInt64(address) ^ seed) &* 0x9e37_79b9_7f4a_7c15
+    let folded = UInt64(truncatingIfNeeded: address ^ address >> 64)
+    let mixed = (folded ^ seed) &* 0x9e37_79b9_7f4a_7c15
     return Int(mixed >> 56)
   }
 
   /// Takes one from a destination's bucket, which fills by one each `interval` and holds `burst`.
-  mutating func allow(_ address: UInt32, now: Int64, interval: Int64, burst: Int64 = 6) -> Bool {
+  mutating func allow(
+    _ address: some InternetAddress, now: Int64, interval: Int64, burst: Int64 = 6
+  ) -> Bool {
+    let address = UInt128(truncatingIfNeeded: address)
     let place = place(address)
     guard let base = unsafe peers else { return false }
     var peer = unsafe base[place]

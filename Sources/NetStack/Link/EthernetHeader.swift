@@ -24,7 +24,9 @@ extension Kernel {
   mutating func ethernetReceive(_ burst: inout Burst, on index: DeviceIndex) {
     let namespace = devices[index].namespace
     let own = devices[index].mac
+    // Packets of one protocol, that came one after the other.
     var run = Burst()
+    var runType: UInt16 = 0
     for position in 0..<burst.count {
       let slot = burst[position]
       let bytes = pool.bytes(slot)
@@ -50,20 +52,27 @@ extension Kernel {
         pool[slot].packetType = .otherHost
       }
       if !namespaces[namespace].sockets.linkProtocols.isEmpty { showProtocol(slot, on: index) }
-      if type == 0x0800 {
-        run.append(slot)
-        continue
+      // What is of another protocol may be answered: all that came before goes first.
+      if type != runType {
+        internetReceive(&run, runType, on: index)
+        runType = type
       }
-      // What is not IPv4 may be answered: all that came before goes first.
-      if !run.isEmpty { ipv4Receive(&run, on: index) }
-      if type == 0x0806 {
+      if type == 0x0800 || type == 0x86dd {
+        run.append(slot)
+      } else if type == 0x0806 {
         arpReceive(slot, on: index)
       } else {
         devices[index].statistics.rxDropped &+= 1
         drop(slot, .unhandledProtocol, in: namespace)
       }
     }
-    if !run.isEmpty { ipv4Receive(&run, on: index) }
+    internetReceive(&run, runType, on: index)
     burst.removeAll()
+  }
+
+  @inline(__always)
+  private mutating func internetReceive(_ run: inout Burst, _ type: UInt16, on index: DeviceIndex) {
+    guard !run.isEmpty else { return }
+    if type == 0x0800 { ipv4Receive(&run, on: index) } else { ipv6Receive(&run, on: index) }
   }
 }

@@ -198,7 +198,11 @@ extension Kernel {
   /// neigh_probe: asks once more. Of what waits the last packet says for whom.
   private mutating func probeNeighbor(_ index: NeighborIndex) {
     let waiting = neighbors[index].queueTail
-    arpSolicit(index, waiting: waiting)
+    if neighbors[index].key.isIPv6 {
+      neighborSolicit(index, waiting: waiting)
+    } else {
+      arpSolicit(index, waiting: waiting)
+    }
     neighbors[index].probes += 1
   }
 
@@ -264,7 +268,11 @@ extension Kernel {
     var slot = takeQueue(index)
     while slot != .none {
       let next = pool[slot].next
-      icmpError(for: slot, .destinationUnreachable, code: 1, information: 0)
+      if key.isIPv6 {
+        icmpv6Error(for: slot, .destinationUnreachable, code: 3, information: 0)
+      } else {
+        icmpError(for: slot, .destinationUnreachable, code: 1, information: 0)
+      }
       drop(slot, .neighborFailed, in: namespace)
       slot = next
     }

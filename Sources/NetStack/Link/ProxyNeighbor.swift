@@ -75,8 +75,9 @@ extension Kernel {
   mutating func delayedAnswerTimer(_ index: TableIndex<DelayedAnswer>) {
     guard delayedAnswers.contains(index) else { return }
     let (slot, device) = (delayedAnswers[index].slot, delayedAnswers[index].device)
+    let family = delayedAnswers[index].family
     delayedAnswers.remove(index)
     devices[device].delayedAnswers -= 1
-    arpAnswerNow(slot, on: device)
+    if family == .ipv4 { arpAnswerNow(slot, on: device) } else { neighborAnswerNow(slot, on: device) }
   }
 }

@@ -128,18 +128,6 @@ extension NeighborParameters {
   }
 }
 
-/// net/ipv6/conf/{all,default,DEVICE}/…
-enum IPv6Setting: Int, DeviceSetting {
-  /// IPv6 is off here, and can be told so.
-  case disable
-
-  var name: String { "disable_ipv6" }
-
-  var standard: Int32 { 1 }
-
-  static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.name, $0) })
-}
-
 /// All settings of one device, or of `all` or `default`.
 struct DeviceSettings: Sendable {
   var ipv4 = SettingValues<IPv4Setting>()

@@ -23,10 +23,11 @@ public struct NetNamespace: ~Copyable {
   var routes6: ForwardingInformationBase<UInt128>
   var neighbors: NeighborTable
   var fragments = FragmentQueues()
-  var fragments6 = FragmentQueues()
+  var fragments6 = FragmentQueues(time: 60_000_000_000)
   /// Every address of every device.
   var local = AddressSet()
   var ipv4 = IPv4Settings()
+  var ipv6 = IPv6Settings()
   var sysctls: [SysctlOverride] = []
   /// What `all` says of devices.
   var everyDevice = DeviceSettings.standard
@@ -34,6 +35,12 @@ public struct NetNamespace: ~Copyable {
   var newDevices = DeviceSettings.standard
   var sockets: SocketTables
   var errorLimits: ICMPRateLimiter
+  /// Those of IPv6's destinations; the bucket for all is IPv4's too.
+  var errorLimits6: ICMPRateLimiter
+  /// What flow labels are made with.
+  let labelSeed: UInt64
+  /// When the next of IPv6's routes ends.
+  var routeExpiryTimer = TimerID.none
   /// The next identification of a datagram (RFC 6864).
   var nextIdentification: UInt16
   var snmp = SNMPCounters()
@@ -52,6 +59,8 @@ public struct NetNamespace: ~Copyable {
     routes6 = ForwardingInformationBase(random: &random)
     conntrack = ConntrackState(seed: random.next())
     errorLimits = ICMPRateLimiter(seed: random.next())
+    errorLimits6 = ICMPRateLimiter(seed: random.next())
+    labelSeed = random.next()
     sockets = SocketTables(random: &random)
     nextIdentification = UInt16(truncatingIfNeeded: random.next())
   }

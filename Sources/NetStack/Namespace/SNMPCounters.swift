@@ -60,6 +60,73 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case ipExtReasmOverlaps
   case ipExtInTruncatedPkts
   case ipExtInCsumErrors
+  case udp6InDatagrams
+  case udp6OutDatagrams
+  case udp6NoPorts
+  case udp6InErrors
+  case udp6InCsumErrors
+  case udp6RcvbufErrors
+  case udp6SndbufErrors
+  case udp6IgnoredMulti
+  case ip6InReceives
+  case ip6InHdrErrors
+  case ip6InTooBigErrors
+  case ip6InNoRoutes
+  case ip6InAddrErrors
+  case ip6InUnknownProtos
+  case ip6InTruncatedPkts
+  case ip6InDiscards
+  case ip6InDelivers
+  case ip6OutForwDatagrams
+  case ip6OutRequests
+  case ip6OutDiscards
+  case ip6OutNoRoutes
+  case ip6ReasmTimeout
+  case ip6ReasmReqds
+  case ip6ReasmOKs
+  case ip6ReasmFails
+  case ip6FragOKs
+  case ip6FragFails
+  case ip6FragCreates
+  case ip6InMcastPkts
+  case ip6OutMcastPkts
+  case ip6OutTransmits
+  case icmp6InMsgs
+  case icmp6InErrors
+  case icmp6OutMsgs
+  case icmp6OutErrors
+  case icmp6InCsumErrors
+  case icmp6OutRateLimitHost
+  case icmp6InDestUnreachs
+  case icmp6InPktTooBigs
+  case icmp6InTimeExcds
+  case icmp6InParmProblems
+  case icmp6InEchos
+  case icmp6InEchoReplies
+  case icmp6InGroupMembQueries
+  case icmp6InGroupMembResponses
+  case icmp6InGroupMembReductions
+  case icmp6InRouterSolicits
+  case icmp6InRouterAdvertisements
+  case icmp6InNeighborSolicits
+  case icmp6InNeighborAdvertisements
+  case icmp6InRedirects
+  case icmp6InMLDv2Reports
+  case icmp6OutDestUnreachs
+  case icmp6OutPktTooBigs
+  case icmp6OutTimeExcds
+  case icmp6OutParmProblems
+  case icmp6OutEchos
+  case icmp6OutEchoReplies
+  case icmp6OutGroupMembQueries
+  case icmp6OutGroupMembResponses
+  case icmp6OutGroupMembReductions
+  case icmp6OutRouterSolicits
+  case icmp6OutRouterAdvertisements
+  case icmp6OutNeighborSolicits
+  case icmp6OutNeighborAdvertisements
+  case icmp6OutRedirects
+  case icmp6OutMLDv2Reports
 
   /// The name that nstat gives it: `IpInReceives`.
   public var name: String {

@@ -30,6 +30,13 @@ private enum SysctlDefaults {
     "net/ipv4/neigh/default/gc_thresh1": "128", "net/ipv4/neigh/default/gc_thresh2": "512",
     "net/ipv4/neigh/default/gc_thresh3": "1024", "net/ipv6/neigh/default/gc_thresh1": "128",
     "net/ipv6/neigh/default/gc_thresh2": "512", "net/ipv6/neigh/default/gc_thresh3": "1024",
+    "net/ipv6/auto_flowlabels": "1", "net/ipv6/icmp/echo_ignore_all": "0",
+    "net/ipv6/icmp/echo_ignore_anycast": "0", "net/ipv6/icmp/echo_ignore_multicast": "0",
+    "net/ipv6/icmp/ratelimit": "100", "net/ipv6/icmp/ratemask": "0-1,3-127",
+    "net/ipv6/ip6frag_high_thresh": "4194304", "net/ipv6/ip6frag_time": "60",
+    "net/ipv6/max_dst_opts_length": "2147483647", "net/ipv6/max_dst_opts_number": "8",
+    "net/ipv6/max_hbh_length": "2147483647", "net/ipv6/max_hbh_opts_number": "8",
+    "net/ipv6/route/mtu_expires": "600",
     "net/ipv4/tcp_rmem": "4096 131072 6291456", "net/ipv4/tcp_wmem": "4096 16384 4194304",
   ]
 }
@@ -84,7 +91,9 @@ extension Kernel {
       switch scope {
       case .all: return "\(namespaces[namespace].everyDevice[setting])"
       case .standard: return "\(namespaces[namespace].newDevices[setting])"
-      case .device(let index): return "\(devices[index].settings[setting])"
+      case .device(let index):
+        if case .ipv6(.mtu) = setting { return "\(devices[index].ipv6.mtu)" }
+        return "\(devices[index].settings[setting])"
       }
     }
     guard let standard = SysctlDefaults.plain[name] else { return nil }
@@ -98,9 +107,12 @@ extension Kernel {
     guard namespaces.contains(namespace) else { throw .noSuchEntry }
     let value = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     if let (setting, scope) = deviceSetting(name, namespace) {
-      guard let number = Int32(value), number >= 0 else { throw .invalidArgument }
-      if case .ipv6(.disable) = setting, number != 1 {
-        throw .notSupported("this kernel has no IPv6; \(name) stays 1")
+      guard let number = Int32(value) else { throw .invalidArgument }
+      if case .ipv6(let setting) = setting {
+        guard setting.range.contains(number) else { throw .invalidArgument }
+        if let refusal = setting.refusal(of: number) { throw .notSupported(refusal) }
+      } else {
+        guard number >= 0 else { throw .invalidArgument }
       }
       set(setting, scope, number, namespace)
       return
@@ -141,6 +153,7 @@ extension Kernel {
   ) {
     switch (scope, setting) {
     case (.all, .ipv4(.forwarding)): forwardEverywhere(value, namespace)
+    case (_, .ipv6(let setting)): set(setting, scope, value, namespace)
     case (.all, _):
       namespaces[namespace].everyDevice[setting] = value
       for index in namespaces[namespace].devices { applySettings(to: index) }
@@ -148,6 +161,42 @@ extension Kernel {
     case (.device(let index), _):
       devices[index].settings[setting] = value
       applySettings(to: index)
+    }
+  }
+
+  /// A setting of one device, as if it was written (see `setSysctl`).
+  mutating func setDeviceSetting(_ setting: IPv6Setting, _ value: Int32, on index: DeviceIndex) {
+    set(setting, .device(index), value, devices[index].namespace)
+  }
+
+  /// Some of IPv6's switches are for every device when they are written to `all` (addrconf_disable_ipv6,
+  /// addrconf_fixup_forwarding); what follows from them happens at once.
+  private mutating func set(
+    _ setting: IPv6Setting, _ scope: SettingScope, _ value: Int32, _ namespace: NamespaceIndex
+  ) {
+    var touched: [DeviceIndex] = []
+    switch scope {
+    case .standard: namespaces[namespace].newDevices.ipv6[setting] = value
+    case .device(let index):
+      if setting == .mtu { devices[index].inet6.mtu = min(Int(value), devices[index].mtu) }
+      devices[index].settings.ipv6[setting] = value
+      touched = [index]
+    case .all:
+      namespaces[namespace].everyDevice.ipv6[setting] = value
+      guard setting == .disable || setting == .forwarding || setting == .addressGeneration else { break }
+      namespaces[namespace].newDevices.ipv6[setting] = value
+      touched = namespaces[namespace].devices
+      for index in touched { devices[index].settings.ipv6[setting] = value }
+    }
+    applySettings(of: namespace)
+    for index in touched {
+      let old = devices[index].ipv6
+      applySettings(to: index)
+      switchIPv6(index, wasEnabled: old.isEnabled)
+      if old.forwarding != devices[index].ipv6.forwarding { switchForwarding6(index) }
+      if setting == .addressGeneration, devices[index].inet6.isReady, !devices[index].isLoopback {
+        generateLinkLocal(on: index)
+      }
     }
   }
 
@@ -190,6 +239,11 @@ extension Kernel {
     syncRoutes(of: index)
     devices[index].neighborParameters = NeighborParameters(own.neighbor)
     devices[index].neighborParameters6 = NeighborParameters(own.neighbor6)
+    let mtu = devices[index].mtu
+    devices[index].ipv6 = DeviceIPv6(
+      isEnabled: hasIPv6(index) && own.ipv6[.disable] == 0, forwarding: own.ipv6[.forwarding] != 0,
+      hopLimit: UInt8(clamping: own.ipv6[.hopLimit]), dropUnicastInLink: own.ipv6[.dropUnicastInLink] != 0,
+      mtu: devices[index].inet6.mtu != 0 ? min(devices[index].inet6.mtu, mtu) : mtu)
   }
 
   // MARK: Others
@@ -209,9 +263,11 @@ extension Kernel {
       guard let (low, high) = Self.pair(value) else { return false }
       return low > 0 && low <= high && high <= UInt16.max
     }
+    if name == "net/ipv6/icmp/ratemask" { return Self.bits(value) != nil }
     guard let number = Int64(value), number >= Int64(Int32.min), number <= Int64(UInt32.max) else {
       return false
     }
+    if name.hasSuffix("opts_number") { return abs(number) <= Int64(Int32.max) }
     if name.hasSuffix("ip_default_ttl") { return (1...255).contains(number) }
     if name.hasSuffix("fib_multipath_hash_policy") { return (0...1).contains(number) }
     if name.hasSuffix("ip_no_pmtu_disc") { return (0...3).contains(number) }
@@ -225,6 +281,19 @@ extension Kernel {
     }
     if name.hasSuffix("ip_unprivileged_port_start") { return (0...65535).contains(number) }
     return number >= 0
+  }
+
+  /// Ranges and numbers of bits below 128, as `0-1,3-127` (proc_do_large_bitmap).
+  private static func bits(_ value: String) -> UInt128? {
+    var mask: UInt128 = 0
+    for part in value.split(separator: ",", omittingEmptySubsequences: true) {
+      let ends = part.split(separator: "-", omittingEmptySubsequences: false)
+      guard ends.count <= 2, let first = ends.first.flatMap({ UInt8($0) }),
+        let last = ends.last.flatMap({ UInt8($0) }), first <= last, last < 128
+      else { return nil }
+      for bit in first...last { mask |= 1 << UInt128(bit) }
+    }
+    return mask
   }
 
   private static func pair(_ value: String) -> (UInt32, UInt32)? {
@@ -270,6 +339,26 @@ extension Kernel {
       time: number("net/ipv4/ipfrag_time", namespace) * 1_000_000_000,
       distance: Int(number("net/ipv4/ipfrag_max_dist", namespace)))
     namespaces[namespace].ipv4 = settings
+    let all = namespaces[namespace].everyDevice.ipv6
+    var settings6 = IPv6Settings()
+    settings6.forwarding = all[.forwarding] != 0
+    settings6.proxyNDP = all[.proxyNDP] != 0
+    settings6.echoIgnoreAll = flag("net/ipv6/icmp/echo_ignore_all")
+    settings6.echoIgnoreMulticast = flag("net/ipv6/icmp/echo_ignore_multicast")
+    settings6.echoIgnoreAnycast = flag("net/ipv6/icmp/echo_ignore_anycast")
+    settings6.icmpRateLimit = number("net/ipv6/icmp/ratelimit", namespace) * 1_000_000
+    if let mask = Self.bits(sysctl("net/ipv6/icmp/ratemask", in: namespace) ?? "") {
+      settings6.icmpRateMask = mask
+    }
+    settings6.maximumHopOptions = Int(number("net/ipv6/max_hbh_opts_number", namespace))
+    settings6.maximumDestinationOptions = Int(number("net/ipv6/max_dst_opts_number", namespace))
+    settings6.maximumHopLength = Int(number("net/ipv6/max_hbh_length", namespace))
+    settings6.maximumDestinationLength = Int(number("net/ipv6/max_dst_opts_length", namespace))
+    settings6.mtuExpires = number("net/ipv6/route/mtu_expires", namespace) * 1_000_000_000
+    settings6.labelsFlows = flag("net/ipv6/auto_flowlabels")
+    namespaces[namespace].ipv6 = settings6
+    namespaces[namespace].fragments6.limits.high = Int(number("net/ipv6/ip6frag_high_thresh", namespace))
+    namespaces[namespace].fragments6.limits.time = number("net/ipv6/ip6frag_time", namespace) * 1_000_000_000
     namespaces[namespace].routes.hashing.set(
       policy: UInt8(clamping: number("net/ipv4/fib_multipath_hash_policy", namespace)),
       seed: UInt32(clamping: number("net/ipv4/fib_multipath_hash_seed", namespace)))

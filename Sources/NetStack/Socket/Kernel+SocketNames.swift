@@ -65,7 +65,13 @@ extension Kernel {
   mutating func addressType(_ address: IPAddress, in namespace: NamespaceIndex) -> RouteOutcome {
     switch address {
     case .v4(let address): return addressType(address.rawValue, in: namespace)
-    case .v6: return .none
+    case .v6(let address):
+      let number = UInt128(address)
+      if IPv6.isMulticast(number) { return .multicast }
+      let isHere = namespaces[namespace].devices.contains { device in
+        devices[device].inet6.addresses.contains { addresses6[$0].address == number }
+      }
+      return isHere ? .local : .unicast
     }
   }
 
@@ -173,14 +179,13 @@ extension Kernel {
     guard let family = sockets[index].kind.family else { throw .operationNotSupported }
     guard peer.address.family == family else { throw .familyNotSupported }
     try autobind(index)
-    var target = peer.address
-    if target.isUnspecified { target = .v4(IPv4Address(127, 0, 0, 1)) }
-    let path = try outputPath(index, to: target, SendControl())
-    guard path.type != .broadcast || sockets[index].options.broadcast else { throw .accessDenied }
-    let source = IPAddress.v4(IPv4Address(rawValue: path.source))
+    let target = try destination(of: index, peer)
+    let route = try socketRoute(index, to: target, SendControl())
+    guard !route.isBroadcast || sockets[index].options.broadcast else { throw .accessDenied }
+    let source = route.source
     if sockets[index].source.isUnspecified { sockets[index].source = source }
     if sockets[index].local.address.isUnspecified { sockets[index].local.address = source }
-    sockets[index].peer = SocketAddress(target, peer.port, scope: peer.scope)
+    sockets[index].peer = target
   }
 
   /// Takes back what `connect` did, and what it chose (connect with AF_UNSPEC; __udp_disconnect).

@@ -62,7 +62,8 @@ extension Kernel {
     let message = message(slot, length: length, isTruncated: taken < length, on: index)
     guard !flags.contains(.peek) else { return message }
     if case .udp = sockets[index].kind {
-      namespaces[sockets[index].namespace].snmp[.udpInDatagrams] &+= 1
+      let counters = UDPCounters(sockets[index].kind.family ?? .ipv4)
+      namespaces[sockets[index].namespace].snmp[counters.inDatagrams] &+= 1
     }
     if let slot = takeReceived(index) { pool.free(slot, .consumed) }
     return message
@@ -95,10 +96,13 @@ extension Kernel {
     let header = pool.bytes(slot, from: pool[slot].networkHeader)
     var port: UInt16 = 0
     if case .udp = sockets[index].kind { port = pool.bytes(slot, from: pool[slot].transportHeader).u16(0) }
-    message.source = SocketAddress(header.ipv4Source, port)
-    message.destination = header.ipv4Destination
-    message.ttl = header.u8(IPv4Header.ttl)
-    message.typeOfService = header.u8(IPv4Header.typeOfService)
+    let isIPv6 = header.u8(0) >> 4 == 6
+    message.source = SocketAddress(header.sourceAddress, port)
+    // Whose link a link-local address is of has to be said with it.
+    if isIPv6, IPv6.isLinkLocal(header.ipv6Source) { message.source?.scope = ifindex }
+    message.destination = header.destinationAddress
+    message.ttl = header.u8(isIPv6 ? IPv6Header.hopLimit : IPv4Header.ttl)
+    message.typeOfService = isIPv6 ? header.trafficClass : header.u8(IPv4Header.typeOfService)
     return message
   }
 
@@ -133,6 +137,10 @@ extension Kernel {
 }
 
 extension PacketBytes {
+  /// The source of the header at the front, of either family.
+  var sourceAddress: IPAddress { u8(0) >> 4 == 6 ? ipv6Source.address : ipv4Source }
+  /// The destination of the header at the front, of either family.
+  var destinationAddress: IPAddress { u8(0) >> 4 == 6 ? ipv6Destination.address : ipv4Destination }
   /// The source of the IPv4 header at the front.
   var ipv4Source: IPAddress { .v4(IPv4Address(rawValue: u32(IPv4Header.source))) }
   /// The destination of the IPv4 header at the front.

@@ -38,7 +38,9 @@ extension Kernel {
     guard var target = peer ?? sockets[index].peer else { throw .destinationRequired }
     guard target.address.family == sockets[index].kind.family else { throw .familyNotSupported }
     // The unspecified address means this host, on the way out.
-    if target.address.isUnspecified { target.address = .v4(IPv4Address(127, 0, 0, 1)) }
+    if target.address.isUnspecified {
+      target.address = target.address.family == .ipv6 ? .v6(.loopback) : .v4(.loopback)
+    }
     return target
   }
 
@@ -61,14 +63,6 @@ extension Kernel {
     datagram.pathMTUDiscovery = options.pathMTUDiscovery
     datagram.loopsBack = options.multicastLoop
     return datagram
-  }
-
-  /// How a datagram of a socket's would leave.
-  mutating func outputPath(
-    _ index: SocketIndex, to target: IPAddress, _ control: SendControl
-  ) throws(KernelError) -> IPv4Path {
-    let proto = sockets[index].kind.proto
-    return try ipv4Route(datagram(index, to: target, proto: proto, control), in: sockets[index].namespace)
   }
 
   /// Whether a socket may have another packet on its way out (sock_alloc_send_pskb): an error that waits comes first.

@@ -15,7 +15,9 @@ extension Kernel {
     _ kind: SocketKind, in namespace: NamespaceIndex, credentials: SocketCredentials = .root
   ) throws(KernelError) -> SocketIndex {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
-    if kind.family == .ipv6 { throw .familyNotSupported }
+    if case .raw(.ipv6, _) = kind {
+      throw .notSupported("the emulated kernel has no raw IPv6 sockets yet")
+    }
     switch kind {
     case .udp: break
     case .ping:

@@ -14,8 +14,20 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case managedNeighbors
     /// An answer for another has waited long enough (index of the answer).
     case delayedAnswer
-    /// Pieces of a datagram have waited long enough for the others (index of the queue).
+    /// An IPv6 address is deprecated or ends, or is asked for once more (index of the address).
+    case addressLifetime
+    case addressDetection
+    /// A route of IPv6 ends (index of the namespace).
+    case routeExpiry
+    /// Pieces of a datagram have waited too long (index of the queue).
     case fragments
+    /// A host asks for routers again (index of the device).
+    case routerSolicitation
+    /// What a device listens to is told: changes, all of it, an answer, an answer about one (index of the device).
+    case groupChanges
+    case groupState
+    case groupAnswer
+    case groupReport
     /// A bridge's forwarding database has entries that are too old (index of the bridge).
     case forwardingAge
     /// A NIC's coalesced interrupt (number of the vector).

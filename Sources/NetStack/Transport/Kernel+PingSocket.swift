@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Ping sockets (net/ipv4/ping.c): echo requests out, replies and errors about them in, without privilege. The
+// Ping sockets (net/ipv4/ping.c, net/ipv6/ping.c): echo requests out, replies and errors about them in, without privilege. The
 // identifier is the socket's port; the kernel writes it and the checksum.
 
 import NetTypes
@@ -11,19 +11,17 @@ extension Kernel {
     _ data: borrowing RawSpan, on index: SocketIndex, to peer: SocketAddress?, _ control: SendControl
   ) throws(KernelError) {
     guard data.byteCount <= 0xffff else { throw .messageTooLong }
-    guard data.byteCount >= 8,
-      unsafe data.unsafeLoad(fromByteOffset: 0, as: UInt8.self) == ICMPType.echo.rawValue,
+    let isIPv6 = sockets[index].kind.family == .ipv6
+    let type = isIPv6 ? ICMPv6Type.echo.rawValue : ICMPType.echo.rawValue
+    guard data.byteCount >= 8, unsafe data.unsafeLoad(fromByteOffset: 0, as: UInt8.self) == type,
       unsafe data.unsafeLoad(fromByteOffset: 1, as: UInt8.self) == 0
     else { throw .invalidArgument }
     let target = try destination(of: index, peer)
     try autobind(index)
     let namespace = sockets[index].namespace
-    let datagram = datagram(index, to: target.address, proto: 1, control)
-    let path = try ipv4Route(datagram, in: namespace)
-    guard path.type != .broadcast || sockets[index].options.broadcast else { throw .accessDenied }
-    guard data.byteCount + IPv4Header.length <= path.largest(datagram) else {
-      throw refuseLength(index, to: target, mtu: path.mtu)
-    }
+    let route = try socketRoute(index, to: target, control)
+    guard !route.isBroadcast || sockets[index].options.broadcast else { throw .accessDenied }
+    guard data.byteCount <= route.room else { throw refuseLength(index, to: target, mtu: route.mtu) }
     try checkSendRoom(index)
     let slot = pool.allocate(length: data.byteCount)
     guard slot != .none else { throw .noBuffers }
@@ -31,11 +29,17 @@ extension Kernel {
     let bytes = pool.bytes(slot)
     bytes.set(2, u16: 0)
     bytes.set(4, u16: sockets[index].local.port)
-    bytes.set(2, u16: pool.checksum(slot, from: 0))
+    let pseudo = isIPv6 ? route.pseudoSum(IPv6NextHeader.icmp, data.byteCount) : 0
+    let sum = pool.sum(slot, from: 0, count: data.byteCount, pseudo)
+    bytes.set(2, u16: UInt16(bigEndian: ~foldChecksum(sum)))
     pool.charge(slot, to: index.rawValue)
-    namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
-    namespaces[namespace].snmp[.icmpOutEchos] &+= 1
-    if let error = ipv4Output(slot, datagram, by: path, in: namespace) { throw error }
+    if isIPv6 {
+      countICMPv6Sent(type, in: namespace)
+    } else {
+      namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
+      namespaces[namespace].snmp[.icmpOutEchos] &+= 1
+    }
+    if let error = output(slot, by: route, in: namespace) { throw error }
   }
 
   /// An echo reply for whoever asked (ping_rcv).
@@ -43,7 +47,7 @@ extension Kernel {
     let header = pool.bytes(slot)
     let identifier = pool.bytes(slot, from: pool[slot].transportHeader).u16(4)
     let index = pingSocket(
-      identifier, local: header.ipv4Destination, devices[DeviceIndex(pool[slot].device)].ifindex,
+      identifier, local: header.destinationAddress, devices[DeviceIndex(pool[slot].device)].ifindex,
       in: namespace)
     guard !index.isNone else {
       drop(slot, .noSocket, in: namespace)
@@ -73,7 +77,8 @@ extension Kernel {
 
   /// An error about an echo request (ping_err).
   mutating func pingError(_ error: ICMPErrorReport, in namespace: NamespaceIndex) {
-    guard error.transport.u8(0) == ICMPType.echo.rawValue else { return }
+    let request = error.source.family == .ipv6 ? ICMPv6Type.echo.rawValue : ICMPType.echo.rawValue
+    guard error.transport.u8(0) == request else { return }
     let index = pingSocket(error.transport.u16(4), local: error.source, error.ifindex, in: namespace)
     guard !index.isNone else { return }
     report(error, to: index, port: 0, payload: error.transport)

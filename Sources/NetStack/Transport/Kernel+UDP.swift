@@ -13,40 +13,51 @@ extension Kernel {
     let isWhole = pool.mayPull(slot, offset + UDPHeader.length)
     let header = pool.bytes(slot)
     let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
+    let isIPv6 = header.u8(0) >> 4 == 6
+    let counters = UDPCounters(isIPv6 ? .ipv6 : .ipv4)
     guard isWhole, Int(bytes.u16(UDPHeader.size)) >= UDPHeader.length,
       offset + Int(bytes.u16(UDPHeader.size)) <= Int(pool[slot].length)
     else {
-      namespaces[namespace].snmp[.udpInErrors] &+= 1
+      namespaces[namespace].snmp[counters.inErrors] &+= 1
       drop(slot, .packetTooSmall, in: namespace)
       return
     }
     let length = Int(bytes.u16(UDPHeader.size))
     pool.trim(slot, to: offset + length)
-    let source = header.u32(IPv4Header.source)
-    let destination = header.u32(IPv4Header.destination)
-    if bytes.u16(UDPHeader.checksum) != 0, pool[slot].checksumState == .none {
-      let sum = pool.sum(
-        slot, from: offset, count: length, pseudoHeaderSum(source, destination, 17, length))
-      guard foldChecksum(sum) == .max else {
-        namespaces[namespace].snmp[.udpInCsumErrors] &+= 1
-        namespaces[namespace].snmp[.udpInErrors] &+= 1
+    // IPv6 has no checksum of its own, so that a datagram must have one (RFC 8200 8.1).
+    if isIPv6 || bytes.u16(UDPHeader.checksum) != 0, pool[slot].checksumState == .none {
+      let pseudo =
+        isIPv6
+        ? header.ipv6PseudoSum(length: length, proto: 17)
+        : pseudoHeaderSum(header.u32(IPv4Header.source), header.u32(IPv4Header.destination), 17, length)
+      let sum = pool.sum(slot, from: offset, count: length, pseudo)
+      guard bytes.u16(UDPHeader.checksum) != 0, foldChecksum(sum) == .max else {
+        namespaces[namespace].snmp[counters.inChecksumErrors] &+= 1
+        namespaces[namespace].snmp[counters.inErrors] &+= 1
         drop(slot, .udpChecksum, in: namespace)
         return
       }
     }
     let device = DeviceIndex(pool[slot].device)
     let flow = SocketFlow(
-      source: .v4(IPv4Address(rawValue: source)), sourcePort: bytes.u16(UDPHeader.source),
-      destination: .v4(IPv4Address(rawValue: destination)),
-      destinationPort: bytes.u16(UDPHeader.destination), ifindex: devices[device].ifindex)
-    if isGroup(destination, in: namespace) {
+      source: header.sourceAddress, sourcePort: bytes.u16(UDPHeader.source),
+      destination: header.destinationAddress, destinationPort: bytes.u16(UDPHeader.destination),
+      ifindex: devices[device].ifindex)
+    let isForMany =
+      isIPv6
+      ? IPv6.isMulticast(header.ipv6Destination) : isGroup(header.u32(IPv4Header.destination), in: namespace)
+    if isForMany {
       udpDeliverToAll(slot, flow, in: namespace)
       return
     }
     let socket = udpSocket(for: flow, in: namespace)
     guard !socket.isNone else {
-      namespaces[namespace].snmp[.udpNoPorts] &+= 1
-      icmpError(for: slot, .destinationUnreachable, code: 3, information: 0)
+      namespaces[namespace].snmp[counters.noPorts] &+= 1
+      if isIPv6 {
+        icmpv6Error(for: slot, .destinationUnreachable, code: 4, information: 0)
+      } else {
+        icmpError(for: slot, .destinationUnreachable, code: 3, information: 0)
+      }
       drop(slot, .noSocket, in: namespace)
       return
     }
@@ -56,8 +67,9 @@ extension Kernel {
   private mutating func udpEnqueue(_ slot: Slot, on index: SocketIndex) {
     guard !enqueueReceived(slot, on: index) else { return }
     let namespace = sockets[index].namespace
-    namespaces[namespace].snmp[.udpRcvbufErrors] &+= 1
-    namespaces[namespace].snmp[.udpInErrors] &+= 1
+    let counters = UDPCounters(sockets[index].kind.family ?? .ipv4)
+    namespaces[namespace].snmp[counters.receiveBufferErrors] &+= 1
+    namespaces[namespace].snmp[counters.inErrors] &+= 1
     drop(slot, .socketReceiveBuffer, in: namespace)
   }
 
@@ -73,8 +85,9 @@ extension Kernel {
         let copy = pool.clone(slot)
         if copy == .none {
           sockets[last].drops &+= 1
-          namespaces[namespace].snmp[.udpRcvbufErrors] &+= 1
-          namespaces[namespace].snmp[.udpInErrors] &+= 1
+          let counters = UDPCounters(flow.destination.family)
+          namespaces[namespace].snmp[counters.receiveBufferErrors] &+= 1
+          namespaces[namespace].snmp[counters.inErrors] &+= 1
         } else {
           udpEnqueue(copy, on: last)
         }
@@ -82,7 +95,7 @@ extension Kernel {
       last = index
     }
     guard !last.isNone else {
-      namespaces[namespace].snmp[.udpIgnoredMulti] &+= 1
+      namespaces[namespace].snmp[UDPCounters(flow.destination.family).ignoredMulticast] &+= 1
       pool.free(slot, .consumed)
       return
     }
@@ -100,22 +113,22 @@ extension Kernel {
     guard target.port != 0 else { throw .invalidArgument }
     try autobind(index)
     let namespace = sockets[index].namespace
-    let datagram = datagram(index, to: target.address, proto: 17, control)
-    let path = try ipv4Route(datagram, in: namespace)
-    guard path.type != .broadcast || sockets[index].options.broadcast else { throw .accessDenied }
+    let route = try socketRoute(index, to: target, control)
+    guard !route.isBroadcast || sockets[index].options.broadcast else { throw .accessDenied }
     let length = UDPHeader.length + data.byteCount
-    guard length + IPv4Header.length <= path.largest(datagram) else {
-      throw refuseLength(index, to: target, mtu: path.mtu)
-    }
+    guard length <= route.room else { throw refuseLength(index, to: target, mtu: route.mtu) }
+    let counters = UDPCounters(target.address.family)
     do throws(KernelError) {
       try checkSendRoom(index)
     } catch {
-      if error.errno == KernelError.wouldBlock.errno { namespaces[namespace].snmp[.udpSndbufErrors] &+= 1 }
+      if error.errno == KernelError.wouldBlock.errno {
+        namespaces[namespace].snmp[counters.sendBufferErrors] &+= 1
+      }
       throw error
     }
     let slot = pool.allocate(length: length)
     guard slot != .none else {
-      namespaces[namespace].snmp[.udpSndbufErrors] &+= 1
+      namespaces[namespace].snmp[counters.sendBufferErrors] &+= 1
       throw .noBuffers
     }
     pool.store(data, in: slot, at: UDPHeader.length)
@@ -124,21 +137,20 @@ extension Kernel {
     bytes.set(UDPHeader.destination, u16: target.port)
     bytes.set(UDPHeader.size, u16: UInt16(length))
     bytes.set(UDPHeader.checksum, u16: 0)
-    let sum = pool.sum(
-      slot, from: 0, count: length, pseudoHeaderSum(path.source, datagram.destination, 17, length))
+    let sum = pool.sum(slot, from: 0, count: length, route.pseudoSum(17, length))
     let checksum = UInt16(bigEndian: ~foldChecksum(sum))
     // Zero says that there is none, so that a sum of zero is written as its other form (RFC 768).
     bytes.set(UDPHeader.checksum, u16: checksum == 0 ? .max : checksum)
     pool.charge(slot, to: index.rawValue)
-    if let error = ipv4Output(slot, datagram, by: path, in: namespace) {
+    if let error = output(slot, by: route, in: namespace) {
       // Queues below that are full are nobody's error but of who wants to know (udp_send_skb).
       if error == .noBuffers, !sockets[index].options.receiveErrors {
-        namespaces[namespace].snmp[.udpSndbufErrors] &+= 1
+        namespaces[namespace].snmp[counters.sendBufferErrors] &+= 1
         return
       }
       throw error
     }
-    namespaces[namespace].snmp[.udpOutDatagrams] &+= 1
+    namespaces[namespace].snmp[counters.outDatagrams] &+= 1
   }
 
   // MARK: Errors
@@ -152,7 +164,7 @@ extension Kernel {
       destinationPort: quote.u16(UDPHeader.source), ifindex: error.ifindex)
     let index = udpSocket(for: flow, in: namespace)
     guard !index.isNone else {
-      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      namespaces[namespace].snmp[error.source.family == .ipv6 ? .icmp6InErrors : .icmpInErrors] &+= 1
       return
     }
     report(

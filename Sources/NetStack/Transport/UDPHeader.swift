@@ -5,6 +5,8 @@
 //    0             2                  4        6          8
 //    │ source port │ destination port │ length │ checksum │ data …
 
+import NetTypes
+
 /// Offsets within a UDP header.
 enum UDPHeader {
   static let source = 0
@@ -22,4 +24,20 @@ enum UDPHeader {
 func pseudoHeaderSum(_ source: UInt32, _ destination: UInt32, _ proto: UInt8, _ length: Int) -> UInt64 {
   let sum = UInt64(source) &+ UInt64(destination) &+ UInt64(proto) &+ UInt64(length)
   return UInt64(foldChecksum(sum).bigEndian)
+}
+
+/// The counters of UDP over a family of addresses: `Udp…` and `Udp6…`.
+struct UDPCounters {
+  let isIPv6: Bool
+
+  init(_ family: IPFamily) { isIPv6 = family == .ipv6 }
+
+  var inDatagrams: SNMPCounter { isIPv6 ? .udp6InDatagrams : .udpInDatagrams }
+  var outDatagrams: SNMPCounter { isIPv6 ? .udp6OutDatagrams : .udpOutDatagrams }
+  var noPorts: SNMPCounter { isIPv6 ? .udp6NoPorts : .udpNoPorts }
+  var inErrors: SNMPCounter { isIPv6 ? .udp6InErrors : .udpInErrors }
+  var inChecksumErrors: SNMPCounter { isIPv6 ? .udp6InCsumErrors : .udpInCsumErrors }
+  var receiveBufferErrors: SNMPCounter { isIPv6 ? .udp6RcvbufErrors : .udpRcvbufErrors }
+  var sendBufferErrors: SNMPCounter { isIPv6 ? .udp6SndbufErrors : .udpSndbufErrors }
+  var ignoredMulticast: SNMPCounter { isIPv6 ? .udp6IgnoredMulti : .udpIgnoredMulti }
 }

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// IPv6 on its way down (net/ipv6/ip6_output.c, route.c's output side): the way of what this host sends, its header,
+// and the pieces that a packet larger than its way is cut into.
+
+import NetTypes
+
+/// What a sender says about a datagram.
+struct IPv6Datagram {
+  /// 0: chosen (RFC 6724).
+  var source: UInt128 = 0
+  var destination: UInt128
+  var proto: UInt8
+  /// Nil: the route's, or the device's.
+  var hopLimit: UInt8?
+  var trafficClass: UInt8 = 0
+  /// Nil: one of the flow's own (auto_flowlabels).
+  var flowLabel: UInt32?
+  /// The device that it must leave by: always for link-local destinations, which other links have too.
+  var device = DeviceIndex.none
+  var mark: UInt32 = 0
+  /// Whether it is not to be cut here.
+  var dontFragment = false
+  /// Whether this host hears what it sends to a group that it listens to.
+  var loopsBack = true
+}
+
+/// The way of a datagram.
+struct IPv6Path {
+  var type = RouteOutcome.unicast
+  var device = DeviceIndex.none
+  var source: UInt128 = 0
+  /// The gateway, or the destination itself.
+  var nextHop: UInt128 = 0
+  /// What fits in one packet.
+  var mtu = 0
+  var hopLimit: UInt8 = 64
+  /// Of the route.
+  var prefixLength: UInt8 = 0
+}
+
+extension Kernel {
+  // MARK: The way
+
+  /// Finds the way of what this host sends (ip6_route_output, ip6_dst_lookup).
+  mutating func ipv6Route(
+    _ datagram: IPv6Datagram, in namespace: NamespaceIndex
+  ) throws(KernelError) -> IPv6Path {
+    let loopback = loopback(of: namespace)
+    var flow = Flow<UInt128>(destination: datagram.destination)
+    flow.source = datagram.source
+    flow.mark = datagram.mark
+    flow.inputDevice = loopback
+    flow.outputDevice = datagram.device
+    flow.proto = datagram.proto
+    flow.typeOfService = datagram.trafficClass
+    if !datagram.device.isNone {
+      guard devices.contains(datagram.device), devices[datagram.device].namespace == namespace else {
+        throw .noSuchDevice
+      }
+    }
+    var result = namespaces[namespace].routes6.lookup(flow)
+    if result.type.isError, !datagram.device.isNone,
+      hasAddress(datagram.destination, scope: datagram.device, in: namespace)
+    {
+      // What is on another device of this host is here all the same.
+      flow.outputDevice = .none
+      result = namespaces[namespace].routes6.lookup(flow)
+    }
+    if let error = result.type.error {
+      namespaces[namespace].snmp[.ip6OutNoRoutes] &+= 1
+      throw error
+    }
+    var path = IPv6Path()
+    path.type = result.type
+    path.prefixLength = result.prefixLength
+    path.source = datagram.source
+    if path.source == 0 {
+      path.source =
+        result.preferredSource != 0
+        ? result.preferredSource : selectSource6(for: datagram.destination, on: result.device)
+      guard path.source != 0 else { throw .addressNotAvailable }
+    }
+    let isHere = result.type == .local || result.type == .anycast
+    path.device = isHere ? loopback : result.device
+    path.nextHop = result.gateway != 0 ? result.gateway : datagram.destination
+    path.mtu = result.mtu != 0 ? Int(result.mtu) : devices[path.device].ipv6.mtu
+    path.hopLimit = result.hopLimit != 0 ? result.hopLimit : devices[path.device].ipv6.hopLimit
+    applyException(&path, datagram.destination, result, in: namespace)
+    return path
+  }
+
+  /// What routers have told of the destination (rt6_find_cached_rt).
+  private mutating func applyException(
+    _ path: inout IPv6Path, _ destination: UInt128, _ result: RouteResult<UInt128>,
+    in namespace: NamespaceIndex
+  ) {
+    guard !namespaces[namespace].routes6.exceptions.isEmpty,
+      let known = namespaces[namespace].routes6.exceptions.find(destination, by: path.device, now: cpu.now)
+    else { return }
+    if known.gateway != 0 { path.nextHop = known.gateway }
+    if known.mtu != 0, !result.isMTULocked { path.mtu = min(path.mtu, Int(known.mtu)) }
+    path.prefixLength = 128
+  }
+
+  /// A router cannot send packets of a size on (ip6_rt_update_pmtu); below 1,280 nothing is believed (RFC 8201 4).
+  mutating func learnPathMTU(
+    _ destination: UInt128, _ mtu: UInt32, on device: DeviceIndex, in namespace: NamespaceIndex
+  ) {
+    guard mtu >= UInt32(IPv6Header.minimumMTU) else { return }
+    var datagram = IPv6Datagram(destination: destination, proto: IPv6NextHeader.icmp)
+    if IPv6.isLinkLocal(destination) { datagram.device = device }
+    guard let path = try? ipv6Route(datagram, in: namespace), Int(mtu) < path.mtu else { return }
+    learn(destination, by: path.device, in: namespace) { $0.mtu = mtu }
+  }
+
+  /// Changes what is known of the way to one destination, or begins to know it.
+  mutating func learn(
+    _ destination: UInt128, by device: DeviceIndex, in namespace: NamespaceIndex,
+    _ body: (inout RouteException<UInt128>) -> Void
+  ) {
+    var flow = Flow<UInt128>(destination: destination)
+    flow.outputDevice = device
+    let result = namespaces[namespace].routes6.lookup(flow)
+    guard !result.type.isError, let route = namespaces[namespace].routes6.route(of: result) else { return }
+    var known =
+      namespaces[namespace].routes6.exceptions.find(destination, by: device, now: cpu.now)
+      ?? RouteException(
+        destination: destination, device: device, table: route.table, prefix: route.destination,
+        prefixLength: route.length)
+    body(&known)
+    known.updated = cpu.now
+    if known.mtu != 0 { known.expires = cpu.now + namespaces[namespace].ipv6.mtuExpires }
+    namespaces[namespace].routes6.exceptions.set(known)
+  }
+
+  // MARK: Sending
+
+  /// Sends a packet whose bytes begin with the transport header, or with extension headers that lead to it. It is gone
+  /// afterwards, whatever the answer.
+  @discardableResult
+  mutating func ipv6Send(
+    _ slot: Slot, _ datagram: IPv6Datagram, in namespace: NamespaceIndex
+  ) -> KernelError? {
+    let path: IPv6Path
+    do throws(KernelError) {
+      path = try ipv6Route(datagram, in: namespace)
+    } catch {
+      drop(slot, .ipOutNoRoutes, in: namespace)
+      return error
+    }
+    return ipv6Output(slot, datagram, by: path, in: namespace)
+  }
+
+  /// The same by a path that has been found.
+  mutating func ipv6Output(
+    _ slot: Slot, _ datagram: IPv6Datagram, by path: IPv6Path, in namespace: NamespaceIndex
+  ) -> KernelError? {
+    let label = datagram.flowLabel ?? flowLabel(path.source, datagram, in: namespace)
+    let isGroup = IPv6.isMulticast(datagram.destination)
+    let hopLimit = datagram.hopLimit ?? (isGroup ? 1 : path.hopLimit)
+    guard
+      pushIPv6(
+        slot, from: path.source, to: datagram.destination, nextHeader: datagram.proto, hopLimit: hopLimit,
+        trafficClass: datagram.trafficClass, label: label)
+    else {
+      drop(slot, .noMemory, in: namespace)
+      return .noBuffers
+    }
+    pool[slot].mark = datagram.mark
+    // Errors about it are for this namespace, whichever device it leaves by.
+    pool[slot].device = loopback(of: namespace).rawValue
+    namespaces[namespace].snmp[.ip6OutRequests] &+= 1
+    if isGroup {
+      namespaces[namespace].snmp[.ip6OutMcastPkts] &+= 1
+      if datagram.loopsBack { loopBack6(slot, datagram.destination, by: path.device) }
+      guard hopLimit > 0, IPv6.groupScope(datagram.destination) > 1 || devices[path.device].isLoopback else {
+        pool.free(slot, .consumed)
+        return nil
+      }
+    }
+    guard Int(pool[slot].length) > path.mtu else {
+      neighborOutput(slot, path.nextHop, by: path.device)
+      return nil
+    }
+    guard !datagram.dontFragment else {
+      namespaces[namespace].snmp[.ip6FragFails] &+= 1
+      drop(slot, .packetTooBig, in: namespace)
+      return .messageTooLong
+    }
+    ipv6Fragment(slot, path.nextHop, mtu: path.mtu, by: path.device, namespace)
+    return nil
+  }
+
+  /// What a host that listens to a group says to it, it hears too (ip6_finish_output2).
+  private mutating func loopBack6(_ slot: Slot, _ group: UInt128, by device: DeviceIndex) {
+    guard !devices[device].isLoopback, listens(to: group, on: device) else { return }
+    let copy = pool.clone(slot)
+    guard copy != .none else { return }
+    pool[copy].device = device.rawValue
+    pool[copy].packetType = .multicast
+    if !cpu.backlog.push(copy) { drop(copy, .fullRing, in: devices[device].namespace) }
+  }
+
+  /// A label that all packets of a flow have, and of which nothing can be read (ip6_make_flowlabel).
+  private func flowLabel(
+    _ source: UInt128, _ datagram: IPv6Datagram, in namespace: NamespaceIndex
+  ) -> UInt32 {
+    guard namespaces[namespace].ipv6.labelsFlows else { return 0 }
+    var mixed = namespaces[namespace].labelSeed
+    for part in [source, datagram.destination, UInt128(datagram.proto)] {
+      mixed = (mixed ^ UInt64(truncatingIfNeeded: part)) &* 0x9e37_79b9_7f4a_7c15
+      mixed = (mixed ^ mixed >> 32 ^ UInt64(truncatingIfNeeded: part >> 64)) &* 0xbf58_476d_1ce4_e5b9
+    }
+    return UInt32(truncatingIfNeeded: mixed >> 44)
+  }
+
+  /// Sends a packet to a link directly, as neighbour discovery does: nobody is asked for the way.
+  mutating func sendOnLink(
+    _ slot: Slot, from source: UInt128, to destination: UInt128, nextHeader: UInt8, hopLimit: UInt8,
+    trafficClass: UInt8 = 0, by device: DeviceIndex
+  ) {
+    let namespace = devices[device].namespace
+    guard
+      pushIPv6(
+        slot, from: source, to: destination, nextHeader: nextHeader, hopLimit: hopLimit,
+        trafficClass: trafficClass, label: 0)
+    else {
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
+    pool[slot].device = loopback(of: namespace).rawValue
+    namespaces[namespace].snmp[.ip6OutRequests] &+= 1
+    if IPv6.isMulticast(destination) { namespaces[namespace].snmp[.ip6OutMcastPkts] &+= 1 }
+    neighborOutput(slot, destination, by: device)
+  }
+
+  private mutating func pushIPv6(
+    _ slot: Slot, from source: UInt128, to destination: UInt128, nextHeader: UInt8, hopLimit: UInt8,
+    trafficClass: UInt8, label: UInt32
+  ) -> Bool {
+    let length = Int(pool[slot].length)
+    guard pool.push(slot, IPv6Header.length) else { return false }
+    let bytes = pool.bytes(slot)
+    bytes.set(0, u32: 6 << 28 | UInt32(trafficClass) << 20 | label & 0xf_ffff)
+    bytes.set(IPv6Header.payloadLength, u16: UInt16(truncatingIfNeeded: length))
+    bytes.set(IPv6Header.nextHeader, u8: nextHeader)
+    bytes.set(IPv6Header.hopLimit, u8: hopLimit)
+    bytes.set(IPv6Header.source, u128: source)
+    bytes.set(IPv6Header.destination, u128: destination)
+    pool[slot].networkHeader = pool[slot].dataOffset
+    pool[slot].transportHeader = pool[slot].dataOffset &+ UInt16(IPv6Header.length)
+    pool[slot].etherType = 0x86dd
+    return true
+  }
+
+  /// Gives a packet its link header and sends it, or lets it wait for one (ip6_finish_output2).
+  mutating func neighborOutput(_ slot: Slot, _ nextHop: UInt128, by device: DeviceIndex) {
+    let namespace = devices[device].namespace
+    pool[slot].etherType = 0x86dd
+    let mac: UInt64
+    if devices[device].isLoopback {
+      mac = 0
+    } else if IPv6.isMulticast(nextHop) {
+      mac = IPv6.mac(ofGroup: nextHop)
+    } else {
+      let index = neighbor(NeighborKey(device, nextHop))
+      guard !index.isNone else {
+        namespaces[namespace].snmp[.ip6OutDiscards] &+= 1
+        drop(slot, .neighborCreateFailed, in: namespace)
+        return
+      }
+      guard neighborMaySend(index, slot) else { return }
+      mac = neighbors[index].mac
+    }
+    guard pushEthernet(slot, to: mac, from: devices[device].mac, type: 0x86dd) else {
+      drop(slot, .deviceHeader, in: namespace)
+      return
+    }
+    namespaces[namespace].snmp[.ip6OutTransmits] &+= 1
+    transmit(slot, by: device)
+  }
+
+  /// Sends a packet of this host's in pieces (ip6_fragment, RFC 8200 4.5): what every hop reads comes in each of them.
+  mutating func ipv6Fragment(
+    _ slot: Slot, _ nextHop: UInt128, mtu: Int, by device: DeviceIndex, _ namespace: NamespaceIndex
+  ) {
+    let whole = pool.bytes(slot)
+    let total = Int(pool[slot].length)
+    let (header, place) = unfragmentablePart(whole)
+    let payload = total - header
+    let room = (mtu - header - 8) & ~7
+    guard room >= 8 else {
+      namespaces[namespace].snmp[.ip6FragFails] &+= 1
+      drop(slot, .packetTooBig, in: namespace)
+      return
+    }
+    let next = whole.u8(place)
+    var identification: UInt32
+    repeat { identification = UInt32(truncatingIfNeeded: cpu.random.next()) } while identification == 0
+    var offset = 0
+    while offset < payload {
+      let length = min(room, payload - offset)
+      let piece = pool.allocate(length: header + 8 + length)
+      guard piece != .none else {
+        namespaces[namespace].snmp[.ip6FragFails] &+= 1
+        drop(slot, .noMemory, in: namespace)
+        return
+      }
+      let bytes = pool.bytes(piece)
+      bytes.copy(from: pool.bytes(slot).prefix(header))
+      bytes.set(place, u8: IPv6NextHeader.fragment)
+      bytes.set(
+        IPv6Header.payloadLength, u16: UInt16(truncatingIfNeeded: header + 8 + length - IPv6Header.length))
+      let more: UInt16 = offset + length < payload ? 1 : 0
+      bytes.set(header, u8: next)
+      bytes.set(header + 1, u8: 0)
+      bytes.set(header + 2, u16: UInt16(truncatingIfNeeded: offset) | more)
+      bytes.set(header + 4, u32: identification)
+      pool.copyBytes(of: slot, from: header + offset, count: length, into: piece, at: header + 8)
+      pool[piece].networkHeader = pool[piece].dataOffset
+      pool[piece].transportHeader = pool[piece].dataOffset &+ UInt16(header)
+      pool[piece].flags = pool[slot].flags.subtracting(.charged)
+      if let sender = pool.sender(of: slot) { pool.charge(piece, to: sender) }
+      pool[piece].device = pool[slot].device
+      pool[piece].mark = pool[slot].mark
+      namespaces[namespace].snmp[.ip6FragCreates] &+= 1
+      neighborOutput(piece, nextHop, by: device)
+      offset += length
+    }
+    namespaces[namespace].snmp[.ip6FragOKs] &+= 1
+    pool.free(slot, .consumed)
+  }
+}
