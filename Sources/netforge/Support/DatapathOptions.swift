@@ -149,7 +149,7 @@ extension LabFolder {
     } catch {
       throw LabFolderError(
         .damaged,
-        "the topology of lab '\(lab)' is damaged (\(error.errors.first.map(\.description) ?? "unreadable")): "
+        "the topology of lab '\(lab)' is damaged (\(error.errors.first?.message ?? "unreadable")): "
           + "'\(path)/topology.json'; `netforge up` with its file writes it anew, `netforge down --name \(lab)` "
           + "removes the lab")
     }
