@@ -151,7 +151,8 @@ public struct NodeEntry: Sendable {
       file.add("bind", bind.source)
       file.add("on", bind.target)
     }
-    let environment = view.environment.merging(command.environment) { $1 }
+    var environment = view.environment.merging(command.environment) { $1 }
+    if environment["PATH"] == nil { environment["PATH"] = Self.searchPath }
     for (name, value) in environment.sorted(by: { $0.key < $1.key }) { file.add("env", "\(name)=\(value)") }
     if let folder = command.workingDirectory {
       file.add("cwd", folder)
@@ -159,6 +160,17 @@ public struct NodeEntry: Sendable {
     }
     for argument in command.arguments { file.add("arg", argument) }
     return file
+  }
+
+  /// Where programs are looked for: as the caller does, and then where the tools are that configure networks. Root has
+  /// these on the path; an ordinary user, who is root in a rootless node, has not.
+  private static var searchPath: String {
+    let own = getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
+    let known = own.split(separator: ":")
+    let missing = ["/usr/local/sbin", "/usr/sbin", "/sbin"].filter { folder in
+      !known.contains { $0 == folder }
+    }
+    return ([own] + missing).joined(separator: ":")
   }
 
   private func currentFolder() -> String? {
