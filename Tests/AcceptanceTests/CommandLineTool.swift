@@ -82,9 +82,10 @@ enum Host {
     ).outcome()
   }
 
+  /// Runs a tool that an ordinary user's path need not name.
   @discardableResult
   static func run(_ tool: String, _ arguments: String..., input: String? = nil) throws -> Outcome {
-    try run([tool] + arguments, input: input)
+    try run([path(of: tool) ?? tool] + arguments, input: input)
   }
 
   /// Starts a command where the tests themselves run.

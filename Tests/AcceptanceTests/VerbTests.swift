@@ -215,6 +215,7 @@ extension Acceptance {
       arguments: Caller.available)
     func nftList(caller: Caller) throws {
       let unshare = ["unshare", Host.isRoot ? "-n" : "-Urn"]
+      let nft = try #require(Host.path(of: "nft"))
       for (topology, node) in [
         ("shop", "gw"), ("firewall", "fw"), ("container-host", "host"), ("load-balancer", "balancer"),
       ] {
@@ -223,12 +224,12 @@ extension Acceptance {
           let list = try lab.netforge("nft", "list", "--name", lab.name, node)
           let text = list.status == 64 ? try caller.netforge("nft", "list", "--name", lab.name, node) : list
           #expect(text.status == 0 && text.output.contains("table "), "\(text)")
-          let check = try Host.run(unshare + ["nft", "-c", "-f", "-"], input: text.output)
+          let check = try Host.run(unshare + [nft, "-c", "-f", "-"], input: text.output)
           #expect(check.status == 0, "\(check)\n\(text.output)")
           // Loaded elsewhere, it is the same ruleset to nft's own eyes.
-          let strip = "nft -s list ruleset"
           let own = try lab.inside(node, "nft", "-s", "list", "ruleset")
-          let loaded = try Host.run(unshare + ["sh", "-c", "nft -f - && \(strip)"], input: text.output)
+          let loaded = try Host.run(
+            unshare + ["sh", "-c", "\(nft) -f - && \(nft) -s list ruleset"], input: text.output)
           #expect(loaded.output == own.output, "\(loaded)\n\(own)")
           let json = try caller.netforge("nft", "list", "--name", lab.name, node, "-f", "json")
           #expect((try json.json()["tables"] as? [Any])?.isEmpty == false, "\(json)")
