@@ -303,9 +303,14 @@ struct ControlTests {
     #expect(await Self.answers(of: client).contains { $0.contains("version 99") })
   }
 
-  @Test("Hostile and torn messages end their own connection and nothing else", arguments: 0..<Rounds.of(60))
+  @Test("Hostile and torn messages end their own connection and nothing else", arguments: 0..<60)
   func fuzz(seed: Int) async throws {
     let server = try TestServer()
+    for round in 0..<Rounds.of(1) { try attack(server, seed: seed + 60 * round) }
+    #expect(try await server.connect().status().lab == server.lab)
+  }
+
+  private func attack(_ server: TestServer, seed: Int) throws {
     let (client, remote) = try Self.pair()
     server.server.serve(remote)
     var generator = SplitMix(seed)
@@ -339,7 +344,6 @@ struct ControlTests {
       }
     }
     try client.close()
-    #expect(try await server.connect().status().lab == server.lab)
   }
 
   @Test("What a client started ends with its connection", .enabled(if: TestHost.isRoot, "needs root"))
