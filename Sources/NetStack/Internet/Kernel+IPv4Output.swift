@@ -144,7 +144,7 @@ extension Kernel {
     guard destination != datagram.destination || pool[slot].mark != mark else { return .success(path) }
     var changed = datagram
     changed.destination = destination
-    changed.source = bytes.u32(IPv4Header.source)
+    changed.source = 0
     changed.mark = pool[slot].mark
     do throws(KernelError) {
       return .success(try ipv4Route(changed, in: namespace))

@@ -27,10 +27,14 @@ extension Kernel {
     let namespace = devices[index].namespace
     var run = ForwardingRun()
     for position in 0..<burst.count {
-      let slot = burst[position]
-      guard ipv4Validate(slot, in: namespace),
-        netfilter(slot, .ipv4, .prerouting, in: index, out: .none, namespace)
-      else { continue }
+      var slot = burst[position]
+      guard ipv4Validate(slot, in: namespace) else { continue }
+      if hasHook(.ipv4, .prerouting, in: namespace) {
+        // Rules may answer: what came before goes first.
+        flush(&run)
+        slot = ipv4MeetRules(slot, on: index, namespace)
+        guard slot != .none else { continue }
+      }
       let bytes = pool.bytes(slot)
       let source = bytes.u32(IPv4Header.source)
       let destination = bytes.u32(IPv4Header.destination)
@@ -87,6 +91,23 @@ extension Kernel {
     run.mtu = mtu != 0 ? Int(mtu) : devices[egress].mtu
     run.nextHop = gateway != 0 ? gateway : destination
     run.neighbor = namespaces[namespace].neighbors.find(egress, run.nextHop)
+  }
+
+  /// Lets rules see a packet before its way is known; whole, where connections are tracked (nf_ct_ipv4_defrag). `none`
+  /// when it does not go on.
+  @inline(never)
+  private mutating func ipv4MeetRules(
+    _ slot: Slot, on index: DeviceIndex, _ namespace: NamespaceIndex
+  ) -> Slot {
+    var whole = slot
+    let pieces = IPv4Header.moreFragments | IPv4Header.offsetMask
+    if needsDefragmentation(in: namespace), pool.bytes(slot).u16(IPv4Header.fragment) & pieces != 0 {
+      whole = ipv4Reassemble(slot, in: namespace)
+    }
+    guard whole != .none, netfilter(whole, .ipv4, .prerouting, in: index, out: .none, namespace) else {
+      return .none
+    }
+    return whole
   }
 
   @inline(__always) private mutating func flush(_ run: inout ForwardingRun) {

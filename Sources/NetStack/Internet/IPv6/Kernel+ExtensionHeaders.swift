@@ -193,6 +193,9 @@ extension Kernel {
 
   /// Gives a packet for this host to its protocol, through whatever headers stand before it (ip6_protocol_deliver_rcu).
   mutating func ipv6Deliver(_ slot: Slot, in namespace: NamespaceIndex) {
+    guard netfilter(slot, .ipv6, .input, in: DeviceIndex(pool[slot].device), out: .none, namespace) else {
+      return
+    }
     let isHopByHop = pool.bytes(slot).u8(IPv6Header.nextHeader) == IPv6NextHeader.hopByHop
     ipv6Continue(slot, at: isHopByHop ? IPv6Header.length : IPv6Header.nextHeader, in: namespace)
   }

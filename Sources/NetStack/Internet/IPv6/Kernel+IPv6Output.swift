@@ -179,17 +179,58 @@ extension Kernel {
         return nil
       }
     }
-    guard Int(pool[slot].length) > path.mtu else {
-      neighborOutput(slot, path.nextHop, by: path.device)
-      return nil
-    }
-    guard !datagram.dontFragment else {
+    guard Int(pool[slot].length) <= path.mtu || !datagram.dontFragment else {
       namespaces[namespace].snmp[.ip6FragFails] &+= 1
       drop(slot, .packetTooBig, in: namespace)
       return .messageTooLong
     }
-    ipv6Fragment(slot, path.nextHop, mtu: path.mtu, by: path.device, namespace)
+    var path = path
+    if hasHook(.ipv6, .output, in: namespace) {
+      switch ipv6LocalOut(slot, datagram, by: path, in: namespace) {
+      case .success(let found): path = found
+      case .failure(let error): return error
+      }
+    }
+    let isDirect = path.nextHop == pool.bytes(slot).ipv6Destination
+    ipv6Finish(slot, gateway: isDirect ? 0 : path.nextHop, mtu: path.mtu, by: path.device, namespace)
     return nil
+  }
+
+  /// Lets rules see what this host sends; when they have changed where it goes to, the way is looked up anew
+  /// (ip6_route_me_harder). EPERM for what they drop.
+  private mutating func ipv6LocalOut(
+    _ slot: Slot, _ datagram: IPv6Datagram, by path: IPv6Path, in namespace: NamespaceIndex
+  ) -> Result<IPv6Path, KernelError> {
+    let mark = pool[slot].mark
+    guard netfilter(slot, .ipv6, .output, in: .none, out: path.device, namespace) else {
+      return .failure(.notPermitted)
+    }
+    let destination = pool.bytes(slot).ipv6Destination
+    guard destination != datagram.destination || pool[slot].mark != mark else { return .success(path) }
+    var changed = datagram
+    changed.destination = destination
+    changed.source = 0
+    changed.mark = pool[slot].mark
+    do throws(KernelError) {
+      return .success(try ipv6Route(changed, in: namespace))
+    } catch {
+      drop(slot, .ipOutNoRoutes, in: namespace)
+      return .failure(error)
+    }
+  }
+
+  /// Lets rules see a packet a last time, and sends it, in pieces where it must be (ip6_output, ip6_finish_output).
+  /// Without a gateway the next hop is whatever the packet says now.
+  mutating func ipv6Finish(
+    _ slot: Slot, gateway: UInt128, mtu: Int, by device: DeviceIndex, _ namespace: NamespaceIndex
+  ) {
+    guard netfilter(slot, .ipv6, .postrouting, in: .none, out: device, namespace) else { return }
+    let nextHop = gateway != 0 ? gateway : pool.bytes(slot).ipv6Destination
+    if Int(pool[slot].length) > mtu {
+      ipv6Fragment(slot, nextHop, mtu: mtu, by: device, namespace)
+    } else {
+      neighborOutput(slot, nextHop, by: device)
+    }
   }
 
   /// What a host that listens to a group says to it, it hears too (ip6_finish_output2).
@@ -232,7 +273,8 @@ extension Kernel {
     pool[slot].device = loopback(of: namespace).rawValue
     namespaces[namespace].snmp[.ip6OutRequests] &+= 1
     if IPv6.isMulticast(destination) { namespaces[namespace].snmp[.ip6OutMcastPkts] &+= 1 }
-    neighborOutput(slot, destination, by: device)
+    guard netfilter(slot, .ipv6, .output, in: .none, out: device, namespace) else { return }
+    ipv6Finish(slot, gateway: 0, mtu: .max, by: device, namespace)
   }
 
   private mutating func pushIPv6(

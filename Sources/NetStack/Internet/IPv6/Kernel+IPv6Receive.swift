@@ -27,6 +27,11 @@ extension Kernel {
     for position in 0..<burst.count {
       let slot = burst[position]
       guard ipv6Validate(slot, on: index, namespace) else { continue }
+      if hasHook(.ipv6, .prerouting, in: namespace) {
+        // Rules may answer: what came before goes first.
+        flush(&run, namespace)
+        guard netfilter(slot, .ipv6, .prerouting, in: index, out: .none, namespace) else { continue }
+      }
       let bytes = pool.bytes(slot)
       let source = bytes.ipv6Source
       let destination = bytes.ipv6Destination
@@ -35,7 +40,7 @@ extension Kernel {
         flush(&run, namespace)
         guard hopByHopReceive(slot, in: namespace) else { continue }
       } else if !run.egress.isNone, destination == run.destination, source == run.source {
-        ipv6Forward(slot, &run, namespace)
+        ipv6Forward(slot, &run, from: index, namespace)
         continue
       }
       if IPv6.isMulticast(destination) {
@@ -68,7 +73,7 @@ extension Kernel {
         run.neighbor = namespaces[namespace].neighbors.find(route.device, nextHop)
         // Only what the destination alone decides, and nobody is told of, is shared.
         if route.isSimple, route.device != index { run.egress = route.device }
-        ipv6Forward(slot, &run, namespace)
+        ipv6Forward(slot, &run, from: index, namespace)
       case .local, .anycast:
         flush(&run, namespace)
         run.egress = .none
@@ -232,14 +237,14 @@ extension Kernel {
 
   @inline(__always)
   private mutating func ipv6Forward(
-    _ slot: Slot, _ run: inout ForwardingRun6, _ namespace: NamespaceIndex
+    _ slot: Slot, _ run: inout ForwardingRun6, from index: DeviceIndex, _ namespace: NamespaceIndex
   ) {
     let egress = run.device
     guard pool.bytes(slot).u8(IPv6Header.hopLimit) > 1, Int(pool[slot].length) <= run.mtu,
-      pool[slot].packetType == .host, pool.makeWritable(slot)
+      pool[slot].packetType == .host, !meetsForwardRules6(in: namespace), pool.makeWritable(slot)
     else {
       flush(&run, namespace)
-      ipv6ForwardSlowly(slot, mtu: run.mtu, by: egress, namespace)
+      ipv6ForwardSlowly(slot, run.nextHop, mtu: run.mtu, by: egress, from: index, namespace)
       return
     }
     namespaces[namespace].snmp[.ip6OutForwDatagrams] &+= 1
@@ -257,10 +262,16 @@ extension Kernel {
     run.neighbor = namespaces[namespace].neighbors.find(egress, run.nextHop)
   }
 
-  /// Packets whose time is over, that are too large for the next link, or that nobody may write to.
+  @inline(__always) private func meetsForwardRules6(in namespace: NamespaceIndex) -> Bool {
+    hasHook(.ipv6, .forward, in: namespace) || hasHook(.ipv6, .postrouting, in: namespace)
+  }
+
+  /// Packets whose time is over, that are too large for the next link, that nobody may write to, or that meet rules
+  /// (ip6_forward).
   @inline(never)
   private mutating func ipv6ForwardSlowly(
-    _ slot: Slot, mtu: Int, by egress: DeviceIndex, _ namespace: NamespaceIndex
+    _ slot: Slot, _ nextHop: UInt128, mtu: Int, by egress: DeviceIndex, from index: DeviceIndex,
+    _ namespace: NamespaceIndex
   ) {
     guard pool[slot].packetType == .host else {
       drop(slot, .unicastInLayer2Multicast, in: namespace)
@@ -277,8 +288,18 @@ extension Kernel {
       drop(slot, .packetTooBig, in: namespace)
       return
     }
-    namespaces[namespace].snmp[.ip6OutDiscards] &+= 1
-    drop(slot, .noMemory, in: namespace)
+    guard pool.makeWritable(slot) else {
+      namespaces[namespace].snmp[.ip6OutDiscards] &+= 1
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
+    namespaces[namespace].snmp[.ip6OutForwDatagrams] &+= 1
+    let bytes = pool.bytes(slot)
+    bytes.set(IPv6Header.hopLimit, u8: bytes.u8(IPv6Header.hopLimit) &- 1)
+    pool[slot].flags.insert(.forwarded)
+    let isDirect = bytes.ipv6Destination == nextHop
+    guard netfilter(slot, .ipv6, .forward, in: index, out: egress, namespace) else { return }
+    ipv6Finish(slot, gateway: isDirect ? 0 : nextHop, mtu: mtu, by: egress, namespace)
   }
 
   /// A packet that this host sent to a group it listens to comes up again.

@@ -117,19 +117,28 @@ extension Kernel {
 }
 
 extension Kernel {
-  /// The address that a device speaks from towards a packet's next hop (nf_nat_masquerade_ipv4).
+  /// The address that a device speaks from towards a packet's next hop (nf_nat_masquerade_ipv4, _ipv6).
   private mutating func addressOut(_ packet: NftPacket, isIPv6: Bool) -> UInt128? {
-    let destination = pool.bytes(packet.slot, from: packet.networkHeader).u32(IPv4Header.destination)
+    let header = pool.bytes(packet.slot, from: packet.networkHeader)
+    guard !isIPv6 else {
+      let source = selectSource6(for: header.ipv6Destination, on: packet.output)
+      return source == 0 ? nil : source
+    }
+    let destination = header.u32(IPv4Header.destination)
     let route = lookup(destination, in: packet.namespace)
     let source = selectSource(
-      route.gateway != 0 ? route.gateway : destination, on: packet.output, scope: RouteScope.universe.rawValue
-    )
+      route.gateway != 0 ? route.gateway : destination, on: packet.output,
+      scope: RouteScope.universe.rawValue)
     return source == 0 ? nil : UInt128(source)
   }
 
-  /// The first address of the device that a packet came in by (nf_nat_redirect_ipv4).
+  /// The first address of the device that a packet came in by (nf_nat_redirect_ipv4, _ipv6).
   private func addressIn(_ packet: NftPacket, isIPv6: Bool) -> UInt128? {
     guard devices.contains(packet.input) else { return nil }
+    guard !isIPv6 else {
+      let usable = devices[packet.input].inet6.addresses.first { !addresses6[$0].isTentative }
+      return usable.map { addresses6[$0].address }
+    }
     return devices[packet.input].addresses.first { !$0.isSecondary }.map { UInt128($0.local.rawValue) }
   }
 }

@@ -156,8 +156,8 @@ struct NftRuleLoader {
       instruction.destination = try store(hash.destination, 4)
       assembler.append(instruction)
     case .fib(let fib):
-      guard table.family == .ip else {
-        throw .notSupported("the emulated kernel asks IPv4 routes only: fib stands in tables of family ip")
+      guard table.family == .ip || table.family == .ip6 || table.family == .inet else {
+        throw KernelError(95)
       }
       var instruction = NftInstruction(.fib)
       instruction.flags = UInt8(fib.result.rawValue)
@@ -167,12 +167,13 @@ struct NftRuleLoader {
       instruction.destination = try store(fib.destination, width)
       assembler.append(instruction)
     case .rt(let rt):
-      guard rt.key == .tcpMSS || rt.key == .nexthop4, table.family == .ip else {
-        throw .notSupported("the emulated kernel knows rt mtu and rt nexthop in tables of family ip only")
+      guard rt.key != .classID, rt.key != .xfrm else {
+        throw .notSupported("the emulated kernel does not know rt \(rt.key)")
       }
       var instruction = NftInstruction(.rt)
       instruction.flags = UInt8(rt.key.rawValue)
-      instruction.destination = try store(rt.destination, rt.key == .tcpMSS ? 2 : 4)
+      instruction.destination = try store(
+        rt.destination, rt.key == .nexthop6 ? 16 : rt.key == .tcpMSS ? 2 : 4)
       assembler.append(instruction)
     case .exthdr(let header):
       guard header.operation != .sctpChunk else {
