@@ -242,3 +242,12 @@ struct FragmentTests {
     #expect(lab.kernel.accounting.isClosed)
   }
 }
+
+extension BufferPool {
+  /// All bytes of a packet.
+  func array(_ slot: Slot) -> [UInt8] {
+    var bytes: [UInt8] = []
+    forEachPiece(of: slot, from: 0, count: Int(self[slot].length)) { bytes += $0.array }
+    return bytes
+  }
+}

@@ -145,6 +145,49 @@ struct HostileTests {
     #expect(target.kernel.accounting.reasons.nonZero.count > 8)
   }
 
+  @Test("Fuzz: frames of any length, by many queues, with too little memory, end in a reason each")
+  func lengths() throws {
+    var random = RandomState(seed: 17)
+    var kernel = Kernel(
+      .init(seed: 4, pool: .init(packets: 600, largeBlocks: 8, smallPages: 32, largePages: 4)),
+      now: Instant(nanoseconds: 0))
+    let node = try kernel.node()
+    var faces: [DeviceIndex] = []
+    for name in ["eth0", "eth1"] {
+      let face = try kernel.makeOutside(try #require(InterfaceName(name)), in: node, queues: 2)
+      try kernel.setScaling(fields: [.udp4, .tcp4, .udp6, .tcp6], of: face)
+      try kernel.change(name, node) { $0.mtu = 65535 }
+      try kernel.set(name, up: true, in: node)
+      faces.append(face)
+    }
+    try kernel.address("10.0.0.1/24", "eth0", node)
+    try kernel.address("10.0.1.1/24", "eth1", node)
+    try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: node)
+    for round in 0..<Self.rounds / 10 {
+      var frame = Self.seeds[Int(random.below(UInt64(Self.seeds.count)))]
+      let length = Int(random.below(random.below(2) == 0 ? 4000 : 66000))
+      while frame.count < length { frame.append(UInt8(truncatingIfNeeded: random.next())) }
+      if frame[12] == 8, frame[13] == 0, frame.count < 65549, random.below(3) > 0 {
+        frame[16] = UInt8((frame.count - 14) >> 8)
+        frame[17] = UInt8((frame.count - 14) & 255)
+        Self.mend(&frame)
+      }
+      kernel.inject(frame, into: faces[Int(random.below(2))])
+      if round % 7 == 0 { try kernel.change("eth1", node) { $0.mtu = UInt32(68 + random.below(65000)) } }
+      if random.below(3) > 0 { kernel.run(for: .microseconds(50)) }
+      if random.below(3) > 0 { for face in faces { while kernel.takeFrame(from: face) != nil {} } }
+    }
+    #expect(kernel.accounting.isClosed)
+    kernel.run(for: .seconds(600))
+    for face in faces { while kernel.takeFrame(from: face) != nil {} }
+    kernel.run(for: .seconds(1))
+    for face in faces { while kernel.takeFrame(from: face) != nil {} }
+    kernel.run(for: .seconds(1))
+    #expect(kernel.accounting.isClosed)
+    #expect(kernel.accounting.held == 0)
+    #expect(kernel.accounting.pagesHeld == 0)
+  }
+
   @Test("Fuzz: requests of random bytes are refused or carried out, never trapped on")
   func requests() throws {
     var random = RandomState(seed: 5)

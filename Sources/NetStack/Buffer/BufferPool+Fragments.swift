@@ -392,14 +392,6 @@ extension BufferPool {
     return true
   }
 
-  /// All bytes of a packet.
-  func array(_ slot: Slot) -> [UInt8] {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(Int(self[slot].length))
-    forEachPiece(of: slot, from: 0, count: Int(self[slot].length)) { bytes += $0.array }
-    return bytes
-  }
-
   /// The sum of `count` bytes from `offset` on as 16-bit words (RFC 1071) added to `initial`, not complemented.
   @inline(__always) func sum(_ slot: Slot, from offset: Int, count: Int, _ initial: UInt64 = 0) -> UInt64 {
     offset &+ count <= self[slot].linearLength

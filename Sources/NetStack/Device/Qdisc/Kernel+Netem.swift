@@ -75,7 +75,10 @@ extension Kernel {
 
   /// Turns a bit of a packet's bytes. False when there is no memory for bytes of its own.
   private mutating func corrupt(_ slot: Slot, _ netem: TableIndex<Netem>) -> Bool {
-    guard pool.makeWritable(slot) else { return false }
+    // A checksum that is still to be made must not be made over what is damaged.
+    guard pool[slot].checksumState != .partial || pool.completeChecksum(slot), pool.makeWritable(slot) else {
+      return false
+    }
     netems[netem].counters.corrupted &+= 1
     let bytes = pool.bytes(slot)
     guard bytes.count > 0 else { return true }
