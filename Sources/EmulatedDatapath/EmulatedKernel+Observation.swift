@@ -21,6 +21,8 @@ extension EmulatedKernel {
     }
     let result = StateDecoder(lab: lab).observe(read, host: [])
     tables = result.tables
-    return Observation(owned: result.owned, unmarked: result.unmarked)
+    var initial: [NamespaceID: [SysctlState]] = [:]
+    for (id, question) in scope.initial { initial[id] = try question.answer(by: scratch()) }
+    return Observation(owned: result.owned, unmarked: result.unmarked, initial: initial)
   }
 }

@@ -140,13 +140,7 @@ struct Survey {
     var result: [NamespaceID: [SysctlState]] = [:]
     for (id, question) in scope.initial {
       let open = try kernel.thread.makeNamespace(label: "as \(id) begins")
-      let channel = HostChannel(open, kernel.thread)
-      // What the kernel refuses here it refuses there too, and says so when it counts.
-      for setting in question.written { try? channel.writeSysctl(setting) }
-      for name in question.names {
-        guard let value = try channel.readSysctl(name) else { continue }
-        result[id, default: []].append(SysctlState(name: name, value: value))
-      }
+      result[id] = try question.answer(by: HostChannel(open, kernel.thread))
     }
     return result
   }

@@ -167,8 +167,15 @@ extension Acceptance {
       )
       .filter { $0.hasSuffix(".swift") }.map { String($0.dropLast(6)) }.sorted()
       for name in names where !Self.possible.contains(name) {
-        let plan = try Self.caller.netforge("plan", Host.topology(name))
-        #expect(plan.status == 69 && plan.error.contains("emulated"), "\(plan)")
+        let lab = TestLab(Self.caller, name)
+        let up = try lab.up(Host.topology(name))
+        guard up.status != 69 else {
+          #expect(up.error.contains("emulated"), "\(up)")
+          continue
+        }
+        #expect(up.status == 0, "\(up)")
+        #expect(try lab.plan(Host.topology(name)).isEmpty, "\(name)")
+        #expect(try lab.down().status == 0)
       }
     }
 

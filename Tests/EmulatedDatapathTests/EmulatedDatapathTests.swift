@@ -24,6 +24,15 @@ struct EmulatedDatapathTests {
     #expect(
       plan.changes.allSatisfy { $0.operation == .update && $0.path.attribute == .mtu }, "\(plan.text())")
     #expect(try await lab.plan(other).isEmpty)
+    // A setting that is not asked for any more goes back to what a new namespace has.
+    var set = other
+    let node = try #require(set.namespaces.firstIndex { $0.id.node != nil })
+    set.namespaces[node].sysctls.append(SysctlState(name: "net/ipv4/ip_default_ttl", value: "33"))
+    set.namespaces[node].sort()
+    try await lab.up(set)
+    #expect(try await lab.observe(set).namespaces[node].sysctls.contains { $0.value == "33" })
+    try await lab.up(other)
+    #expect(try await lab.observe(set).namespaces[node].sysctls.contains { $0.value == "64" })
     // A node more and a node less leave the others as they are.
     let smaller = try lab.star(nodes: 3, mtu: 1300)
     try await lab.up(smaller)
@@ -93,6 +102,7 @@ struct EmulatedDatapathTests {
     #expect(has("/nodes/n0/neighbors/eth0/10.77.0.2"), "\(lines)")
     #expect(has("changed /nodes/n1/links/eth0: link eth0 up"), "\(lines)")
     #expect(has("/switch/links/p0"), "\(lines)")
+    #expect(has("added /switch/fdb/p0/02:00:00:00:00:01"), "\(lines)")
   }
 
   @Test("An idle lab of a hundred nodes sleeps")

@@ -141,6 +141,7 @@ extension Kernel {
         !bridges[bridge].database[place].flags.contains(.sticky)
       {
         bridges[bridge].database[place].port = index
+        notifyForwarding(address, on: index)
       }
     } else {
       learnNew(address, on: index, of: bridge)
@@ -155,6 +156,7 @@ extension Kernel {
       bridges[bridge].notLearned &+= 1
       return
     }
+    notifyForwarding(address, on: index)
     armForwardingAge(bridge, at: cpu.now + bridges[bridge].ageing)
   }
 
