@@ -20,6 +20,7 @@ struct HostileTests {
     var kernel: Kernel
     let faces: [DeviceIndex]
     let node: NamespaceIndex
+    let sockets: [SocketIndex]
 
     init(seed: UInt64) throws {
       var kernel = Kernel(seed: seed)
@@ -36,6 +37,15 @@ struct HostileTests {
       try kernel.address("10.0.0.1/24", "eth0", node)
       try kernel.address("10.0.1.1/24", "br0", node)
       try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: node)
+      let server = try kernel.makeSocket(.udp(.ipv4), in: node)
+      try kernel.bind(server, to: NetStackTests.name("0.0.0.0", 53))
+      let listener = try kernel.makeSocket(.tcp(.ipv4), in: node)
+      try kernel.bind(listener, to: NetStackTests.name("0.0.0.0", 53))
+      try kernel.listen(listener, backlog: 4)
+      let ping = try kernel.openEcho(in: node, identifier: 1)
+      let raw = try kernel.makeSocket(.raw(.ipv4, 1), in: node)
+      let tap = try kernel.makeSocket(.packet(PacketAddress.everyProtocol, cooked: false), in: node)
+      sockets = [server, listener, ping, raw, tap]
       self.kernel = kernel
       self.faces = faces
       self.node = node
@@ -45,6 +55,12 @@ struct HostileTests {
       kernel.inject(frame, into: faces[face])
       kernel.run(for: .microseconds(50))
       for face in faces { while kernel.takeFrame(from: face) != nil {} }
+      var bytes: [UInt8] = []
+      for socket in sockets {
+        while (try? kernel.receiveError(socket)) != nil {}
+        _ = kernel.takeError(of: socket)
+        while (try? kernel.receive(socket, into: &bytes)) != nil {}
+      }
     }
   }
 
@@ -62,6 +78,11 @@ struct HostileTests {
     }
     let echo: [UInt8] = [8, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3, 4]
     let udp: [UInt8] = [0, 53, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]
+    let syn: [UInt8] = [
+      0x30, 0x39, 0, 53, 0, 0, 0, 1, 0, 0, 0, 0, 0xa0, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5, 0xb4, 4, 2, 8, 10,
+      0, 0,
+      0, 9, 0, 0, 0, 0, 1, 3, 3, 7,
+    ]
     let quote = [UInt8](ip(1, [10, 0, 0, 9], echo).dropFirst(2))
     return [
       ethernet + arp, ethernet + ip(1, [10, 0, 0, 1], echo), ethernet + ip(17, [10, 0, 0, 1], udp),
@@ -69,11 +90,11 @@ struct HostileTests {
       ethernet + ip(1, [10, 0, 1, 9], echo), ethernet + ip(1, [10, 0, 1, 9], echo, ttl: 1),
       ethernet + ip(1, [192, 0, 2, 1], echo), ethernet + ip(17, [10, 0, 1, 255], udp),
       ethernet + ip(6, [10, 0, 0, 1], udp), ethernet + ip(1, [224, 0, 0, 1], echo),
-      ethernet + ip(1, [10, 0, 0, 1], echo, fragment: 0x20),
+      ethernet + ip(1, [10, 0, 0, 1], echo, fragment: 0x20), ethernet + ip(6, [10, 0, 0, 1], syn),
     ]
   }()
 
-  /// Mends the checksums of IPv4 and ICMP, so that a changed frame is not stopped at the door.
+  /// Mends the checksums of IPv4, ICMP and TCP, so that a changed frame is not stopped at the door.
   static func mend(_ frame: inout [UInt8]) {
     func sum(_ range: Range<Int>) -> UInt16 {
       var total: UInt32 = 0
@@ -91,6 +112,16 @@ struct HostileTests {
       let icmp = sum(14 + header..<total)
       frame[14 + header + 2] = UInt8(icmp >> 8)
       frame[14 + header + 3] = UInt8(icmp & 255)
+    }
+    if frame[23] == 6, frame.count >= 14 + header + 20 {
+      let total = max(14 + header + 20, min(frame.count, 14 + Int(frame[16]) << 8 + Int(frame[17])))
+      frame[14 + header + 16] = 0
+      frame[14 + header + 17] = 0
+      let length = total - 14 - header
+      let pseudo = Array(frame[26..<34]) + [0, 6, UInt8(length >> 8), UInt8(length & 255)]
+      let sum = KernelOracleTests.checksum(pseudo + frame[(14 + header)..<total])
+      frame[14 + header + 16] = sum[0]
+      frame[14 + header + 17] = sum[1]
     }
     frame[24] = 0
     frame[25] = 0
@@ -137,6 +168,7 @@ struct HostileTests {
       }
       target.send(frame, Int(random.below(3)))
     }
+    for socket in target.sockets { target.kernel.close(socket) }
     target.kernel.run(for: .seconds(600))
     for face in target.faces { while target.kernel.takeFrame(from: face) != nil {} }
     target.kernel.run(for: .microseconds(1))

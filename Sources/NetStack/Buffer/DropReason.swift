@@ -54,6 +54,15 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case fragmentOverlap
   case discoveryInvalid
   case udpChecksum
+  case tcpChecksum
+  case tcpOutOfWindow
+  case tcpInvalidACK
+  case tcpInvalidSYN
+  case tcpReset
+  case tcpOldData
+  case tcpTimeWait
+  case tcpAbortOnData
+  case tcpListenOverflow
   case socketReceiveBuffer
   case socketClosed
   case netemLoss
@@ -108,6 +117,15 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .ipv6Disabled: "ipv6disabled"
     case .discoveryInvalid: "ipv6_ndisc_bad_options"
     case .udpChecksum: "udp_csum"
+    case .tcpChecksum: "tcp_csum"
+    case .tcpOutOfWindow: "tcp_invalid_sequence"
+    case .tcpInvalidACK: "tcp_invalid_ack_sequence"
+    case .tcpInvalidSYN: "tcp_invalid_syn"
+    case .tcpReset: "tcp_reset"
+    case .tcpOldData: "tcp_old_data"
+    case .tcpTimeWait: "tcp_timewait"
+    case .tcpAbortOnData: "tcp_abort_on_data"
+    case .tcpListenOverflow: "tcp_listen_overflow"
     case .socketReceiveBuffer: "socket_rcvbuff"
     case .socketClosed: "socket_close"
     case .netemLoss: "nf_netem_loss"

@@ -29,6 +29,7 @@ extension Kernel {
       if qdiscs[index].peeked != .none { body(qdiscs[index].peeked) }
     }
     for index in netems.indices { netems[index].delayed.forEach(body) }
+    for index in tcps.indices { for segment in tcps[index].outOfOrder { body(segment.slot) } }
     for index in neighbors.indices {
       var slot = neighbors[index].queueHead
       while slot != .none {
@@ -54,7 +55,7 @@ extension Kernel {
   /// `allocated == freed + held`, or one has been lost.
   public var accounting: Accounting {
     var held = 0
-    var pageReferences = 0
+    var pageReferences = tcps.indices.reduce(0) { $0 + tcps[$1].unacknowledged.pageCount }
     forEachHeld { slot in
       held += 1
       pageReferences += pool.pageReferences(slot)

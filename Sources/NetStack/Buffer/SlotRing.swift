@@ -19,6 +19,12 @@
   @inline(__always) var count: Int { Int(tail &- head) }
   @inline(__always) var isEmpty: Bool { head == tail }
 
+  /// What stands at a place, counted from the oldest.
+  subscript(position: Int) -> UInt32 {
+    assert(position < count)
+    return unsafe items.unsafelyUnwrapped[Int((head &+ UInt32(position)) & (size &- 1))]
+  }
+
   /// False when the ring is full.
   @inline(__always) mutating func push(_ slot: Slot) -> Bool { push(slot.index) }
 

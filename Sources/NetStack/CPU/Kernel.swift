@@ -45,6 +45,8 @@ public struct Kernel: ~Copyable {
   var sockets: Table<Socket>
   var addresses6: Table<InterfaceAddress6>
   var fragmentQueues: Table<FragmentQueue>
+  var tcps: Table<TCPSock>
+  var requests: Table<TCPRequest>
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
   var nics: Table<NIC>
@@ -81,6 +83,8 @@ public struct Kernel: ~Copyable {
     sockets = Table(limit: 1 << 20)
     addresses6 = Table(limit: 1 << 22)
     fragmentQueues = Table(limit: 1 << 20)
+    tcps = Table(limit: 1 << 20)
+    requests = Table(limit: 1 << 20)
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)
     nics = Table(limit: options.deviceLimit)

@@ -38,7 +38,14 @@ public struct KernelError: Error, Hashable, Sendable {
   static let operationNotSupported = KernelError(95)
   static let familyNotSupported = KernelError(97)
   static let addressInUse = KernelError(98)
+  static let connectionAborted = KernelError(103)
+  static let connectionReset = KernelError(104)
+  static let isConnected = KernelError(106)
   static let notConnected = KernelError(107)
+  static let timedOut = KernelError(110)
+  static let connectionRefused = KernelError(111)
+  static let alreadyInProgress = KernelError(114)
+  static let inProgress = KernelError(115)
 
   static func invalid(_ message: String) -> KernelError { KernelError(22, message) }
   /// Something that Linux has and this kernel has not.

@@ -46,6 +46,16 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case icmpOutEchos
   case icmpOutEchoReps
   case icmpOutTimestampReps
+  case tcpActiveOpens
+  case tcpPassiveOpens
+  case tcpAttemptFails
+  case tcpEstabResets
+  case tcpInSegs
+  case tcpOutSegs
+  case tcpRetransSegs
+  case tcpInErrs
+  case tcpOutRsts
+  case tcpInCsumErrors
   case udpInDatagrams
   case udpOutDatagrams
   case udpNoPorts
@@ -55,6 +65,16 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case udpSndbufErrors
   case udpIgnoredMulti
   case tcpExtIPReversePathFilter
+  case tcpExtTCPTimeouts
+  case tcpExtTCPRenoRecovery
+  case tcpExtPAWSEstab
+  case tcpExtTCPChallengeACK
+  case tcpExtTCPAbortOnData
+  case tcpExtTCPAbortOnClose
+  case tcpExtTCPOFOQueue
+  case tcpExtListenOverflows
+  case tcpExtListenDrops
+  case tcpExtOutOfWindowIcmps
   case tcpExtArpFilter
   case ipExtInNoRoutes
   case ipExtReasmOverlaps

@@ -28,11 +28,12 @@ extension Kernel {
       guard type == .local || name.address.isUnspecified || sockets[index].options.freeBind else {
         throw .addressNotAvailable
       }
-    case .udp:
+    case .udp, .tcp:
       guard isBindable(name.address, type, sockets[index].options) else { throw .addressNotAvailable }
     case .packet: throw .invalidArgument
     }
-    if case .udp = sockets[index].kind, name.port != 0, !sockets[index].credentials.isPrivileged,
+    let isPing = if case .ping = sockets[index].kind { true } else { false }
+    if !isPing, name.port != 0, !sockets[index].credentials.isPrivileged,
       Int(name.port) < namespaces[namespace].ipv4.unprivilegedPortStart
     {
       throw .accessDenied
@@ -89,17 +90,21 @@ extension Kernel {
     }
     sockets[index].local.port = port
     let namespace = sockets[index].namespace
-    if case .ping = sockets[index].kind {
-      namespaces[namespace].sockets.ping.insert(index, port)
-    } else {
-      namespaces[namespace].sockets.udp.insert(index, port)
+    switch sockets[index].kind {
+    case .tcp: namespaces[namespace].sockets.tcp.insert(index, port)
+    case .udp: namespaces[namespace].sockets.udp.insert(index, port)
+    case .ping: namespaces[namespace].sockets.ping.insert(index, port)
+    case .raw, .packet: return false
     }
     return true
   }
 
   private mutating func freePort(for index: SocketIndex) -> UInt16? {
     var range: ClosedRange<UInt16> = 1...UInt16.max
-    if case .udp = sockets[index].kind { range = namespaces[sockets[index].namespace].ipv4.localPorts }
+    switch sockets[index].kind {
+    case .tcp, .udp: range = namespaces[sockets[index].namespace].ipv4.localPorts
+    case .ping, .raw, .packet: break
+    }
     let count = Int(range.upperBound - range.lowerBound) + 1
     let start = Int(cpu.random.below(UInt64(count)))
     for step in 0..<count {
@@ -109,13 +114,15 @@ extension Kernel {
     return nil
   }
 
-  /// Whether another socket's claim on a port is in the way (udp_lib_lport_inuse).
-  private func isTaken(_ port: UInt16, for index: SocketIndex) -> Bool {
+  /// Whether another socket's claim on a port is in the way (udp_lib_lport_inuse, inet_csk_bind_conflict).
+  func isTaken(_ port: UInt16, for index: SocketIndex) -> Bool {
     let namespace = sockets[index].namespace
-    if case .ping = sockets[index].kind {
-      return isTaken(port, for: index, namespaces[namespace].sockets.ping)
+    switch sockets[index].kind {
+    case .tcp: return isTaken(port, for: index, namespaces[namespace].sockets.tcp)
+    case .udp: return isTaken(port, for: index, namespaces[namespace].sockets.udp)
+    case .ping: return isTaken(port, for: index, namespaces[namespace].sockets.ping)
+    case .raw, .packet: return false
     }
-    return isTaken(port, for: index, namespaces[namespace].sockets.udp)
   }
 
   private func isTaken(_ port: UInt16, for index: SocketIndex, _ table: borrowing PortTable) -> Bool {
@@ -125,7 +132,7 @@ extension Kernel {
       let other = table.socket(at: cursor)
       cursor = table.next(cursor, port)
       let others = sockets[other].options
-      guard other != index, !options.reuseAddress || !others.reuseAddress,
+      guard other != index, !options.reuseAddress || !others.reuseAddress || isListening(other),
         options.device == 0 || others.device == 0 || options.device == others.device,
         overlap(index, other)
       else { continue }
@@ -137,6 +144,10 @@ extension Kernel {
       return true
     }
     return false
+  }
+
+  private func isListening(_ index: SocketIndex) -> Bool {
+    !sockets[index].tcp.isNone && tcps[sockets[index].tcp].state == .listen
   }
 
   /// Whether two sockets may be meant by one destination (inet_rcv_saddr_equal with wildcards).
@@ -158,6 +169,7 @@ extension Kernel {
     let namespace = sockets[index].namespace
     guard port != 0 else { return }
     switch sockets[index].kind {
+    case .tcp: namespaces[namespace].sockets.tcp.remove(index, port)
     case .udp: namespaces[namespace].sockets.udp.remove(index, port)
     case .ping: namespaces[namespace].sockets.ping.remove(index, port)
     case .raw, .packet: return
@@ -173,9 +185,14 @@ extension Kernel {
 
   // MARK: Connecting
 
-  /// Fixes whom a datagram socket sends to and hears (ip4_datagram_connect).
+  /// Fixes whom a datagram socket sends to and hears (ip4_datagram_connect); asks for a stream's connection, which is
+  /// EINPROGRESS until news comes.
   public mutating func connect(_ index: SocketIndex, to peer: SocketAddress) throws(KernelError) {
     guard isOpen(index) else { throw .badDescriptor }
+    if sockets[index].kind.isStream {
+      try tcpConnect(index, to: peer)
+      return
+    }
     guard let family = sockets[index].kind.family else { throw .operationNotSupported }
     guard peer.address.family == family else { throw .familyNotSupported }
     try autobind(index)
@@ -188,10 +205,12 @@ extension Kernel {
     sockets[index].peer = target
   }
 
-  /// Takes back what `connect` did, and what it chose (connect with AF_UNSPEC; __udp_disconnect).
+  /// Takes back what `connect` did to a datagram socket, and what it chose (connect with AF_UNSPEC; __udp_disconnect).
   public mutating func disconnect(_ index: SocketIndex) throws(KernelError) {
     guard isOpen(index) else { throw .badDescriptor }
-    guard let family = sockets[index].kind.family else { throw .operationNotSupported }
+    guard !sockets[index].kind.isStream, let family = sockets[index].kind.family else {
+      throw .operationNotSupported
+    }
     sockets[index].peer = nil
     sockets[index].error = 0
     if !sockets[index].isAddressBound {

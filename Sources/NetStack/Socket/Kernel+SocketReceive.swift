@@ -17,6 +17,22 @@ extension Kernel {
       sockets[index].drops &+= 1
       return false
     }
+    append(slot, size, to: index)
+    notify(index, .readable)
+    return true
+  }
+
+  /// A stream's segment: what is queued may grow past the buffer by the last one.
+  mutating func appendReceived(_ slot: Slot, on index: SocketIndex) -> Bool {
+    guard sockets[index].receiveQueue.charged <= sockets[index].options.receiveBuffer else {
+      sockets[index].drops &+= 1
+      return false
+    }
+    append(slot, pool.trueSize(slot), to: index)
+    return true
+  }
+
+  private mutating func append(_ slot: Slot, _ size: Int, to index: SocketIndex) {
     pool.orphan(slot)
     pool[slot].next = .none
     if sockets[index].receiveQueue.count == 0 {
@@ -27,8 +43,6 @@ extension Kernel {
     sockets[index].receiveQueue.tail = slot
     sockets[index].receiveQueue.count += 1
     sockets[index].receiveQueue.charged += size
-    notify(index, .readable)
-    return true
   }
 
   /// Takes the oldest packet out of a socket's queue.
@@ -44,12 +58,17 @@ extension Kernel {
 
   // MARK: Out
 
-  /// Receives the oldest message: its bytes, as many as `limit` allows, take the place of what is in the buffer. Errors
-  /// that wait come first. EAGAIN: there is none.
+  /// Receives the oldest message, or what has come of a stream: its bytes, as many as `limit` allows, take the place of
+  /// what is in the buffer. No bytes are the end of a stream. Of messages, errors that wait come first. EAGAIN: there is none.
   public mutating func receive(
     _ index: SocketIndex, into buffer: inout [UInt8], limit: Int = .max, flags: ReceiveFlags = []
   ) throws(KernelError) -> ReceivedMessage {
     guard isOpen(index) else { throw .badDescriptor }
+    if sockets[index].kind.isStream {
+      let length = try tcpReceive(index, into: &buffer, limit: limit, isPeek: flags.contains(.peek))
+      return ReceivedMessage(
+        length: length, isTruncated: false, ifindex: 0, ttl: 0, typeOfService: 0, time: now)
+    }
     let error = takeError(of: index)
     guard error == 0 else { throw KernelError(error) }
     guard sockets[index].receiveQueue.count > 0 else { throw .wouldBlock }
@@ -75,6 +94,7 @@ extension Kernel {
     let place: UInt16 =
       switch kind {
       case .udp: pool[slot].transportHeader &+ UInt16(UDPHeader.length)
+      case .tcp: pool[slot].dataOffset
       case .ping, .raw(.ipv6, _): pool[slot].transportHeader
       case .raw(.ipv4, _): pool[slot].networkHeader
       case .packet(_, let cooked): cooked ? pool[slot].networkHeader : pool[slot].linkHeader

@@ -6,7 +6,7 @@ import NetTypes
 
 extension Kernel {
   /// Sends one message, to whom the socket is connected unless `peer` says otherwise. The answer is how many bytes were
-  /// taken; a datagram is taken whole or not at all. EAGAIN: the send buffer is full.
+  /// taken: a datagram's all, a stream's as many as there is room for. EAGAIN: the send buffer is full.
   @discardableResult
   public mutating func send(
     _ data: borrowing RawSpan, on index: SocketIndex, to peer: SocketAddress? = nil,
@@ -14,6 +14,7 @@ extension Kernel {
   ) throws(KernelError) -> Int {
     guard isOpen(index) else { throw .badDescriptor }
     switch sockets[index].kind {
+    case .tcp: return try tcpSend(data, on: index)
     case .udp: try udpSend(data, on: index, to: peer, control)
     case .ping: try pingSend(data, on: index, to: peer, control)
     case .raw: try rawSend(data, on: index, to: peer, control)
@@ -94,6 +95,7 @@ extension SocketKind {
   /// The protocol's number in the IP header.
   var proto: UInt8 {
     switch self {
+    case .tcp: 6
     case .udp: 17
     case .ping(let family): family == .ipv4 ? 1 : 58
     case .raw(_, let proto): proto

@@ -19,19 +19,19 @@ extension Kernel {
       throw .notSupported("the emulated kernel has no raw IPv6 sockets yet")
     }
     switch kind {
-    case .udp: break
+    case .tcp, .udp: break
     case .ping:
       guard namespaces[namespace].ipv4.pingGroups.contains(credentials.group) else { throw .accessDenied }
     case .raw, .packet:
       guard credentials.isPrivileged else { throw .notPermitted }
     }
-    let socket = Socket(kind: kind, namespace: namespace, credentials: credentials)
-    guard let index = sockets.insert(socket) else { throw KernelError(23) }
-    let next = namespaces[namespace].sockets.first
-    sockets[index].nextInNamespace = next
-    if !next.isNone { sockets[next].previousInNamespace = index }
-    namespaces[namespace].sockets.first = index
+    guard let index = insertSocket(kind, in: namespace, credentials) else { throw KernelError(23) }
     switch kind {
+    case .tcp:
+      guard insertTCP(for: index) != nil else {
+        endSocket(index)
+        throw KernelError(23)
+      }
     case .raw: namespaces[namespace].sockets.raw.append(index)
     case .packet: hookPacketSocket(index)
     case .udp, .ping: break
@@ -39,19 +39,40 @@ extension Kernel {
     return index
   }
 
-  /// Closes a socket; what it has not read is lost.
+  /// A socket in the namespace's list; nil when there is no place.
+  mutating func insertSocket(
+    _ kind: SocketKind, in namespace: NamespaceIndex, _ credentials: SocketCredentials
+  ) -> SocketIndex? {
+    let socket = Socket(kind: kind, namespace: namespace, credentials: credentials)
+    guard let index = sockets.insert(socket) else { return nil }
+    let next = namespaces[namespace].sockets.first
+    sockets[index].nextInNamespace = next
+    if !next.isNone { sockets[next].previousInNamespace = index }
+    namespaces[namespace].sockets.first = index
+    return index
+  }
+
+  /// Closes a socket; what it has not read is lost. A connection ends in its own time.
   public mutating func close(_ index: SocketIndex) {
     guard isOpen(index) else { return }
-    unbind(index)
+    unpost(index)
+    sockets[index].wait = SocketWait()
+    sockets[index].isClosed = true
     switch sockets[index].kind {
+    case .tcp:
+      tcpClose(index)
+      return
     case .raw: namespaces[sockets[index].namespace].sockets.raw.removeAll { $0 == index }
     case .packet: unhookPacketSocket(index)
     case .udp, .ping: break
     }
-    emptyReceiveQueue(of: index)
-    sockets[index].errorQueue = []
-    unpost(index)
-    sockets[index].wait = SocketWait()
+    unbind(index)
+    dropReceived(of: index)
+    endSocket(index)
+  }
+
+  /// Takes a socket that nobody uses out of its namespace.
+  mutating func endSocket(_ index: SocketIndex) {
     let namespace = sockets[index].namespace
     let (previous, next) = (sockets[index].previousInNamespace, sockets[index].nextInNamespace)
     if previous.isNone {
@@ -61,6 +82,7 @@ extension Kernel {
     }
     if !next.isNone { sockets[next].previousInNamespace = previous }
     sockets[index].isClosed = true
+    sockets[index].errorQueue = []
     // Its packets may still be on their way; the place is free when the last of them has ended (sk_free).
     if pool.writers.charged(to: index.rawValue) == 0 {
       forgetSocket(index)
@@ -75,10 +97,15 @@ extension Kernel {
   }
 
   mutating func closeSockets(of namespace: NamespaceIndex) {
-    while !namespaces[namespace].sockets.first.isNone { close(namespaces[namespace].sockets.first) }
+    while !namespaces[namespace].sockets.first.isNone {
+      let index = namespaces[namespace].sockets.first
+      close(index)
+      // There is no namespace left in which a connection could end in its own time.
+      if namespaces[namespace].sockets.first == index { tcpDone(sockets[index].tcp) }
+    }
   }
 
-  private mutating func emptyReceiveQueue(of index: SocketIndex) {
+  mutating func dropReceived(of index: SocketIndex) {
     let namespace = sockets[index].namespace
     while let slot = takeReceived(index) { drop(slot, .socketClosed, in: namespace) }
   }
@@ -114,6 +141,10 @@ extension Kernel {
   public mutating func shutdown(_ index: SocketIndex, _ how: SocketShutdown) throws(KernelError) {
     guard isOpen(index) else { throw .badDescriptor }
     guard !how.isEmpty else { throw .invalidArgument }
+    if sockets[index].kind.isStream {
+      try tcpShutdown(index, how)
+      return
+    }
     if case .packet = sockets[index].kind { throw .operationNotSupported }
     sockets[index].shutdown.formUnion(how)
     var news: Readiness = []
@@ -136,9 +167,18 @@ extension Kernel {
   }
 
   private func summary(of index: SocketIndex) -> SocketSummary {
-    SocketSummary(
+    let tcp = sockets[index].tcp
+    var queues = (received: sockets[index].receiveQueue.charged, sent: 0)
+    if !tcp.isNone {
+      queues =
+        tcps[tcp].state == .listen
+        ? (tcps[tcp].acceptQueue.count, tcps[tcp].backlog)
+        : (Int(tcps[tcp].receiveNext &- tcps[tcp].copied), tcps[tcp].unacknowledged.count)
+    }
+    return SocketSummary(
       socket: index, kind: sockets[index].kind, local: sockets[index].local, peer: sockets[index].peer,
-      link: sockets[index].link, receiveMemory: sockets[index].receiveQueue.charged,
+      link: sockets[index].link, state: tcp.isNone ? nil : tcps[tcp].state, receiveQueue: queues.received,
+      sendQueue: queues.sent, receiveMemory: sockets[index].receiveQueue.charged,
       sendMemory: pool.writers.charged(to: index.rawValue), options: sockets[index].options,
       drops: sockets[index].drops, user: sockets[index].credentials.user)
   }

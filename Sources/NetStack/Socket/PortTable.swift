@@ -135,6 +135,11 @@
 /// The sockets of one namespace, as packets find them.
 struct SocketTables: ~Copyable {
   var udp: PortTable
+  /// All of TCP that have a port, and those of them that listen.
+  var tcp: PortTable
+  var listeners: PortTable
+  /// Connections, and requests for them.
+  var flows: FlowTable
   /// By identifier.
   var ping: PortTable
   /// In order of making.
@@ -150,6 +155,9 @@ struct SocketTables: ~Copyable {
   init(random: inout RandomState) {
     udp = PortTable(seed: random.next())
     ping = PortTable(seed: random.next())
+    tcp = PortTable(seed: random.next())
+    listeners = PortTable(seed: random.next())
+    flows = FlowTable(seed: random.next())
     secret = random.next()
   }
 }

@@ -59,9 +59,10 @@ struct SocketWait {
 }
 
 extension Kernel {
-  /// What a socket is ready for now (datagram_poll).
+  /// What a socket is ready for now (datagram_poll, tcp_poll).
   public func readiness(of index: SocketIndex) -> Readiness {
     guard isOpen(index) else { return .always }
+    if sockets[index].kind.isStream { return streamReadiness(of: index) }
     var ready: Readiness = []
     if sockets[index].error != 0 || !sockets[index].errorQueue.isEmpty { ready.insert(.error) }
     if sockets[index].shutdown.contains(.receive) { ready.formUnion([.readHangUp, .in, .readNormal]) }
@@ -131,6 +132,10 @@ extension Kernel {
 
   /// A sender found no room: it is told when there is half of it again (SOCK_NOSPACE, sock_def_write_space).
   mutating func awaitRoom(_ index: SocketIndex) {
+    guard !sockets[index].kind.isStream else {
+      tcps[sockets[index].tcp].awaitsRoom = true
+      return
+    }
     pool.writers.await(index.rawValue, max(sockets[index].options.sendBuffer / 2 - 1, 0))
   }
 

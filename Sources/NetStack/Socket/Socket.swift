@@ -10,6 +10,8 @@ public typealias SocketIndex = TableIndex<Socket>
 
 /// What a socket speaks.
 public enum SocketKind: Hashable, Sendable {
+  /// SOCK_STREAM with TCP.
+  case tcp(IPFamily)
   /// SOCK_DGRAM with UDP.
   case udp(IPFamily)
   /// SOCK_DGRAM with ICMP or ICMPv6: echo requests and what comes of them.
@@ -21,14 +23,18 @@ public enum SocketKind: Hashable, Sendable {
 
   var family: IPFamily? {
     switch self {
-    case .udp(let family), .ping(let family), .raw(let family, _): family
+    case .tcp(let family), .udp(let family), .ping(let family), .raw(let family, _): family
     case .packet: nil
     }
   }
 
+  var isStream: Bool {
+    if case .tcp = self { true } else { false }
+  }
+
   var hasPorts: Bool {
     switch self {
-    case .udp, .ping: true
+    case .tcp, .udp, .ping: true
     case .raw, .packet: false
     }
   }
@@ -101,6 +107,8 @@ public struct Socket: ~Copyable {
   var error: Int32 = 0
   var shutdown: SocketShutdown = []
   var wait = SocketWait()
+  /// What TCP keeps of it.
+  var tcp = TCPIndex.none
   /// Packets that did not fit (sk_drops).
   var drops: UInt64 = 0
   /// Nobody uses it any more; it stays while packets that it has sent are on their way.
@@ -122,7 +130,7 @@ public struct Socket: ~Copyable {
     case .raw(_, let proto):
       local.port = UInt16(proto)
       options.headerIncluded = proto == 255
-    case .udp, .ping: break
+    case .tcp, .udp, .ping: break
     }
   }
 
@@ -142,6 +150,12 @@ public struct SocketSummary: Hashable, Sendable {
   public var peer: SocketAddress?
   /// What a packet socket is bound to.
   public var link: PacketAddress
+  /// A stream's state.
+  public var state: TCPState?
+  /// Bytes that wait to be read; a listener's connections that wait to be accepted (Recv-Q).
+  public var receiveQueue: Int
+  /// Bytes that are not acknowledged; a listener's backlog (Send-Q).
+  public var sendQueue: Int
   /// Bytes of the pool that wait to be received (skmem r).
   public var receiveMemory: Int
   /// Bytes of the pool on their way out (skmem t).

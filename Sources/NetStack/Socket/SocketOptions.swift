@@ -60,6 +60,14 @@ public struct SocketOptions: Hashable, Sendable {
   public var multicastDevice: Int32 = 0
   /// IPV6_V6ONLY.
   public var isV6Only = false
+  /// TCP_NODELAY.
+  public var noDelay = false
+  /// TCP_CORK.
+  public var isCorked = false
+  /// SO_LINGER in seconds; nil: off. Closing never waits here, so that only 0, which resets, makes a difference.
+  public var linger: Int?
+  /// SO_SNDBUF was set, so that TCP leaves it alone (SOCK_SNDBUF_LOCK).
+  public var isSendBufferLocked = false
   /// ICMP_FILTER: a bit for each ICMP type that a raw socket is not given.
   public var icmpFilter: UInt32 = 0
 
@@ -96,6 +104,9 @@ public enum SocketOption: Hashable, Sendable {
   case multicastDevice(Int32)
   case v6Only(Bool)
   case icmpFilter(UInt32)
+  case noDelay(Bool)
+  case cork(Bool)
+  case linger(Int?)
 }
 
 extension Kernel {
@@ -136,6 +147,7 @@ extension Kernel {
     case .sendBuffer(let size):
       sockets[index].options.sendBuffer = max(
         min(max(size, 0), SocketOptions.bufferMaximum) * 2, SocketOptions.sendBufferMinimum)
+      sockets[index].options.isSendBufferLocked = true
       settleRoom(index)
     case .ttl(let ttl):
       guard let ttl else {
@@ -170,11 +182,22 @@ extension Kernel {
     case .icmpFilter(let mask):
       guard case .raw(.ipv4, let proto) = sockets[index].kind, proto == 1 else { throw .noSuchOption }
       sockets[index].options.icmpFilter = mask
+    case .noDelay(let isOn):
+      guard sockets[index].kind.isStream else { throw .noSuchOption }
+      sockets[index].options.noDelay = isOn
+      if isOn { tcpPush(sockets[index].tcp) }
+    case .cork(let isOn):
+      guard sockets[index].kind.isStream else { throw .noSuchOption }
+      sockets[index].options.isCorked = isOn
+      if !isOn { tcpPush(sockets[index].tcp) }
+    case .linger(let seconds): sockets[index].options.linger = seconds
     }
   }
 
   /// More of the send buffer may have made room for who waits.
   private mutating func settleRoom(_ index: SocketIndex) {
-    if sockets[index].wait.interest.contains(.out), isWritable(index) { notify(index, .writable) }
+    if sockets[index].wait.interest.contains(.out), readiness(of: index).contains(.out) {
+      notify(index, .writable)
+    }
   }
 }

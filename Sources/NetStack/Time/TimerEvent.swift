@@ -39,6 +39,14 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case queue
     /// A tracked connection's time may be over (index of the entry).
     case conntrack
+    /// Retransmission, or a window's probe (index of the connection).
+    case tcpRetransmit
+    /// An acknowledgment that waited (index of the connection).
+    case tcpDelayedACK
+    /// The end of TIME-WAIT or FIN-WAIT-2 (index of the connection).
+    case tcpState
+    /// A SYN-ACK that was not acknowledged (index of the request).
+    case tcpRequest
   }
 
   var kind: Kind

@@ -12,6 +12,9 @@ extension Kernel {
     case 1:
       namespaces[namespace].snmp[.ipInDelivers] &+= 1
       icmpReceive(slot, in: namespace)
+    case 6:
+      namespaces[namespace].snmp[.ipInDelivers] &+= 1
+      tcpReceive(slot, in: namespace)
     case 17:
       namespaces[namespace].snmp[.ipInDelivers] &+= 1
       udpReceive(slot, in: namespace)

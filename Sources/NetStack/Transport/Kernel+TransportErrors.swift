@@ -55,6 +55,7 @@ extension Kernel {
     if !namespaces[namespace].sockets.raw.isEmpty { rawError(error, quote: quote, in: namespace) }
     switch error.proto {
     case 1: pingError(error, in: namespace)
+    case 6: tcpError(error, in: namespace)
     case 17: udpError(error, in: namespace)
     default: break
     }

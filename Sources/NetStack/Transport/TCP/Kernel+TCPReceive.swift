@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// TCP from IP up (net/ipv4/tcp_ipv4.c tcp_v4_rcv): whose a segment is, and the answer when it is nobody's.
+
+import NetTypes
+
+extension Kernel {
+  /// Takes a segment for this host.
+  mutating func tcpReceive(_ slot: Slot, in namespace: NamespaceIndex) {
+    guard pool[slot].packetType == .host else {
+      drop(slot, .otherHost, in: namespace)
+      return
+    }
+    namespaces[namespace].snmp[.tcpInSegs] &+= 1
+    let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
+    guard pool.mayPull(slot, offset + TCPHeader.length) else {
+      tcpRefuse(slot, .packetTooSmall, namespace)
+      return
+    }
+    let headerLength =
+      Int(pool.bytes(slot, from: pool[slot].transportHeader).u8(TCPHeader.dataOffset) >> 4) * 4
+    guard headerLength >= TCPHeader.length, pool.mayPull(slot, offset + headerLength) else {
+      tcpRefuse(slot, .packetTooSmall, namespace)
+      return
+    }
+    let header = pool.bytes(slot)
+    let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
+    let total = Int(pool[slot].length) - offset
+    if pool[slot].checksumState == .none {
+      let pseudo = pseudoHeaderSum(
+        header.u32(IPv4Header.source), header.u32(IPv4Header.destination), 6, total)
+      guard foldChecksum(pool.sum(slot, from: offset, count: total, pseudo)) == .max else {
+        namespaces[namespace].snmp[.tcpInCsumErrors] &+= 1
+        tcpRefuse(slot, .tcpChecksum, namespace)
+        return
+      }
+    }
+    let segment = Self.segment(slot, bytes, headerLength: headerLength, length: total - headerLength)
+    let local = SocketAddress(header.ipv4Destination, bytes.u16(TCPHeader.destination))
+    let remote = SocketAddress(header.ipv4Source, bytes.u16(TCPHeader.source))
+    pool.pull(slot, offset + headerLength)
+    tcpDemultiplex(segment, local, remote, in: namespace)
+  }
+
+  private mutating func tcpRefuse(_ slot: Slot, _ reason: DropReason, _ namespace: NamespaceIndex) {
+    namespaces[namespace].snmp[.tcpInErrs] &+= 1
+    drop(slot, reason, in: namespace)
+  }
+
+  private static func segment(
+    _ slot: Slot, _ bytes: PacketBytes, headerLength: Int, length: Int
+  ) -> TCPSegment {
+    let flags = TCPFlags(rawValue: bytes.u8(TCPHeader.flags))
+    let sequence = bytes.u32(TCPHeader.sequence)
+    var end = sequence &+ UInt32(length)
+    if flags.contains(.syn) { end &+= 1 }
+    if flags.contains(.fin) { end &+= 1 }
+    return TCPSegment(
+      slot: slot, sequence: sequence, end: end, acknowledgment: bytes.u32(TCPHeader.acknowledgment),
+      flags: flags, window: UInt32(bytes.u16(TCPHeader.window)),
+      options: TCPOptions(
+        bytes.dropFirst(TCPHeader.length).prefix(headerLength - TCPHeader.length),
+        isSYN: flags.contains(.syn)),
+      headerLength: headerLength, length: length)
+  }
+
+  /// Gives a segment, whose headers have been pulled, to its connection, request or listener. The packet is gone
+  /// afterwards.
+  private mutating func tcpDemultiplex(
+    _ segment: TCPSegment, _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
+  ) {
+    let key = FlowKey(local: local, remote: remote)
+    switch namespaces[namespace].sockets.flows.find(key) {
+    case .socket(let socket):
+      let index = sockets[socket].tcp
+      let device = sockets[socket].options.device
+      guard device == 0 || device == devices[DeviceIndex(pool[segment.slot].device)].ifindex else { break }
+      if tcps[index].state == .timeWait, tcpMayReopen(index, segment) {
+        let listener = tcpListener(local, segment.slot, in: namespace)
+        if !listener.isNone {
+          let reuse = tcps[index].sendMaximum &+ 65537
+          tcpDone(index)
+          tcpRequest(segment, listener, key, local, remote, initialSend: reuse)
+          return
+        }
+      }
+      tcpProcess(index, segment)
+      return
+    case .request(let request):
+      tcpProcessRequest(request, segment)
+      return
+    case nil: break
+    }
+    let listener = tcpListener(local, segment.slot, in: namespace)
+    guard !listener.isNone else {
+      tcpReplyReset(to: segment, local, remote, in: namespace)
+      drop(segment.slot, .noSocket, in: namespace)
+      return
+    }
+    tcpListen(segment, listener, key, local, remote)
+  }
+
+  /// The socket that listens for an address and a port, the most exact one (inet_lhash2_lookup).
+  private func tcpListener(_ local: SocketAddress, _ slot: Slot, in namespace: NamespaceIndex) -> TCPIndex {
+    let ifindex = devices[DeviceIndex(pool[slot].device)].ifindex
+    var best = -1
+    var result = TCPIndex.none
+    var cursor = namespaces[namespace].sockets.listeners.first(local.port)
+    while cursor != PortTable.end {
+      let socket = namespaces[namespace].sockets.listeners.socket(at: cursor)
+      cursor = namespaces[namespace].sockets.listeners.next(cursor, local.port)
+      let bound = sockets[socket].local.address
+      let device = sockets[socket].options.device
+      guard bound == local.address || bound.isUnspecified, device == 0 || device == ifindex else { continue }
+      let score = (bound.isUnspecified ? 0 : 4) + (device == 0 ? 0 : 2)
+      guard score > best else { continue }
+      best = score
+      result = sockets[socket].tcp
+    }
+    return result
+  }
+
+  // MARK: Answers without a connection
+
+  /// Tells who sent a segment that nobody takes it (tcp_v4_send_reset).
+  mutating func tcpReplyReset(
+    to segment: TCPSegment, _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
+  ) {
+    guard !segment.flags.contains(.rst), addressType(local.address, in: namespace) == .local else { return }
+    namespaces[namespace].snmp[.tcpOutRsts] &+= 1
+    let hasACK = segment.flags.contains(.ack)
+    tcpReply(
+      sequence: hasACK ? segment.acknowledgment : 0, acknowledgment: hasACK ? 0 : segment.end,
+      flags: hasACK ? .rst : [.rst, .ack], window: 0, TCPOptions(), local, remote, in: namespace)
+  }
+
+  /// A segment without data that no connection sends (ip_send_unicast_reply).
+  mutating func tcpReply(
+    sequence: UInt32, acknowledgment: UInt32, flags: TCPFlags, window: UInt16, _ options: TCPOptions,
+    _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
+  ) {
+    let length = TCPHeader.length + options.size(sack: 0)
+    let slot = pool.allocate(length: length)
+    guard slot != .none, let source = local.address.v4, let destination = remote.address.v4 else { return }
+    let bytes = pool.bytes(slot)
+    bytes.set(TCPHeader.sequence, u32: sequence)
+    bytes.set(TCPHeader.acknowledgment, u32: acknowledgment)
+    bytes.set(TCPHeader.dataOffset, u8: UInt8(length / 4) << 4)
+    bytes.set(TCPHeader.flags, u8: flags.rawValue)
+    bytes.set(TCPHeader.window, u16: window)
+    bytes.set(TCPHeader.urgent, u16: 0)
+    options.write(
+      to: bytes.dropFirst(TCPHeader.length), InlineArray(repeating: TCPRange(start: 0, end: 0)), 0)
+    var datagram = IPv4Datagram(source: source.rawValue, destination: destination.rawValue, proto: 6)
+    datagram.pathMTUDiscovery = .do
+    tcpSend(slot, datagram, local.port, remote.port, in: namespace)
+  }
+}

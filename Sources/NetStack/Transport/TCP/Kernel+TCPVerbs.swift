@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What a stream socket's user does (net/ipv4/tcp.c, af_inet.c __inet_stream_connect): connect, send, receive, end.
+
+import NetTypes
+
+extension Kernel {
+  mutating func insertTCP(for socket: SocketIndex) -> TCPIndex? {
+    guard let index = tcps.insert(TCPSock(socket: socket)) else {
+      forgetSocket(socket)
+      return nil
+    }
+    sockets[socket].tcp = index
+    sockets[socket].options.receiveBuffer = TCPSock.receiveBuffer
+    sockets[socket].options.sendBuffer = TCPSock.sendBuffer
+    return index
+  }
+
+  // MARK: Connecting
+
+  /// Begins a connection. EINPROGRESS: it is asked for, and news comes when it stands or fails; EALREADY: it still is;
+  /// EISCONN: it stands; once, what it failed with.
+  mutating func tcpConnect(_ socket: SocketIndex, to peer: SocketAddress) throws(KernelError) {
+    let index = sockets[socket].tcp
+    switch tcps[index].connection {
+    case .complete: throw .isConnected
+    case .pending:
+      let state = tcps[index].state
+      if state == .synSent || state == .synReceived { throw .alreadyInProgress }
+      if state == .close {
+        tcps[index].connection = .none
+        let error = takeError(of: socket)
+        throw error == 0 ? .connectionAborted : KernelError(error)
+      }
+      tcps[index].connection = .complete
+      return
+    case .none: break
+    }
+    guard tcps[index].state == .close else { throw .isConnected }
+    guard peer.address.family == sockets[socket].kind.family else { throw .familyNotSupported }
+    var target = peer
+    if target.address.isUnspecified { target.address = .v4(IPv4Address(127, 0, 0, 1)) }
+    let path = try outputPath(socket, to: target.address, SendControl())
+    guard path.type != .broadcast, !target.address.isMulticast else { throw .networkUnreachable }
+    let source = IPAddress.v4(IPv4Address(rawValue: path.source))
+    let namespace = sockets[socket].namespace
+    if sockets[socket].local.port == 0 {
+      guard let port = tcpFreePort(source, target, in: namespace) else { throw .addressNotAvailable }
+      sockets[socket].local.port = port
+      namespaces[namespace].sockets.tcp.insert(socket, port)
+    }
+    let local = SocketAddress(source, sockets[socket].local.port)
+    let key = FlowKey(local: local, remote: target)
+    guard tcpMayUse(key, in: namespace) else { throw .addressNotAvailable }
+    sockets[socket].local.address = source
+    sockets[socket].source = source
+    sockets[socket].peer = target
+    sockets[socket].error = 0
+    sockets[socket].shutdown = []
+    namespaces[namespace].sockets.flows.insert(key, .socket(socket))
+    tcps[index].key = key
+    tcps[index].connection = .pending
+    namespaces[namespace].snmp[.tcpActiveOpens] &+= 1
+    tcpSendSyn(index, key, path)
+    throw .inProgress
+  }
+
+  private mutating func tcpSendSyn(_ index: TCPIndex, _ key: FlowKey, _ path: IPv4Path) {
+    let socket = tcps[index].socket
+    let secret = namespaces[sockets[socket].namespace].sockets.secret
+    tcps[index].restart()
+    tcps[index].ownMSS = max(path.mtu - IPv4Header.length - TCPHeader.length, 48)
+    tcps[index].mss = min(536, tcps[index].ownMSS)
+    tcps[index].hasTimestamps = true
+    tcps[index].hasSACK = true
+    tcps[index].hasWindowScale = true
+    tcps[index].receiveScale = TCPSock.windowScale
+    tcps[index].timestampOffset = UInt32(truncatingIfNeeded: key.hostHash(secret))
+    tcps[index].receiveWindow = tcpFirstWindow(sockets[socket].options.receiveBuffer, tcps[index].ownMSS)
+    let initial = tcpInitialSequence(key, secret)
+    tcps[index].initialSend = initial
+    tcps[index].sendUnacknowledged = initial
+    tcps[index].sendNext = initial &+ 1
+    tcps[index].sendMaximum = initial &+ 1
+    tcps[index].recoveryPoint = initial
+    tcps[index].state = .synSent
+    tcps[index].timedAt = cpu.now
+    tcpTransmit(index, initial, 0, .syn)
+    tcpArmRetransmit(index)
+  }
+
+  /// RFC 6528: a clock of 64 ns beside a keyed hash of the names.
+  func tcpInitialSequence(_ key: FlowKey, _ secret: UInt64) -> UInt32 {
+    UInt32(truncatingIfNeeded: key.hash(secret ^ 0x5e9_0e4c)) &+ UInt32(truncatingIfNeeded: cpu.now >> 6)
+  }
+
+  /// The window of a SYN: the buffer's half in whole segments, and what the field holds (tcp_select_initial_window).
+  func tcpFirstWindow(_ buffer: Int, _ mss: Int) -> UInt32 {
+    let space = buffer / 2
+    return UInt32(min(space > mss ? space / mss * mss : space, 65535))
+  }
+
+  /// What one segment to an address has room for on this end's device.
+  mutating func tcpOwnMSS(_ socket: SocketIndex, local: IPAddress, remote: IPAddress) -> Int {
+    var datagram = datagram(socket, to: remote, proto: 6, SendControl())
+    datagram.source = local.v4?.rawValue ?? 0
+    let mtu = (try? ipv4Route(datagram, in: sockets[socket].namespace).mtu) ?? 576
+    return max(mtu - IPv4Header.length - TCPHeader.length, 48)
+  }
+
+  /// A port from which nobody speaks to that name yet (__inet_hash_connect).
+  private mutating func tcpFreePort(
+    _ source: IPAddress, _ peer: SocketAddress, in namespace: NamespaceIndex
+  ) -> UInt16? {
+    let range = namespaces[namespace].ipv4.localPorts
+    let count = Int(range.upperBound - range.lowerBound) + 1
+    let start = Int(cpu.random.below(UInt64(count)))
+    for step in 0..<count {
+      let port = range.lowerBound + UInt16((start + step) % count)
+      if tcpMayConnect(from: SocketAddress(source, port), to: peer, in: namespace) { return port }
+    }
+    return nil
+  }
+
+  /// Ports that somebody was given by bind are left alone; those of connections are shared.
+  private mutating func tcpMayConnect(
+    from local: SocketAddress, to peer: SocketAddress, in namespace: NamespaceIndex
+  ) -> Bool {
+    var cursor = namespaces[namespace].sockets.tcp.first(local.port)
+    while cursor != PortTable.end {
+      let other = namespaces[namespace].sockets.tcp.socket(at: cursor)
+      if sockets[other].isPortBound || tcps[sockets[other].tcp].state == .listen { return false }
+      cursor = namespaces[namespace].sockets.tcp.next(cursor, local.port)
+    }
+    return tcpMayUse(FlowKey(local: local, remote: peer), in: namespace)
+  }
+
+  /// A pair of names is free, or was used by a connection that time alone still keeps (tcp_twsk_unique).
+  private mutating func tcpMayUse(_ key: FlowKey, in namespace: NamespaceIndex) -> Bool {
+    switch namespaces[namespace].sockets.flows.find(key) {
+    case nil: return true
+    case .request: return false
+    case .socket(let socket):
+      let old = sockets[socket].tcp
+      guard tcps[old].state == .timeWait, tcps[old].hasTimestamps,
+        cpu.now - tcps[old].recentTimestampTime > 1_000_000_000
+      else { return false }
+      tcpDone(old)
+      return true
+    }
+  }
+
+  // MARK: Sending and receiving
+
+  /// Takes bytes to be sent, as many as the buffer has room for (tcp_sendmsg).
+  mutating func tcpSend(_ data: borrowing RawSpan, on socket: SocketIndex) throws(KernelError) -> Int {
+    let index = sockets[socket].tcp
+    switch tcps[index].state {
+    case .established, .closeWait: break
+    case .synSent, .synReceived:
+      let error = takeError(of: socket)
+      guard error == 0 else { throw KernelError(error) }
+      tcps[index].awaitsRoom = true
+      throw .wouldBlock
+    default:
+      let error = takeError(of: socket)
+      throw error == 0 ? .brokenPipe : KernelError(error)
+    }
+    guard sockets[socket].error == 0, !sockets[socket].shutdown.contains(.send) else {
+      let error = takeError(of: socket)
+      throw error == 0 ? .brokenPipe : KernelError(error)
+    }
+    let room = sockets[socket].options.sendBuffer - tcps[index].unacknowledged.count
+    guard data.byteCount > 0 else { return 0 }
+    let wanted = min(data.byteCount, max(room, 0))
+    let taken = wanted > 0 ? tcps[index].unacknowledged.append(data.extracting(0..<wanted), &pool) : 0
+    if taken < data.byteCount { tcps[index].awaitsRoom = true }
+    guard taken > 0 else { throw .wouldBlock }
+    tcpPush(index)
+    return taken
+  }
+
+  /// Gives out bytes that have come; none at the end of the stream (tcp_recvmsg).
+  mutating func tcpReceive(
+    _ socket: SocketIndex, into buffer: inout [UInt8], limit: Int, isPeek: Bool
+  ) throws(KernelError) -> Int {
+    let index = sockets[socket].tcp
+    buffer.removeAll(keepingCapacity: true)
+    guard tcps[index].state != .listen else { throw .notConnected }
+    var slot = sockets[socket].receiveQueue.head
+    var offset = tcps[index].readOffset
+    for _ in 0..<sockets[socket].receiveQueue.count where buffer.count < limit {
+      let count = min(Int(pool[slot].length) - offset, limit - buffer.count)
+      pool.forEachPiece(of: slot, from: offset, count: count) { $0.append(to: &buffer) }
+      slot = pool[slot].next
+      offset = 0
+    }
+    guard buffer.isEmpty else {
+      if !isPeek { tcpConsume(index, buffer.count) }
+      return buffer.count
+    }
+    if tcps[index].isDone || limit == 0 { return 0 }
+    let error = takeError(of: socket)
+    guard error == 0 else { throw KernelError(error) }
+    if sockets[socket].shutdown.contains(.receive) { return 0 }
+    guard tcps[index].state != .close else { throw .notConnected }
+    throw .wouldBlock
+  }
+
+  /// The user has read: room is told when it is worth it (tcp_cleanup_rbuf).
+  private mutating func tcpConsume(_ index: TCPIndex, _ count: Int) {
+    let socket = tcps[index].socket
+    var rest = count
+    while rest > 0 {
+      let head = sockets[socket].receiveQueue.head
+      let there = Int(pool[head].length) - tcps[index].readOffset
+      guard rest >= there else {
+        tcps[index].readOffset += rest
+        break
+      }
+      rest -= there
+      tcps[index].readOffset = 0
+      if let slot = takeReceived(socket) { pool.free(slot, .consumed) }
+    }
+    tcps[index].copied &+= UInt32(count)
+    switch tcps[index].state {
+    case .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck: break
+    default: return
+    }
+    let owed = Int(tcps[index].receiveNext &- tcps[index].windowUpdate)
+    let isRead = sockets[socket].receiveQueue.count == 0
+    var isDue =
+      tcps[index].owesACK && (owed > tcps[index].receivedMSS || isRead && !tcps[index].isInteractive)
+    let window = tcps[index].openWindow
+    let full = UInt32(sockets[socket].options.receiveBuffer / 2)
+    if !isDue, !sockets[socket].shutdown.contains(.receive), 2 * window <= full {
+      let fresh = tcpFreeWindow(index)
+      isDue = fresh > 0 && fresh >= 2 * window
+    }
+    if isDue { tcpSendACK(index) }
+  }
+
+  // MARK: Ending
+
+  /// Sends a FIN behind what is queued (tcp_shutdown, tcp_close_state).
+  mutating func tcpSendFin(_ index: TCPIndex) {
+    switch tcps[index].state {
+    case .established, .synReceived: tcps[index].state = .finWait1
+    case .closeWait: tcps[index].state = .lastAck
+    default: return
+    }
+    tcps[index].finSequence = tcps[index].writeEnd
+    tcps[index].isFinQueued = true
+    tcpPush(index)
+  }
+
+  /// inet_shutdown for streams.
+  mutating func tcpShutdown(_ socket: SocketIndex, _ how: SocketShutdown) throws(KernelError) {
+    let index = sockets[socket].tcp
+    switch tcps[index].state {
+    case .close:
+      sockets[socket].shutdown.formUnion(how)
+      notify(socket, [.in, .readNormal, .readHangUp, .hangUp])
+      throw .notConnected
+    case .listen:
+      if how.contains(.receive) {
+        tcpStopListening(index)
+        tcps[index].state = .close
+        notify(socket, .hangUp)
+      }
+    case .synSent:
+      tcpDone(index)
+      tcps[index].connection = .none
+      notify(socket, .hangUp)
+    default:
+      sockets[socket].shutdown.formUnion(how)
+      if how.contains(.send) { tcpSendFin(index) }
+      notify(socket, how.contains(.receive) ? [.in, .readNormal, .readHangUp] : [.out, .writeNormal])
+    }
+  }
+
+  /// The user has gone (tcp_close): what was not read is answered with a reset, else all is sent and ended.
+  mutating func tcpClose(_ socket: SocketIndex) {
+    let index = sockets[socket].tcp
+    tcps[index].isOrphan = true
+    sockets[socket].shutdown = .both
+    let hasUnread = sockets[socket].receiveQueue.count > 0
+    dropReceived(of: socket)
+    switch tcps[index].state {
+    case .listen:
+      tcpStopListening(index)
+      tcpDone(index)
+    case .close, .synSent: tcpDone(index)
+    case .timeWait, .lastAck, .closing, .finWait1: break
+    case .finWait2: tcpArmState(index, TCPSock.timeWaitLength)
+    case .established, .synReceived, .closeWait:
+      let namespace = sockets[socket].namespace
+      if hasUnread {
+        namespaces[namespace].snmp[.tcpExtTCPAbortOnClose] &+= 1
+        tcpSendReset(index)
+        tcpDone(index)
+      } else if sockets[socket].options.linger == 0 {
+        namespaces[namespace].snmp[.tcpExtTCPAbortOnData] &+= 1
+        tcpSendReset(index)
+        tcpDone(index)
+      } else {
+        tcpSendFin(index)
+      }
+    }
+  }
+
+  /// A connection is over (tcp_done): nothing of it is left but what the user has not heard.
+  mutating func tcpDone(_ index: TCPIndex) {
+    let socket = tcps[index].socket
+    let namespace = sockets[socket].namespace
+    tcps[index].state = .close
+    cpu.wheel.cancel(&tcps[index].retransmitTimer)
+    cpu.wheel.cancel(&tcps[index].delayedACKTimer)
+    cpu.wheel.cancel(&tcps[index].stateTimer)
+    if let key = tcps[index].key { namespaces[namespace].sockets.flows.remove(key) }
+    tcps[index].key = nil
+    tcps[index].unacknowledged.removeAll(&pool)
+    tcpDropOutOfOrder(index)
+    sockets[socket].shutdown = .both
+    if !sockets[socket].isPortBound || tcps[index].isOrphan { unbind(socket) }
+    guard tcps[index].isOrphan else { return }
+    let listener = tcps[index].listener
+    if !listener.isNone { tcps[listener].acceptQueue.removeAll { $0 == index } }
+    dropReceived(of: socket)
+    tcps.remove(index)
+    sockets[socket].tcp = .none
+    endSocket(socket)
+  }
+
+  // MARK: Readiness
+
+  /// sk_stream_is_writeable: a third of what is queued is free at least.
+  func streamIsWritable(_ socket: SocketIndex) -> Bool {
+    let queued = tcps[sockets[socket].tcp].unacknowledged.count
+    return sockets[socket].options.sendBuffer - queued >= queued / 2
+  }
+
+  /// tcp_poll.
+  func streamReadiness(of socket: SocketIndex) -> Readiness {
+    let index = sockets[socket].tcp
+    let state = tcps[index].state
+    if state == .listen { return tcps[index].acceptQueue.isEmpty ? [] : [.in, .readNormal] }
+    var ready: Readiness = []
+    let shutdown = sockets[socket].shutdown
+    if shutdown == .both || state == .close { ready.insert(.hangUp) }
+    if shutdown.contains(.receive) { ready.formUnion([.in, .readNormal, .readHangUp]) }
+    if state != .synSent, state != .synReceived {
+      if sockets[socket].receiveQueue.count > 0 { ready.formUnion([.in, .readNormal]) }
+      if shutdown.contains(.send) || streamIsWritable(socket) { ready.formUnion([.out, .writeNormal]) }
+    }
+    if sockets[socket].error != 0 { ready.insert(.error) }
+    return ready
+  }
+
+  // MARK: Errors
+
+  /// An ICMP error about a segment (tcp_v4_err).
+  mutating func tcpError(_ error: ICMPErrorReport, in namespace: NamespaceIndex) {
+    let ports = (error.transport.u16(TCPHeader.source), error.transport.u16(TCPHeader.destination))
+    let key = FlowKey(
+      local: SocketAddress(error.source, ports.0), remote: SocketAddress(error.destination, ports.1))
+    guard case .socket(let socket) = namespaces[namespace].sockets.flows.find(key) else {
+      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      return
+    }
+    let index = sockets[socket].tcp
+    let sequence = error.transport.u32(TCPHeader.sequence)
+    // Whoever does not know what was sent has no say (RFC 5927 4.1).
+    guard tcps[index].state != .timeWait, !isBefore(sequence, tcps[index].sendUnacknowledged),
+      !isAfter(sequence, tcps[index].sendMaximum)
+    else {
+      namespaces[namespace].snmp[.tcpExtOutOfWindowIcmps] &+= 1
+      return
+    }
+    if error.errno == KernelError.messageTooLong.errno {
+      let mss = Int(error.information) - IPv4Header.length - TCPHeader.length
+      guard mss >= 512, mss < min(tcps[index].pathMSS, tcps[index].ownMSS) else { return }
+      tcps[index].pathMSS = mss
+      tcpSetMSS(index)
+      if !tcps[index].hasEverything, tcps[index].state != .synSent { tcpRetransmitFirst(index) }
+      return
+    }
+    guard error.errno != 0 else { return }
+    if tcps[index].state == .synSent || tcps[index].state == .synReceived {
+      tcpFail(index, KernelError(error.errno))
+    }
+  }
+}
