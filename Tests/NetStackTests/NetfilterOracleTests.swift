@@ -108,7 +108,8 @@ struct NetfilterOracleTests {
       line.hasSuffix(" }") && !line.hasSuffix("; }") ? line.dropLast(2) + "; }" : String(line)
     }
     let body = lines.joined(separator: "\n")
-    try Shell.run("nft", ["-f", "-"], in: router.name, input: "flush ruleset\ntable ip t {\n\(body)\n}\n")
+    let table = body.hasPrefix("table") ? body : "table ip t {\n\(body)\n}"
+    try Shell.run("nft", ["-f", "-"], in: router.name, input: "flush ruleset\n\(table)\n")
     return try observe(router)
   }
 
@@ -297,6 +298,24 @@ struct NetfilterOracleTests {
     ])
   func rules(_ body: String) throws {
     try compare(body, body, Self.mixed)
+  }
+
+  @Test(
+    "Hooks of ARP and of devices",
+    arguments: [
+      "table arp t {\nchain i { type filter hook input priority 0; arp operation request counter drop; }\n}",
+      "table arp t {\nchain i { type filter hook input priority 0; arp operation reply counter drop; counter; }\n}",
+      "table arp t {\nchain o { type filter hook output priority 0; counter drop; }\n}",
+      "table arp t {\nchain o { type filter hook output priority 0; arp daddr ip 10.0.0.9 counter; }\n}",
+      "table netdev t {\nchain i { type filter hook ingress device t0 priority 0; ip protocol udp counter drop; counter; }\n}",
+      "table netdev t {\nchain i { type filter hook ingress device t0 priority 0; ether type arp counter drop; counter; }\n}",
+      "table netdev t {\nchain i { type filter hook ingress device t1 priority 0; policy drop; udp dport 1000 counter accept; }\n}",
+      "table netdev t {\nchain e { type filter hook egress device t1 priority 0; udp dport 53 counter drop; counter; }\n}",
+      "table netdev t {\nchain e { type filter hook egress device t0 priority 0; ether type arp counter drop; counter; }\n}",
+    ])
+  func families(_ table: String) throws {
+    let question = Probe(KernelOracleTests.arp(1, sender: [10, 0, 0, 9], target: [10, 0, 0, 1]))
+    try compare(table, table, [question] + Self.mixed + [question])
   }
 
   @Test(

@@ -17,6 +17,7 @@ extension Kernel {
       dropAll(&burst, .deviceReady, in: devices[index].namespace)
       return
     }
+    if hasHook(.netdev, .ingress, in: namespace) { filterLink(&burst, .ingress, on: index) }
     if devices[index].master.isNone {
       ethernetReceive(&burst, on: index)
     } else {

@@ -10,6 +10,7 @@ extension Kernel {
       dropAll(&burst, .deviceReady, in: devices[index].namespace)
       return
     }
+    if hasHook(.netdev, .egress, in: devices[index].namespace) { filterLink(&burst, .egress, on: index) }
     if devices[index].qdisc.isNone {
       startTransmit(&burst, by: index)
     } else {

@@ -105,13 +105,6 @@ extension Kernel {
     // Errors about it are for this namespace, whichever device it leaves by.
     pool[slot].device = loopback(of: namespace).rawValue
     namespaces[namespace].snmp[.ipOutRequests] &+= 1
-    if path.type == .broadcast || IPv4Header.isMulticast(datagram.destination) {
-      loopBack(slot, datagram, by: path)
-      if bytes.u8(IPv4Header.ttl) == 0 {
-        pool.free(slot, .consumed)
-        return nil
-      }
-    }
     guard Int(pool[slot].length) <= path.mtu || bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
     else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
@@ -123,6 +116,13 @@ extension Kernel {
       switch ipv4LocalOut(slot, datagram, by: path, in: namespace) {
       case .success(let found): path = found
       case .failure(let error): return error
+      }
+    }
+    if path.type == .broadcast || IPv4Header.isMulticast(datagram.destination) {
+      loopBack(slot, datagram, by: path)
+      if bytes.u8(IPv4Header.ttl) == 0 {
+        pool.free(slot, .consumed)
+        return nil
       }
     }
     let isDirect = path.nextHop == bytes.u32(IPv4Header.destination)
@@ -175,7 +175,9 @@ extension Kernel {
       guard datagram.loopsBack, hasJoined(datagram.destination, on: path.device) else { return }
     }
     let copy = pool.clone(slot)
-    guard copy != .none else { return }
+    guard copy != .none,
+      netfilter(copy, .ipv4, .postrouting, in: .none, out: path.device, devices[path.device].namespace)
+    else { return }
     pool[copy].device = path.device.rawValue
     pool[copy].packetType = path.type == .broadcast ? .broadcast : .multicast
     if !cpu.backlog.push(copy) { drop(copy, .fullRing, in: devices[path.device].namespace) }

@@ -41,6 +41,7 @@ extension Kernel {
       drop(slot, .arpInvalid, in: namespace)
       return
     }
+    guard netfilter(slot, .arp, .input, in: index, out: .none, namespace) else { return }
     let operation = bytes.u16(ARPHeader.operation)
     let sender = bytes.u32(ARPHeader.sender)
     let target = bytes.u32(ARPHeader.target)
@@ -232,6 +233,8 @@ extension Kernel {
       drop(slot, .deviceHeader, in: devices[device].namespace)
       return
     }
+    pool[slot].linkHeader = pool[slot].dataOffset
+    guard netfilter(slot, .arp, .output, in: .none, out: device, devices[device].namespace) else { return }
     transmit(slot, by: device)
   }
 }

@@ -54,8 +54,7 @@ extension Kernel {
   }
 
   private func isMeant(_ list: UInt32, _ packet: NftPacket) -> Bool {
-    let device = packet.hook == .egress ? packet.output : packet.input
-    return namespaces[packet.namespace].nftables.steps.devices[Int(list)].contains(devices[device].name)
+    namespaces[packet.namespace].nftables.steps.devices[Int(list)].contains(devices[packet.input].name)
   }
 
   /// Whether packets that come in must be whole before they meet the hooks (nf_defrag).

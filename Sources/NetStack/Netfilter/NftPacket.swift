@@ -111,6 +111,9 @@ struct NftPacket {
 
   var isICMP: Bool { proto == (version == 6 ? 58 : 1) }
 
-  /// `skb->len` at this hook: from the network header on.
-  func length(in pool: borrowing BufferPool) -> Int { pool.length(slot, fromHeader: networkHeader) }
+  /// `skb->len` at this hook: from the network header on, but where a frame is ready to go, from the link header.
+  func length(in pool: borrowing BufferPool) -> Int {
+    hook == .egress || family == .arp && hook == .output
+      ? Int(pool[slot].length) : pool.length(slot, fromHeader: networkHeader)
+  }
 }

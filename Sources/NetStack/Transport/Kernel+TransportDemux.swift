@@ -38,6 +38,7 @@ extension Kernel {
     let namespace = devices[device].namespace
     namespaces[namespace].snmp[.ipInReceives] &+= 1
     pool[slot].timestamp = cpu.now
+    guard netfilter(slot, .ipv4, .prerouting, in: device, out: .none, namespace) else { return }
     ipv4Deliver(slot, in: namespace)
   }
 }

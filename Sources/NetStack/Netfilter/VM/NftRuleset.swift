@@ -146,8 +146,8 @@ struct NftRuleset {
     }
     if let base = chain.base {
       guard base.hook.number(in: key.family) != nil else { throw KernelError(95) }
-      guard [.ip, .ip6, .inet].contains(key.family), base.hook != .ingress else {
-        throw .notSupported("the emulated kernel has no hooks for ARP, bridges and devices yet")
+      guard key.family != .bridge, key.family == .netdev || base.hook != .ingress else {
+        throw .notSupported("the emulated kernel has no hooks of family bridge, and no ingress of family inet, yet")
       }
     }
     tables[table].chains.append(NftChain(name: chain.name, base: chain.base, comment: chain.comment))
