@@ -43,8 +43,13 @@ public struct BridgeOptions: Hashable, Sendable {
   public var rootPort: UInt16?
   /// Told by the kernel.
   public var rootPathCost: UInt32?
-  /// Told by the kernel: whether the topology has just changed.
+  /// Told by the kernel: the topology changes, and this bridge has seen it.
   public var topologyChange: Bool?
+  public var topologyChangeDetected: Bool?
+  /// Told by the kernel: addresses learned. Kernel 6.7 and newer.
+  public var learned: UInt32?
+  /// Addresses that may be learned; 0 for no limit. Kernel 6.7 and newer.
+  public var maximumLearned: UInt32?
 
   public init() {}
 
@@ -71,6 +76,9 @@ public struct BridgeOptions: Hashable, Sendable {
     writer.u16(IFLA_BR_ROOT_PORT, rootPort)
     writer.u32(IFLA_BR_ROOT_PATH_COST, rootPathCost)
     writer.bool(IFLA_BR_TOPOLOGY_CHANGE, topologyChange)
+    writer.bool(IFLA_BR_TOPOLOGY_CHANGE_DETECTED, topologyChangeDetected)
+    writer.u32(NF_IFLA_BR_FDB_N_LEARNED, learned)
+    writer.u32(NF_IFLA_BR_FDB_MAX_LEARNED, maximumLearned)
   }
 
   init(parsing content: AttributeReader) throws(NetlinkDecodingError) {
@@ -99,6 +107,9 @@ public struct BridgeOptions: Hashable, Sendable {
       case IFLA_BR_ROOT_PORT: rootPort = try attribute.u16()
       case IFLA_BR_ROOT_PATH_COST: rootPathCost = try attribute.u32()
       case IFLA_BR_TOPOLOGY_CHANGE: topologyChange = try attribute.bool()
+      case IFLA_BR_TOPOLOGY_CHANGE_DETECTED: topologyChangeDetected = try attribute.bool()
+      case NF_IFLA_BR_FDB_N_LEARNED: learned = try attribute.u32()
+      case NF_IFLA_BR_FDB_MAX_LEARNED: maximumLearned = try attribute.u32()
       default: break
       }
     }

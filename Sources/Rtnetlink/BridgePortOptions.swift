@@ -34,6 +34,13 @@ public struct BridgePortOptions: Hashable, Sendable {
   public var number: UInt16?
   /// Told by the kernel: priority and number.
   public var identifier: UInt16?
+  /// Told by the kernel: what the spanning tree says on the port's link. Eight bytes each.
+  public var designatedRoot: [UInt8]?
+  public var designatedBridge: [UInt8]?
+  public var designatedPort: UInt16?
+  public var designatedCost: UInt16?
+  public var topologyChangeAcknowledge: Bool?
+  public var configurationPending: Bool?
 
   public init() {}
 
@@ -58,6 +65,12 @@ public struct BridgePortOptions: Hashable, Sendable {
     writer.u16(IFLA_BRPORT_GROUP_FWD_MASK, groupForwardMask)
     writer.u16(IFLA_BRPORT_NO, number)
     writer.u16(IFLA_BRPORT_ID, identifier)
+    writer.bytes(IFLA_BRPORT_ROOT_ID, designatedRoot)
+    writer.bytes(IFLA_BRPORT_BRIDGE_ID, designatedBridge)
+    writer.u16(IFLA_BRPORT_DESIGNATED_PORT, designatedPort)
+    writer.u16(IFLA_BRPORT_DESIGNATED_COST, designatedCost)
+    writer.bool(IFLA_BRPORT_TOPOLOGY_CHANGE_ACK, topologyChangeAcknowledge)
+    writer.bool(IFLA_BRPORT_CONFIG_PENDING, configurationPending)
   }
 
   init(parsing content: AttributeReader) throws(NetlinkDecodingError) {
@@ -84,6 +97,12 @@ public struct BridgePortOptions: Hashable, Sendable {
       case IFLA_BRPORT_GROUP_FWD_MASK: groupForwardMask = try attribute.u16()
       case IFLA_BRPORT_NO: number = try attribute.u16()
       case IFLA_BRPORT_ID: identifier = try attribute.u16()
+      case IFLA_BRPORT_ROOT_ID: designatedRoot = attribute.bytes()
+      case IFLA_BRPORT_BRIDGE_ID: designatedBridge = attribute.bytes()
+      case IFLA_BRPORT_DESIGNATED_PORT: designatedPort = try attribute.u16()
+      case IFLA_BRPORT_DESIGNATED_COST: designatedCost = try attribute.u16()
+      case IFLA_BRPORT_TOPOLOGY_CHANGE_ACK: topologyChangeAcknowledge = try attribute.bool()
+      case IFLA_BRPORT_CONFIG_PENDING: configurationPending = try attribute.bool()
       default: break
       }
     }

@@ -51,7 +51,8 @@ struct TableTests {
       } else {
         #expect(model[key] == nil)
         let port = UInt32(random.below(64))
-        _ = database.insert(ForwardingEntry(key: key, port: DeviceIndex(port), flags: [], updated: 0))
+        _ = database.insert(
+          ForwardingEntry(key: key, port: DeviceIndex(port), flags: [], updated: 0, used: 0))
         model[key] = port
       }
     }

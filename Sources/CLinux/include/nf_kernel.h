@@ -29,6 +29,8 @@
    kernel's: an attribute, once released, never changes its number. */
 enum {
   NF_IFA_PROTO = 11,               /* 5.18 */
+  NF_IFLA_BR_FDB_N_LEARNED = 48,   /* 6.7 */
+  NF_IFLA_BR_FDB_MAX_LEARNED = 49, /* 6.7 */
   NF_NDA_FLAGS_EXT = 15,           /* 5.16 */
   NF_NLMSGERR_ATTR_MISS_TYPE = 5,  /* 6.1 */
   NF_NLMSGERR_ATTR_MISS_NEST = 6,  /* 6.1 */

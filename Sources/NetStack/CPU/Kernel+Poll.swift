@@ -65,6 +65,12 @@ extension Kernel {
     case .refill: refillTimer(Vector(rawValue: event.index))
     case .queue: queueTimer(DeviceIndex(event.index))
     case .conntrack: conntrackTimer(TableIndex(event.index))
+    case .bridgeHello: helloTimer(TableIndex(event.index))
+    case .bridgeNotification: notificationTimer(TableIndex(event.index))
+    case .bridgeTopologyChange: topologyChangeTimer(TableIndex(event.index))
+    case .portMessageAge: messageAgeTimer(TableIndex(event.index))
+    case .portForwardDelay: forwardDelayTimer(TableIndex(event.index))
+    case .portHold: holdTimer(TableIndex(event.index))
     }
   }
 

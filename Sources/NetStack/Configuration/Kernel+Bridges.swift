@@ -19,6 +19,7 @@ extension Kernel {
     }
     devices[index].kind = .bridge(bridge)
     addLocalEntry(of: bridge, port: index)
+    if devices[index].macIsSet { addressChanged(of: bridge) }
     do throws(KernelError) {
       try applyBridge(bridge, options)
     } catch {
@@ -29,30 +30,62 @@ extension Kernel {
   }
 
   mutating func applyBridge(_ bridge: BridgeIndex, _ options: BridgeOptions) throws(KernelError) {
-    guard options.stpState ?? 0 == 0 else {
-      throw .notSupported("the emulated bridge has no spanning tree yet")
-    }
     guard options.vlanFiltering != true else {
       throw .notSupported("the emulated bridge filters no VLANs yet")
     }
     guard options.multicastQuerier != true else {
       throw .notSupported("the emulated bridge does not ask for groups yet")
     }
+    try applyTimes(bridge, options)
     if let time = options.ageingTime {
-      bridges[bridge].ageing = Int64(time) * 10_000_000
-      cpu.wheel.cancel(&bridges[bridge].ageTimer)
-      armForwardingAge(bridge, at: cpu.now)
+      bridges[bridge].ownAgeing = Int64(time) * Self.hundredth
+      setAgeing(bridge, bridges[bridge].ownAgeing)
     }
-    if let value = options.forwardDelay { bridges[bridge].forwardDelay = value }
-    if let value = options.helloTime { bridges[bridge].helloTime = value }
-    if let value = options.maximumAge { bridges[bridge].maximumAge = value }
-    if let value = options.priority { bridges[bridge].priority = value }
+    if let state = options.stpState { setSpanningTree(bridge, state != 0) }
+    if let priority = options.priority {
+      setIdentifier(
+        bridge, UInt64(priority) << 48 | bridges[bridge].tree.identifier & EthernetHeader.broadcast)
+    }
     if let value = options.multicastSnooping { bridges[bridge].multicastSnooping = value }
     if let mask = options.groupForwardMask {
-      // BR_GROUPFWD_RESTRICTED: the spanning tree's, pause frames, and LACP's.
-      guard mask & 7 == 0 else { throw .invalidArgument }
+      guard mask & Self.restrictedGroups == 0 else { throw .invalidArgument }
       bridges[bridge].groupForwardMask = mask
     }
+    if let address = options.groupAddress { try setGroupAddress(bridge, address) }
+    if let most = options.maximumLearned { bridges[bridge].maximumLearned = most }
+  }
+
+  /// Nanoseconds in what the messages count times in.
+  private static var hundredth: Int64 { 10_000_000 }
+
+  /// BR_GROUPFWD_RESTRICTED: the spanning tree's, pause frames, and LACP's.
+  private static var restrictedGroups: UInt16 { 7 }
+
+  private mutating func applyTimes(_ bridge: BridgeIndex, _ options: BridgeOptions) throws(KernelError) {
+    if let delay = options.forwardDelay {
+      guard !bridges[bridge].tree.isOn || SpanningTree.forwardDelays.contains(delay) else {
+        throw .outOfRange
+      }
+      setForwardDelay(bridge, Int64(delay) * Self.hundredth)
+    }
+    if let hello = options.helloTime {
+      guard SpanningTree.helloTimes.contains(hello) else { throw .outOfRange }
+      bridges[bridge].tree.ownTimes.hello = Int64(hello) * Self.hundredth
+      if bridges[bridge].tree.isRoot { bridges[bridge].tree.times.hello = Int64(hello) * Self.hundredth }
+    }
+    if let age = options.maximumAge {
+      guard SpanningTree.maximumAges.contains(age) else { throw .outOfRange }
+      bridges[bridge].tree.ownTimes.maximumAge = Int64(age) * Self.hundredth
+      if bridges[bridge].tree.isRoot { bridges[bridge].tree.times.maximumAge = Int64(age) * Self.hundredth }
+    }
+  }
+
+  /// One of the groups that stay on their link, but not those of pause frames, LACP and 802.1X.
+  private mutating func setGroupAddress(_ bridge: BridgeIndex, _ address: [UInt8]) throws(KernelError) {
+    guard let group = MACAddress(bytes: address)?.rawValue, group >> 4 == EthernetHeader.linkLocalGroups,
+      !(1...3).contains(group & 15)
+    else { throw .invalidArgument }
+    bridges[bridge].groupAddress = group
   }
 
   mutating func joinBridge(_ index: DeviceIndex, _ ifindex: Int32) throws(KernelError) {
@@ -68,56 +101,77 @@ extension Kernel {
     case .bridge: throw KernelError(40, "Can not enslave a bridge to a bridge")
     case .veth, .crossing, .nic: break
     }
-    guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exists }
+    guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exchangeFull }
     var number: UInt16 = 1
     let taken = Set(bridges[bridge].ports.map { devices[$0].port.number })
     while taken.contains(number) { number += 1 }
     devices[index].master = bridge
     devices[index].port = BridgePort(number: number)
+    devices[index].tree = SpanningTreePort(cost: pathCost(index))
     bridges[bridge].ports.append(index)
     addLocalEntry(of: bridge, port: index)
     chooseBridgeAddress(bridge)
-    carrierChanged(master)
+    portChanged(index)
+    adjustMTU(of: bridge)
   }
 
   mutating func leaveBridge(_ index: DeviceIndex) {
     let bridge = devices[index].master
     guard bridges.contains(bridge) else { return }
+    disablePort(index)
     bridges[bridge].ports.removeAll { $0 == index }
     bridges[bridge].database.removeAll { $0.port == index }
     devices[index].master = .none
     devices[index].port = BridgePort()
+    devices[index].tree = SpanningTreePort()
+    selectStates(bridge)
+    adjustMTU(of: bridge)
     chooseBridgeAddress(bridge)
-    if devices.contains(bridges[bridge].device) { carrierChanged(bridges[bridge].device) }
   }
 
-  /// A port that goes down takes what was learned behind it along.
-  mutating func forgetLearned(_ index: DeviceIndex) {
-    bridges[devices[index].master].database.removeAll { entry in
-      entry.port == index && entry.flags.isDisjoint(with: [.local, .static])
+  /// What a port costs by its speed (port_cost): pairs and taps say 10 Gbit/s of themselves.
+  private func pathCost(_ index: DeviceIndex) -> UInt32 {
+    switch devices[index].kind {
+    case .veth, .nic, .crossing: 2
+    case .loopback, .bridge: 100
     }
   }
 
-  /// A bridge without an address of its own takes the smallest of its ports' (br_stp_recalculate_bridge_id).
+  /// A bridge's MTU is its smallest port's, until configuration has said another (br_mtu_auto_adjust).
+  mutating func adjustMTU(of bridge: BridgeIndex) {
+    guard !bridges[bridge].mtuIsSet else { return }
+    devices[bridges[bridge].device].mtu = bridges[bridge].ports.map { devices[$0].mtu }.min() ?? 1500
+  }
+
+  /// A bridge without an address of its own takes the smallest of its ports', and none without ports
+  /// (br_stp_recalculate_bridge_id).
   mutating func chooseBridgeAddress(_ bridge: BridgeIndex) {
     let index = bridges[bridge].device
-    guard !devices[index].macIsSet, let smallest = bridges[bridge].ports.map({ devices[$0].mac }).min(),
-      smallest != devices[index].mac
-    else { return }
+    guard !devices[index].macIsSet else { return }
+    let smallest = bridges[bridge].ports.map { devices[$0].mac }.min() ?? 0
+    guard smallest != devices[index].mac else { return }
     let old = devices[index].mac
     devices[index].mac = smallest
     replaceLocalEntry(of: bridge, port: index, old: old, new: smallest)
+    addressChanged(of: bridge)
+  }
+
+  /// The bridge's identifier in the spanning tree follows its address.
+  mutating func addressChanged(of bridge: BridgeIndex) {
+    let priority = UInt64(bridges[bridge].tree.priority)
+    setIdentifier(bridge, priority << 48 | devices[bridges[bridge].device].mac)
   }
 
   mutating func addLocalEntry(of bridge: BridgeIndex, port: DeviceIndex) {
     let key = devices[port].mac
+    guard key != 0 else { return }
     if let place = bridges[bridge].database.find(key) {
       // A port's own address wins over what was learned; the bridge's over none.
       if bridges[bridge].database[place].flags.contains(.local) { return }
       bridges[bridge].database.remove(at: place)
     }
     _ = bridges[bridge].database.insert(
-      ForwardingEntry(key: key, port: port, flags: [.local, .static], updated: cpu.now))
+      ForwardingEntry(key: key, port: port, flags: [.local, .static], updated: cpu.now, used: cpu.now))
   }
 
   mutating func replaceLocalEntry(of bridge: BridgeIndex, port: DeviceIndex, old: UInt64, new: UInt64) {
@@ -135,12 +189,12 @@ extension Kernel {
 
   mutating func applyPort(_ index: DeviceIndex, _ port: LinkPort) throws(KernelError) {
     guard case .bridge(let options) = port, !devices[index].master.isNone else { throw .invalidArgument }
-    guard options.bpduGuard != true, options.rootBlock != true, options.multicastToUnicast != true,
-      options.proxyARP != true, options.neighborSuppression != true, options.vlanTunnel != true
+    guard options.multicastToUnicast != true, options.proxyARP != true, options.neighborSuppression != true,
+      options.vlanTunnel != true
     else {
       throw .notSupported(
-        "an emulated bridge's port has no guard, root block, multicast to unicast, proxy ARP, neighbour "
-          + "suppression or VLAN tunnel yet")
+        "an emulated bridge's port has no multicast to unicast, proxy ARP, neighbour suppression or VLAN tunnel "
+          + "yet")
     }
     if let value = options.learning { devices[index].port.learning = value }
     if let value = options.unicastFlood { devices[index].port.unicastFlood = value }
@@ -148,7 +202,25 @@ extension Kernel {
     if let value = options.broadcastFlood { devices[index].port.broadcastFlood = value }
     if let value = options.hairpin { devices[index].port.hairpin = value }
     if let value = options.isolated { devices[index].port.isolated = value }
-    if let state = options.state { devices[index].port.isForwarding = state == .forwarding }
+    if let value = options.bpduGuard { devices[index].port.bpduGuard = value }
+    if let value = options.rootBlock { devices[index].port.rootBlock = value }
+    if let mask = options.groupForwardMask {
+      // Pause frames and the spanning tree's stay, LACP's may go (BR_GROUPFWD_MACPAUSE).
+      guard mask & 2 == 0 else { throw .invalidArgument }
+      devices[index].port.groupForwardMask = mask
+    }
+    if let cost = options.cost {
+      guard SpanningTreePort.costs.contains(cost) else { throw .outOfRange }
+      setCost(index, cost)
+    }
+    if let priority = options.priority {
+      guard priority <= SpanningTreePort.largestPriority else { throw .outOfRange }
+      setPriority(index, priority)
+    }
+    if let state = options.state {
+      guard let state = BridgePort.State(rawValue: state.rawValue) else { throw .invalidArgument }
+      try setState(of: index, to: state)
+    }
   }
 
   // MARK: Forwarding database
@@ -182,10 +254,11 @@ extension Kernel {
       throw .invalidArgument
     }
     if message.flags.contains(.sticky) { entryFlags.insert(.sticky) }
-    let entry = ForwardingEntry(key: mac.rawValue, port: index, flags: entryFlags, updated: cpu.now)
+    let entry = ForwardingEntry(
+      key: mac.rawValue, port: index, flags: entryFlags, updated: cpu.now, used: cpu.now)
     if let place = bridges[bridge].database.find(mac.rawValue) {
       guard !flags.contains(.exclusive) else { throw .exists }
-      bridges[bridge].database[place] = entry
+      bridges[bridge].database.replace(at: place, with: entry)
     } else {
       guard flags.contains(.create) else { throw .noSuchEntry }
       guard bridges[bridge].database.insert(entry) else { throw .noBuffers }
@@ -225,9 +298,13 @@ extension Kernel {
           message.flags.insert(.own)
         }
         if entry.flags.contains(.sticky) { message.flags.insert(.sticky) }
+        message.cacheInfo = NeighborCacheInfo(
+          confirmed: 0, used: hundredths(since: entry.used), updated: hundredths(since: entry.updated))
         answers.append(message.message(.newNeighbor, []))
       }
     }
     return answers
   }
+
+  private func hundredths(since time: Int64) -> UInt32 { UInt32(clamping: (cpu.now - time) / Self.hundredth) }
 }

@@ -125,35 +125,6 @@ extension Kernel {
     return link
   }
 
-  private func options(_ bridge: BridgeIndex) -> BridgeOptions {
-    var options = BridgeOptions()
-    options.ageingTime = UInt32(clamping: bridges[bridge].ageing / 10_000_000)
-    options.stpState = 0
-    options.vlanFiltering = false
-    options.groupForwardMask = bridges[bridge].groupForwardMask
-    options.forwardDelay = bridges[bridge].forwardDelay
-    options.helloTime = bridges[bridge].helloTime
-    options.maximumAge = bridges[bridge].maximumAge
-    options.priority = bridges[bridge].priority
-    options.multicastSnooping = bridges[bridge].multicastSnooping
-    options.multicastQuerier = false
-    return options
-  }
-
-  private func options(port index: DeviceIndex) -> BridgePortOptions {
-    let port = devices[index].port
-    var options = BridgePortOptions()
-    options.state = hasCarrier(index) && port.isForwarding ? .forwarding : .disabled
-    options.learning = port.learning
-    options.unicastFlood = port.unicastFlood
-    options.multicastFlood = port.multicastFlood
-    options.broadcastFlood = port.broadcastFlood
-    options.hairpin = port.hairpin
-    options.isolated = port.isolated
-    options.number = port.number
-    return options
-  }
-
   // MARK: What is counted
 
   /// A device's counters.

@@ -71,6 +71,7 @@ extension Kernel {
     case .bridge(let bridge) where bridges.contains(bridge):
       while let port = bridges[bridge].ports.last { leaveBridge(port) }
       cpu.wheel.cancel(&bridges[bridge].ageTimer)
+      stopTimers(of: bridge)
       bridges.remove(bridge)
     case .nic(let nic): if nics.contains(nic) { nics.remove(nic) }
     case .crossing(let crossing): removeCrossing(crossing)
@@ -105,6 +106,7 @@ extension Kernel {
       for route in derivedRoutes(of: index) where !namespaces[namespace].routes.contains(route) {
         namespaces[namespace].routes.insert(route)
       }
+      if case .bridge(let bridge) = devices[index].kind { enableBridge(bridge) }
       if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
       tellOthers(of: index)
       startIPv6(index)
@@ -115,7 +117,7 @@ extension Kernel {
     tellOthers(of: index)
     stopIPv6(index, forGood: false)
     removeNeighbors(of: index)
-    if !devices[index].master.isNone { forgetLearned(index) }
+    if case .bridge(let bridge) = devices[index].kind { disableBridge(bridge) }
     if !devices[index].qdisc.isNone { resetQueue(devices[index].qdisc) }
     emptyRings(of: index)
   }
@@ -268,10 +270,7 @@ extension Kernel {
       guard !devices[index].isLoopback else { throw KernelError(95) }
       changeMAC(index, mac.rawValue)
     }
-    if let mtu = message.mtu {
-      changeMTU(index, Int(mtu))
-      if case .crossing(let crossing) = devices[index].kind { tellOtherEnd(crossing) }
-    }
+    if let mtu = message.mtu { changeMTU(index, Int(mtu)) }
     if let group = message.group { devices[index].group = group }
     if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     if let alias = message.alias { devices[index].alias = alias.isEmpty ? nil : alias }
@@ -301,6 +300,9 @@ extension Kernel {
     let old = devices[index].mtu
     devices[index].mtu = mtu
     changeMTU6(index, from: old)
+    if case .bridge(let bridge) = devices[index].kind { bridges[bridge].mtuIsSet = true }
+    if case .crossing(let crossing) = devices[index].kind { tellOtherEnd(crossing) }
+    if !devices[index].master.isNone { adjustMTU(of: devices[index].master) }
   }
 
   private mutating func changeMAC(_ index: DeviceIndex, _ mac: UInt64) {
@@ -312,6 +314,7 @@ extension Kernel {
       chooseBridgeAddress(devices[index].master)
     } else if case .bridge(let bridge) = devices[index].kind {
       replaceLocalEntry(of: bridge, port: index, old: old, new: mac)
+      addressChanged(of: bridge)
     }
     // What the neighbours know is not true any more, nor what is known of them on this link (neigh_changeaddr).
     removeNeighbors(of: index, keepingPermanent: true)

@@ -22,6 +22,8 @@ public struct KernelError: Error, Hashable, Sendable {
   static let exists = KernelError(17)
   static let noSuchDevice = KernelError(19)
   static let invalidArgument = KernelError(22)
+  static let outOfRange = KernelError(34)
+  static let exchangeFull = KernelError(54)
   static let noBuffers = KernelError(105)
   static let noSuchProcess = KernelError(3)
   static let messageTooLong = KernelError(90)

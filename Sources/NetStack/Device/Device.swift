@@ -68,6 +68,8 @@ public struct Device: ~Copyable {
   var queueLength: UInt32 = 1000
   /// It has been given a queue, or none, as it came up or by configuration; before that it is `noop`.
   var isQueueActive = false
+  /// What it has beside `port` as a bridge's port.
+  var tree = SpanningTreePort()
 
   init(
     kind: Kind, namespace: NamespaceIndex, ifindex: Int32, name: InterfaceName, mac: UInt64, macIsSet: Bool

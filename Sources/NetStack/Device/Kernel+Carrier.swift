@@ -12,8 +12,7 @@ extension Kernel {
     case .nic(let nic): return nics[nic].hasLink
     case .crossing(let crossing): return crossings[crossing].peer == .up
     case .veth(let peer): return devices.contains(peer) && devices[peer].isUp
-    case .bridge(let bridge):
-      return bridges[bridge].ports.contains { devices[$0].port.isForwarding && hasCarrier($0) }
+    case .bridge(let bridge): return bridges[bridge].hasCarrier
     }
   }
 
@@ -37,20 +36,16 @@ extension Kernel {
   }
 
   /// A device's carrier has come or gone: routes by it are marked, and what was learned of others behind a link that
-  /// is gone is forgotten (fib_sync_down_dev, neigh_carrier_down, br_stp_disable_port).
+  /// is gone is forgotten (fib_sync_down_dev, neigh_carrier_down).
   mutating func carrierChanged(_ index: DeviceIndex) {
     guard devices[index].isUp else { return }
     syncRoutes(of: index)
     checkCarrier6(index)
-    if !hasCarrier(index) {
-      removeNeighbors(of: index, keepingPermanent: true)
-      if !devices[index].master.isNone { forgetLearned(index) }
-    }
+    if !hasCarrier(index) { removeNeighbors(of: index, keepingPermanent: true) }
     tellMaster(of: index)
   }
 
   private mutating func tellMaster(of index: DeviceIndex) {
-    let bridge = devices[index].master
-    if bridges.contains(bridge) { carrierChanged(bridges[bridge].device) }
+    if bridges.contains(devices[index].master) { portChanged(index) }
   }
 }

@@ -13,6 +13,8 @@ enum EthernetHeader {
   static let length = 14
 
   static let broadcast: UInt64 = 0xffff_ffff_ffff
+  /// 01:80:c2:00:00:0X without its last digit: what a bridge keeps on its link.
+  static let linkLocalGroups: UInt64 = 0x0180_c200_000
   /// Types below are lengths of 802.3 frames.
   static let smallestType: UInt16 = 0x0600
 

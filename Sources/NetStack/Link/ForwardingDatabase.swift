@@ -11,6 +11,8 @@ struct ForwardingEntry: BitwiseCopyable {
   var flags: Flags
   /// Nanoseconds; when a frame from the address was last seen.
   var updated: Int64
+  /// Nanoseconds; when a frame to the address was last sent on.
+  var used: Int64
 
   struct Flags: OptionSet, BitwiseCopyable {
     var rawValue: UInt8
@@ -22,6 +24,8 @@ struct ForwardingEntry: BitwiseCopyable {
     static let added = Flags(rawValue: 4)
     /// Does not move to another port.
     static let sticky = Flags(rawValue: 8)
+    /// Learned from a frame, and not touched by configuration since: what `fdb_max_learned` counts.
+    static let learned = Flags(rawValue: 16)
   }
 
   static let empty = UInt64.max
@@ -35,6 +39,8 @@ struct ForwardingEntry: BitwiseCopyable {
   private var entries: UnsafeMutablePointer<ForwardingEntry>?
   private var mask = 0
   private(set) var count = 0
+  /// Those of them that are `learned`.
+  private(set) var learnedCount = 0
   private let seed: UInt64
 
   init(seed: UInt64) { self.seed = seed | 1 }
@@ -71,7 +77,14 @@ struct ForwardingEntry: BitwiseCopyable {
     if unsafe entries == nil || (count + 1) * 2 > mask + 1 { grow() }
     unsafe put(entry, into: entries.unsafelyUnwrapped)
     count += 1
+    if entry.flags.contains(.learned) { learnedCount += 1 }
     return true
+  }
+
+  /// Puts another entry of the same address in the place of one.
+  mutating func replace(at place: Int, with entry: ForwardingEntry) {
+    remove(at: place)
+    _ = insert(entry)
   }
 
   private func put(_ entry: ForwardingEntry, into base: UnsafeMutablePointer<ForwardingEntry>) {
@@ -82,6 +95,7 @@ struct ForwardingEntry: BitwiseCopyable {
 
   mutating func remove(at place: Int) {
     let base = unsafe entries.unsafelyUnwrapped
+    if unsafe base[place].flags.contains(.learned) { learnedCount -= 1 }
     var hole = place
     var index = (place &+ 1) & mask
     while unsafe base[index].key != ForwardingEntry.empty {
@@ -117,7 +131,8 @@ struct ForwardingEntry: BitwiseCopyable {
     let size = max(oldCount * 2, 16)
     let fresh = UnsafeMutablePointer<ForwardingEntry>.allocate(capacity: size)
     unsafe fresh.initialize(
-      repeating: ForwardingEntry(key: ForwardingEntry.empty, port: .none, flags: [], updated: 0), count: size)
+      repeating: ForwardingEntry(key: ForwardingEntry.empty, port: .none, flags: [], updated: 0, used: 0),
+      count: size)
     mask = size - 1
     if let old = unsafe old {
       for index in 0..<oldCount where unsafe old[index].key != ForwardingEntry.empty {

@@ -47,6 +47,10 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case tcpState
     /// A SYN-ACK that was not acknowledged (index of the request).
     case tcpRequest
+    /// A bridge speaks as the root; tells a topology change; ends one (index of the bridge).
+    case bridgeHello, bridgeNotification, bridgeTopologyChange
+    /// A bridge's port has not heard of the root; goes on; may speak again (index of the device).
+    case portMessageAge, portForwardDelay, portHold
   }
 
   var kind: Kind

@@ -70,6 +70,12 @@
     timer = .none
   }
 
+  /// Starts a timer anew, whether it is running or not (mod_timer).
+  mutating func rearm(_ timer: inout TimerID, _ event: TimerEvent, at deadline: Int64) {
+    cancel(&timer)
+    timer = arm(event, at: deadline)
+  }
+
   /// The next event that is due at `now`, in order of tick and then of arming; nil when there is none.
   mutating func popDue(now: Int64) -> TimerEvent? {
     let target = Self.tick(of: now, roundingUp: false)

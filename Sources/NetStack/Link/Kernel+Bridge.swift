@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A bridge's forwarding (net/bridge/br_input.c, br_forward.c, br_device.c): from the port that a frame came in by to
+// those that it leaves by, and to the host behind the bridge device.
+
+extension Kernel {
+  /// Takes frames that came in by a port (br_handle_frame, br_handle_frame_finish). Frames that leave by one port
+  /// one after the other go together; what is not just looked up and sent on lets them go first.
+  mutating func bridgeReceive(_ burst: inout Burst, on index: DeviceIndex) {
+    let bridge = devices[index].master
+    let namespace = devices[index].namespace
+    let port = devices[index].port
+    let bridgeDevice = bridges[bridge].device
+    let isPromiscuous = devices[bridgeDevice].flags.contains(.promiscuous)
+    var run = Burst()
+    var egress = DeviceIndex.none
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      let bytes = pool.bytes(slot)
+      guard bytes.count >= EthernetHeader.length else {
+        drop(slot, .headerTruncated, in: namespace)
+        continue
+      }
+      let destination = bytes.u48(EthernetHeader.destination)
+      let source = bytes.u48(EthernetHeader.source)
+      guard source != 0, !EthernetHeader.isMulticast(source) else {
+        drop(slot, .bridgeInvalidSource, in: namespace)
+        continue
+      }
+      if destination >> 4 == EthernetHeader.linkLocalGroups {
+        flush(&run, by: egress)
+        if linkLocal(slot, source, destination, on: index, bridge) { continue }
+      }
+      guard port.state == .forwarding else {
+        if port.state == .learning, port.learning { learn(source, on: index, of: bridge) }
+        drop(slot, .bridgeIngressState, in: namespace)
+        continue
+      }
+      if port.learning { learn(source, on: index, of: bridge) }
+      if !EthernetHeader.isMulticast(destination), let place = bridges[bridge].database.find(destination) {
+        let entry = bridges[bridge].database[place]
+        bridges[bridge].database[place].used = cpu.now
+        if entry.flags.contains(.local) {
+          flush(&run, by: egress)
+          bridgePassUp(slot, bridgeDevice)
+        } else {
+          if isPromiscuous {
+            flush(&run, by: egress)
+            passUpClone(slot, bridgeDevice)
+          }
+          if mayLeave(by: entry.port, from: index, port) {
+            if entry.port != egress {
+              flush(&run, by: egress)
+              egress = entry.port
+            }
+            run.append(slot)
+          } else {
+            drop(slot, .bridgeNoEgress, in: namespace)
+          }
+        }
+        continue
+      }
+      flush(&run, by: egress)
+      let isLocal = isPromiscuous || EthernetHeader.isMulticast(destination)
+      flood(slot, destination, from: index, bridge, keeping: isLocal)
+      if isLocal { bridgePassUp(slot, bridgeDevice) }
+    }
+    flush(&run, by: egress)
+    burst.removeAll()
+  }
+
+  @inline(__always) private mutating func flush(_ run: inout Burst, by egress: DeviceIndex) {
+    if !run.isEmpty { bridgeForward(&run, by: egress) }
+  }
+
+  /// Frames that are too large for the port are dropped without a word, as a switch does.
+  private mutating func bridgeForward(_ run: inout Burst, by egress: DeviceIndex) {
+    let most = devices[egress].mtu &+ 18
+    var largest = 0
+    for position in 0..<run.count { largest = max(largest, Int(pool[run[position]].length)) }
+    guard largest > most else {
+      transmit(&run, by: egress)
+      return
+    }
+    for position in 0..<run.count {
+      if Int(pool[run[position]].length) <= most {
+        transmit(run[position], by: egress)
+      } else {
+        drop(run[position], .packetTooBig, in: devices[egress].namespace)
+      }
+    }
+    run.removeAll()
+  }
+
+  @inline(__always)
+  private func mayLeave(by egress: DeviceIndex, from index: DeviceIndex, _ port: BridgePort) -> Bool {
+    (egress != index || port.hairpin) && devices[egress].port.state == .forwarding
+      && !(port.isolated && devices[egress].port.isolated)
+  }
+
+  /// Remembers behind which port an address is (br_fdb_update).
+  @inline(__always)
+  private mutating func learn(_ address: UInt64, on index: DeviceIndex, of bridge: BridgeIndex) {
+    if let place = bridges[bridge].database.find(address) {
+      guard !bridges[bridge].database[place].flags.contains(.local) else { return }
+      bridges[bridge].database[place].updated = cpu.now
+      if bridges[bridge].database[place].port != index,
+        !bridges[bridge].database[place].flags.contains(.sticky)
+      {
+        bridges[bridge].database[place].port = index
+      }
+    } else {
+      learnNew(address, on: index, of: bridge)
+    }
+  }
+
+  @inline(never)
+  private mutating func learnNew(_ address: UInt64, on index: DeviceIndex, of bridge: BridgeIndex) {
+    guard bridges[bridge].holdTime > 0 else { return }
+    let entry = ForwardingEntry(
+      key: address, port: index, flags: .learned, updated: cpu.now, used: cpu.now)
+    guard bridges[bridge].mayLearn, bridges[bridge].database.insert(entry) else {
+      bridges[bridge].notLearned &+= 1
+      return
+    }
+    armForwardingAge(bridge, at: cpu.now + bridges[bridge].holdTime)
+  }
+
+  /// Forgets at once what is too old by the new time.
+  mutating func setAgeing(_ bridge: BridgeIndex, _ ageing: Int64) {
+    bridges[bridge].ageing = ageing
+    cpu.wheel.cancel(&bridges[bridge].ageTimer)
+    armForwardingAge(bridge, at: cpu.now)
+  }
+
+  mutating func armForwardingAge(_ bridge: BridgeIndex, at deadline: Int64) {
+    guard bridges[bridge].ageTimer == .none else { return }
+    bridges[bridge].ageTimer = cpu.wheel.arm(
+      TimerEvent(kind: .forwardingAge, index: bridge.rawValue), at: deadline)
+  }
+
+  /// Forgets what has not been seen for the ageing time, and comes again when the next is due (br_fdb_cleanup).
+  mutating func forwardingAgeTimer(_ bridge: BridgeIndex) {
+    bridges[bridge].ageTimer = .none
+    let oldest = cpu.now - bridges[bridge].holdTime
+    bridges[bridge].database.removeAll { entry in
+      entry.flags.isDisjoint(with: [.local, .static]) && entry.updated <= oldest
+    }
+    let rest = bridges[bridge].database.sorted.filter { $0.flags.isDisjoint(with: [.local, .static]) }
+    guard let next = rest.map(\.updated).min() else { return }
+    // Not more often than every 10 ms, as the kernel.
+    armForwardingAge(bridge, at: max(next + bridges[bridge].holdTime, cpu.now + 10_000_000))
+  }
+
+  /// Decides about a frame to one of the groups that stay on their link, but for those that configuration forwards,
+  /// and the spanning tree's while no spanning tree runs here. False: it is to be forwarded.
+  private mutating func linkLocal(
+    _ slot: Slot, _ source: UInt64, _ destination: UInt64, on index: DeviceIndex, _ bridge: BridgeIndex
+  ) -> Bool {
+    let last = destination & 15
+    let mask = devices[index].port.groupForwardMask | (last == 0 ? 0 : bridges[bridge].groupForwardMask)
+    if last == 1 {
+      drop(slot, .bridgeLinkLocal, in: devices[index].namespace)
+      return true
+    }
+    if mask >> last & 1 != 0 || last == 0 && !bridges[bridge].tree.isOn { return false }
+    let state = devices[index].port.state
+    if devices[index].port.learning, state == .learning || state == .forwarding {
+      learn(source, on: index, of: bridge)
+    }
+    bridgeLocal(slot, on: index, bridge)
+    return true
+  }
+
+  /// Sends copies by all ports that may have them, in order; the frame itself too, unless it is kept for the host.
+  private mutating func flood(
+    _ slot: Slot, _ destination: UInt64, from index: DeviceIndex, _ bridge: BridgeIndex, keeping: Bool
+  ) {
+    let isGroup = EthernetHeader.isMulticast(destination)
+    let source = devices[index].port
+    // What the host itself says to a group goes everywhere.
+    let isOwn = index == bridges[bridge].device
+    var last = DeviceIndex.none
+    for position in 0..<bridges[bridge].ports.count {
+      let egress = bridges[bridge].ports[position]
+      let port = devices[egress].port
+      guard mayLeave(by: egress, from: index, source) else { continue }
+      let wanted =
+        isGroup
+        ? isOwn || (destination == EthernetHeader.broadcast ? port.broadcastFlood : port.multicastFlood)
+        : port.unicastFlood
+      guard wanted else { continue }
+      if !last.isNone { sendClone(slot, by: last) }
+      last = egress
+    }
+    guard !last.isNone else {
+      if !keeping { drop(slot, .bridgeNoEgress, in: devices[index].namespace) }
+      return
+    }
+    if keeping {
+      sendClone(slot, by: last)
+    } else {
+      var run = Burst(slot)
+      bridgeForward(&run, by: last)
+    }
+  }
+
+  private mutating func sendClone(_ slot: Slot, by egress: DeviceIndex) {
+    let copy = pool.clone(slot)
+    guard copy != .none else {
+      devices[egress].statistics.txDropped &+= 1
+      return
+    }
+    var run = Burst(copy)
+    bridgeForward(&run, by: egress)
+  }
+
+  /// Gives a frame to the host as one that the bridge device received (br_pass_frame_up).
+  private mutating func bridgePassUp(_ slot: Slot, _ device: DeviceIndex) {
+    var burst = Burst(slot)
+    receive(&burst, on: device)
+  }
+
+  private mutating func passUpClone(_ slot: Slot, _ device: DeviceIndex) {
+    let copy = pool.clone(slot)
+    guard copy != .none else {
+      devices[device].statistics.rxDropped &+= 1
+      return
+    }
+    bridgePassUp(copy, device)
+  }
+
+  /// The host sends by the bridge device (br_dev_xmit).
+  mutating func bridgeTransmit(_ burst: inout Burst, by index: DeviceIndex, _ bridge: BridgeIndex) {
+    devices[index].statistics.txPackets &+= UInt64(burst.count)
+    devices[index].statistics.txBytes &+= totalBytes(burst)
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      let destination = pool.bytes(slot).u48(EthernetHeader.destination)
+      if !EthernetHeader.isMulticast(destination), let place = bridges[bridge].database.find(destination) {
+        let entry = bridges[bridge].database[place]
+        bridges[bridge].database[place].used = cpu.now
+        if !entry.flags.contains(.local), mayLeave(by: entry.port, from: index, BridgePort()) {
+          var run = Burst(slot)
+          bridgeForward(&run, by: entry.port)
+        } else {
+          drop(slot, .bridgeNoEgress, in: devices[index].namespace)
+        }
+      } else {
+        flood(slot, destination, from: index, bridge, keeping: false)
+      }
+    }
+    burst.removeAll()
+  }
+}
