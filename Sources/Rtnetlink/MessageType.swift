@@ -40,6 +40,9 @@ public struct MessageType: RawRepresentable, Hashable, Sendable {
   public static let newNamespaceID = MessageType(RTM_NEWNSID)
   public static let deleteNamespaceID = MessageType(RTM_DELNSID)
   public static let getNamespaceID = MessageType(RTM_GETNSID)
+  public static let newMulticastEntry = MessageType(RTM_NEWMDB)
+  public static let deleteMulticastEntry = MessageType(RTM_DELMDB)
+  public static let getMulticastEntry = MessageType(RTM_GETMDB)
   public static let newLinkProperty = MessageType(RTM_NEWLINKPROP)
   public static let deleteLinkProperty = MessageType(RTM_DELLINKPROP)
 }
@@ -77,6 +80,9 @@ extension MessageType: CustomStringConvertible {
     case .newNamespaceID: "RTM_NEWNSID"
     case .deleteNamespaceID: "RTM_DELNSID"
     case .getNamespaceID: "RTM_GETNSID"
+    case .newMulticastEntry: "RTM_NEWMDB"
+    case .deleteMulticastEntry: "RTM_DELMDB"
+    case .getMulticastEntry: "RTM_GETMDB"
     case .newLinkProperty: "RTM_NEWLINKPROP"
     case .deleteLinkProperty: "RTM_DELLINKPROP"
     default: "netlink message type \(rawValue)"

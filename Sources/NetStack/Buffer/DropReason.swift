@@ -37,6 +37,8 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case bridgeInvalidSource
   case bridgeNoEgress
   case bridgeLinkLocal
+  case bridgeVLANFilter
+  case bridgeGroupInvalid
   case qdiscDrop
   case netfilterDrop
   // What the kernel tells otherwise, or not at all.
@@ -102,6 +104,8 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .bridgeNoEgress: "bridge_no_egress_port"
     case .netfilterDrop: "netfilter_drop"
     case .bridgeLinkLocal: "mac_ieee_mac_control"
+    case .bridgeVLANFilter: "nf_bridge_vlan_filter"
+    case .bridgeGroupInvalid: "nf_bridge_group_invalid"
     case .qdiscDrop: "qdisc_drop"
     case .arpInvalid: "nf_arp_invalid"
     case .arpNotForUs: "nf_arp_not_for_us"

@@ -71,6 +71,7 @@ extension Kernel {
     case .portMessageAge: messageAgeTimer(TableIndex(event.index))
     case .portForwardDelay: forwardDelayTimer(TableIndex(event.index))
     case .portHold: holdTimer(TableIndex(event.index))
+    case .bridgeGroups: groupsTimer(TableIndex(event.index))
     }
   }
 

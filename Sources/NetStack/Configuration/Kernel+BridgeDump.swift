@@ -12,7 +12,9 @@ extension Kernel {
     var options = BridgeOptions()
     options.ageingTime = hundredths(bridges[bridge].ageing)
     options.stpState = tree.isOn ? 1 : 0
-    options.vlanFiltering = false
+    options.vlanFiltering = bridges[bridge].filtersVLANs
+    options.vlanProtocol = bridges[bridge].vlanProtocol
+    options.vlanDefaultPVID = bridges[bridge].defaultVLAN
     options.groupForwardMask = bridges[bridge].groupForwardMask
     options.forwardDelay = hundredths(tree.times.forwardDelay)
     options.helloTime = hundredths(tree.times.hello)
@@ -25,7 +27,7 @@ extension Kernel {
     options.topologyChange = tree.topologyChange
     options.topologyChangeDetected = tree.topologyChangeDetected
     options.groupAddress = MACAddress(rawValue: bridges[bridge].groupAddress).bytes
-    options.multicastSnooping = bridges[bridge].multicastSnooping
+    options.multicastSnooping = bridges[bridge].groups.isOn
     options.multicastQuerier = false
     options.learned = UInt32(bridges[bridge].database.learnedCount)
     options.maximumLearned = bridges[bridge].maximumLearned
@@ -45,6 +47,8 @@ extension Kernel {
     options.isolated = port.isolated
     options.bpduGuard = port.bpduGuard
     options.rootBlock = port.rootBlock
+    options.fastLeave = port.fastLeave
+    options.multicastRouter = devices[index].multicast.router.rawValue
     options.groupForwardMask = port.groupForwardMask
     options.number = port.number
     options.priority = tree.priority

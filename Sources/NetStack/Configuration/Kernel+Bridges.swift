@@ -19,6 +19,7 @@ extension Kernel {
     }
     devices[index].kind = .bridge(bridge)
     addLocalEntry(of: bridge, port: index)
+    addDefaultVLAN(to: index, bridge)
     if devices[index].macIsSet { addressChanged(of: bridge) }
     do throws(KernelError) {
       try applyBridge(bridge, options)
@@ -30,11 +31,11 @@ extension Kernel {
   }
 
   mutating func applyBridge(_ bridge: BridgeIndex, _ options: BridgeOptions) throws(KernelError) {
-    guard options.vlanFiltering != true else {
-      throw .notSupported("the emulated bridge filters no VLANs yet")
-    }
     guard options.multicastQuerier != true else {
-      throw .notSupported("the emulated bridge does not ask for groups yet")
+      throw .notSupported("the emulated bridge does not ask for members of groups (mcast_querier)")
+    }
+    guard options.multicastRouter ?? 1 == 1 else {
+      throw .notSupported("the emulated bridge is no router of groups but by asking (mcast_router)")
     }
     try applyTimes(bridge, options)
     if let time = options.ageingTime {
@@ -46,7 +47,11 @@ extension Kernel {
       setIdentifier(
         bridge, UInt64(priority) << 48 | bridges[bridge].tree.identifier & EthernetHeader.broadcast)
     }
-    if let value = options.multicastSnooping { bridges[bridge].multicastSnooping = value }
+    if let value = options.multicastSnooping { setSnooping(bridge, value) }
+    if let type = options.vlanProtocol { try setVLANProtocol(bridge, type) }
+    // The default is set while nothing is filtered, as the kernel goes through the attributes.
+    if let isOn = options.vlanFiltering { setFiltersVLANs(bridge, isOn) }
+    if let vlan = options.vlanDefaultPVID { try setDefaultVLAN(bridge, vlan) }
     if let mask = options.groupForwardMask {
       guard mask & Self.restrictedGroups == 0 else { throw .invalidArgument }
       bridges[bridge].groupForwardMask = mask
@@ -86,6 +91,7 @@ extension Kernel {
       !(1...3).contains(group & 15)
     else { throw .invalidArgument }
     bridges[bridge].groupAddress = group
+    bridges[bridge].groupAddressIsSet = true
   }
 
   mutating func joinBridge(_ index: DeviceIndex, _ ifindex: Int32) throws(KernelError) {
@@ -108,6 +114,8 @@ extension Kernel {
     devices[index].master = bridge
     devices[index].port = BridgePort(number: number)
     devices[index].tree = SpanningTreePort(cost: pathCost(index))
+    devices[index].vlans = VLANTable()
+    addDefaultVLAN(to: index, bridge)
     bridges[bridge].ports.append(index)
     addLocalEntry(of: bridge, port: index)
     chooseBridgeAddress(bridge)
@@ -124,9 +132,23 @@ extension Kernel {
     devices[index].master = .none
     devices[index].port = BridgePort()
     devices[index].tree = SpanningTreePort()
+    devices[index].multicast = MulticastPort()
+    devices[index].vlans = VLANTable()
     selectStates(bridge)
     adjustMTU(of: bridge)
     chooseBridgeAddress(bridge)
+  }
+
+  private mutating func addDefaultVLAN(to index: DeviceIndex, _ bridge: BridgeIndex) {
+    let vlan = bridges[bridge].defaultVLAN
+    if vlan != 0 { devices[index].vlans.insert(vlan, isPVID: true, isUntagged: true) }
+  }
+
+  /// Without snooping nothing is known of groups but what configuration has said (br_multicast_toggle).
+  private mutating func setSnooping(_ bridge: BridgeIndex, _ isOn: Bool) {
+    bridges[bridge].groups.isOn = isOn
+    guard !isOn else { return }
+    for port in bridges[bridge].ports { forgetGroups(of: port, bridge) }
   }
 
   /// What a port costs by its speed (port_cost): pairs and taps say 10 Gbit/s of themselves.
@@ -140,7 +162,10 @@ extension Kernel {
   /// A bridge's MTU is its smallest port's, until configuration has said another (br_mtu_auto_adjust).
   mutating func adjustMTU(of bridge: BridgeIndex) {
     guard !bridges[bridge].mtuIsSet else { return }
-    devices[bridges[bridge].device].mtu = bridges[bridge].ports.map { devices[$0].mtu }.min() ?? 1500
+    let index = bridges[bridge].device
+    let old = devices[index].mtu
+    devices[index].mtu = bridges[bridge].ports.map { devices[$0].mtu }.min() ?? 1500
+    changeMTU6(index, from: old)
   }
 
   /// A bridge without an address of its own takes the smallest of its ports', and none without ports
@@ -204,6 +229,11 @@ extension Kernel {
     if let value = options.isolated { devices[index].port.isolated = value }
     if let value = options.bpduGuard { devices[index].port.bpduGuard = value }
     if let value = options.rootBlock { devices[index].port.rootBlock = value }
+    if let value = options.fastLeave { devices[index].port.fastLeave = value }
+    if let value = options.multicastRouter {
+      guard let router = MulticastPort.Router(rawValue: value) else { throw .invalidArgument }
+      devices[index].multicast.router = router
+    }
     if let mask = options.groupForwardMask {
       // Pause frames and the spanning tree's stay, LACP's may go (BR_GROUPFWD_MACPAUSE).
       guard mask & 2 == 0 else { throw .invalidArgument }
@@ -222,89 +252,4 @@ extension Kernel {
       try setState(of: index, to: state)
     }
   }
-
-  // MARK: Forwarding database
-
-  /// The bridge and, for entries of the bridge itself, its device.
-  private func database(
-    _ message: NeighborMessage, in namespace: NamespaceIndex
-  ) throws(KernelError) -> (BridgeIndex, DeviceIndex) {
-    guard let index = device(ifindex: message.index, in: namespace) else { throw .noSuchDevice }
-    guard message.vlan ?? 0 == 0 else { throw .notSupported("the emulated bridge filters no VLANs yet") }
-    if message.flags.contains(.master) {
-      guard !devices[index].master.isNone else { throw KernelError(95) }
-      return (devices[index].master, index)
-    }
-    if case .bridge(let bridge) = devices[index].kind { return (bridge, index) }
-    throw .notSupported("only a bridge has a forwarding database here")
-  }
-
-  mutating func addForwardingEntry(
-    _ message: NeighborMessage, _ flags: MessageFlags, in namespace: NamespaceIndex
-  ) throws(KernelError) {
-    guard let mac = message.macAddress else { throw .invalid("invalid address") }
-    guard !mac.isMulticast, mac != .zero else { throw .invalidArgument }
-    let (bridge, index) = try database(message, in: namespace)
-    var entryFlags: ForwardingEntry.Flags = .added
-    if message.state.contains(.permanent) {
-      entryFlags.formUnion([.local, .static])
-    } else if message.state.contains(.noARP) {
-      entryFlags.insert(.static)
-    } else if !message.state.contains(.reachable) {
-      throw .invalidArgument
-    }
-    if message.flags.contains(.sticky) { entryFlags.insert(.sticky) }
-    let entry = ForwardingEntry(
-      key: mac.rawValue, port: index, flags: entryFlags, updated: cpu.now, used: cpu.now)
-    if let place = bridges[bridge].database.find(mac.rawValue) {
-      guard !flags.contains(.exclusive) else { throw .exists }
-      bridges[bridge].database.replace(at: place, with: entry)
-    } else {
-      guard flags.contains(.create) else { throw .noSuchEntry }
-      guard bridges[bridge].database.insert(entry) else { throw .noBuffers }
-    }
-    if !entryFlags.contains(.static) { armForwardingAge(bridge, at: cpu.now + bridges[bridge].ageing) }
-  }
-
-  mutating func deleteForwardingEntry(
-    _ message: NeighborMessage, in namespace: NamespaceIndex
-  ) throws(KernelError) {
-    guard let mac = message.macAddress else { throw .invalid("invalid address") }
-    let (bridge, index) = try database(message, in: namespace)
-    guard let place = bridges[bridge].database.find(mac.rawValue),
-      bridges[bridge].database[place].port == index
-    else { throw .noSuchEntry }
-    bridges[bridge].database.remove(at: place)
-  }
-
-  func forwardingEntries(
-    _ filter: NeighborMessage, in namespace: NamespaceIndex
-  ) throws(KernelError) -> [NetlinkMessage] {
-    var answers: [NetlinkMessage] = []
-    for index in namespaces[namespace].devices {
-      guard case .bridge(let bridge) = devices[index].kind else { continue }
-      if let master = filter.master, master != devices[index].ifindex { continue }
-      for entry in bridges[bridge].database.sorted {
-        let port = devices[entry.port].ifindex
-        if filter.index > 0, filter.index != port { continue }
-        var message = NeighborMessage(family: .bridge, index: port)
-        message.linkAddress = MACAddress(rawValue: entry.key).bytes
-        message.state =
-          entry.flags.contains(.local) ? .permanent : entry.flags.contains(.static) ? .noARP : .reachable
-        if entry.port != index {
-          message.master = devices[index].ifindex
-          message.flags.insert(.master)
-        } else {
-          message.flags.insert(.own)
-        }
-        if entry.flags.contains(.sticky) { message.flags.insert(.sticky) }
-        message.cacheInfo = NeighborCacheInfo(
-          confirmed: 0, used: hundredths(since: entry.used), updated: hundredths(since: entry.updated))
-        answers.append(message.message(.newNeighbor, []))
-      }
-    }
-    return answers
-  }
-
-  private func hundredths(since time: Int64) -> UInt32 { UInt32(clamping: (cpu.now - time) / Self.hundredth) }
 }

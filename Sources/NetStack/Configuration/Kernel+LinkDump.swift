@@ -17,6 +17,11 @@ extension Kernel {
       guard let found else { throw .noSuchDevice }
       return [message(found, filter).message(.newLink, [])]
     }
+    if filter.family == .bridge,
+      filter.extended?.isDisjoint(with: [.bridgeVLANs, .bridgeVLANRanges]) == false
+    {
+      return vlans(in: namespace)
+    }
     return namespaces[namespace].devices.filter { index in
       if let master = filter.master, master > 0 {
         let bridge = devices[index].master

@@ -59,6 +59,10 @@ extension Kernel {
   ) throws(KernelError) {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
     switch request.type {
+    case .setLink where isBridgeFamily(request):
+      try changeVLANs(try decode(request), isNew: true, in: namespace)
+    case .deleteLink where isBridgeFamily(request):
+      try changeVLANs(try decode(request), isNew: false, in: namespace)
     case .newLink, .setLink:
       try changeLink(try decode(request), request.flags, isSet: request.type == .setLink, in: namespace)
     case .deleteLink: try deleteLink(try decode(request), in: namespace)
@@ -89,6 +93,8 @@ extension Kernel {
     case .deleteQdisc: try deleteQdisc(try decode(request), in: namespace)
     case .newClass: try changeClass(try decode(request), request.flags, in: namespace)
     case .deleteClass: try deleteClass(try decode(request), in: namespace)
+    case .newMulticastEntry: try addGroup(try decode(request), request.flags, in: namespace)
+    case .deleteMulticastEntry: try deleteGroup(try decode(request), in: namespace)
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
     }
@@ -115,6 +121,7 @@ extension Kernel {
     case .getQdisc: answers = try qdiscEntries(try decode(request), all: isDump(request), in: namespace)
     case .getClass: answers = classEntries(try decode(request), in: namespace)
     case .getNamespaceID: answers = []
+    case .getMulticastEntry: answers = groups(in: namespace)
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
     }
@@ -125,6 +132,11 @@ extension Kernel {
       if isDump(request) { answer.flags.insert(.multipart) }
       return answer
     }
+  }
+
+  /// The first byte of a link's message is its family.
+  private func isBridgeFamily(_ request: NetlinkMessage) -> Bool {
+    request.payload.first == AddressFamily.bridge.rawValue
   }
 
   private func isDump(_ request: NetlinkMessage) -> Bool { request.flags.contains(.dump) }

@@ -70,6 +70,9 @@ public struct Device: ~Copyable {
   var isQueueActive = false
   /// What it has beside `port` as a bridge's port.
   var tree = SpanningTreePort()
+  var multicast = MulticastPort()
+  /// Those of a bridge's port, or of the bridge itself.
+  var vlans = VLANTable()
 
   init(
     kind: Kind, namespace: NamespaceIndex, ifindex: Int32, name: InterfaceName, mac: UInt64, macIsSet: Bool

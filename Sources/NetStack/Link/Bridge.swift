@@ -22,6 +22,12 @@ struct Bridge: ~Copyable {
   var groupForwardMask: UInt16 = 0
   /// Where messages of the spanning tree go.
   var groupAddress: UInt64 = 0x0180_c200_0000
+  var groupAddressIsSet = false
+  var filtersVLANs = false
+  /// The tag's: 0x8100 or 0x88a8.
+  var vlanProtocol: UInt16 = 0x8100
+  /// What a new port gets as its PVID; 0 for nothing.
+  var defaultVLAN: UInt16 = 1
   /// A port forwards.
   var hasCarrier = false
   /// The MTU is configuration's, not the smallest of the ports'.
@@ -30,8 +36,7 @@ struct Bridge: ~Copyable {
   var maximumLearned: UInt32 = 0
   var ageTimer = TimerID.none
   var tree = SpanningTree()
-  /// Kept to be read back: without a querier a snooping bridge floods groups too.
-  var multicastSnooping = true
+  var groups = MulticastGroups()
   /// Addresses that were not learned because the database was full.
   var notLearned: UInt64 = 0
 
@@ -60,6 +65,8 @@ struct BridgePort {
   var broadcastFlood = true
   var hairpin = false
   var isolated = false
+  /// Who leaves a group behind the port is the last one.
+  var fastLeave = false
   /// The port never leads to the root.
   var rootBlock = false
   /// A message of the spanning tree takes the port down.

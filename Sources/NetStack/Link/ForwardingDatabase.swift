@@ -5,7 +5,7 @@
 
 /// One entry, in place.
 struct ForwardingEntry: BitwiseCopyable {
-  /// 48 bits of address; `empty` marks a place without an entry.
+  /// 16 bits of VLAN, 0 where none are filtered, and 48 of address; `empty` marks a place without an entry.
   var key: UInt64
   var port: DeviceIndex
   var flags: Flags
@@ -29,6 +29,12 @@ struct ForwardingEntry: BitwiseCopyable {
   }
 
   static let empty = UInt64.max
+
+  @inline(__always) static func key(_ address: UInt64, _ vlan: UInt16) -> UInt64 {
+    UInt64(vlan) &<< 48 | address
+  }
+  static func vlan(_ key: UInt64) -> UInt16 { UInt16(truncatingIfNeeded: key >> 48) }
+  static func address(_ key: UInt64) -> UInt64 { key & EthernetHeader.broadcast }
 }
 
 /// Addresses and where they are.
@@ -117,7 +123,7 @@ struct ForwardingEntry: BitwiseCopyable {
     }
   }
 
-  /// All entries in order of address, so that no seed shows in a dump.
+  /// All entries in order of VLAN and address, so that no seed shows in a dump.
   var sorted: [ForwardingEntry] {
     guard let base = unsafe entries else { return [] }
     return (0...mask).map { unsafe base[$0] }.filter { $0.key != ForwardingEntry.empty }.sorted {

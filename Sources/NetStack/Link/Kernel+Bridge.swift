@@ -9,9 +9,10 @@ extension Kernel {
   mutating func bridgeReceive(_ burst: inout Burst, on index: DeviceIndex) {
     let bridge = devices[index].master
     let namespace = devices[index].namespace
-    let port = devices[index].port
+    var port = devices[index].port
     let bridgeDevice = bridges[bridge].device
     let isPromiscuous = devices[bridgeDevice].flags.contains(.promiscuous)
+    let filtersVLANs = bridges[bridge].filtersVLANs
     var run = Burst()
     var egress = DeviceIndex.none
     for position in 0..<burst.count {
@@ -29,44 +30,70 @@ extension Kernel {
       }
       if destination >> 4 == EthernetHeader.linkLocalGroups {
         flush(&run, by: egress)
-        if linkLocal(slot, source, destination, on: index, bridge) { continue }
+        if linkLocal(slot, source, destination, on: index, bridge) {
+          // The spanning tree may have given the port another state.
+          port = devices[index].port
+          continue
+        }
       }
-      guard port.state == .forwarding else {
-        if port.state == .learning, port.learning { learn(source, on: index, of: bridge) }
+      guard port.state == .forwarding || port.state == .learning else {
         drop(slot, .bridgeIngressState, in: namespace)
         continue
       }
-      if port.learning { learn(source, on: index, of: bridge) }
-      if !EthernetHeader.isMulticast(destination), let place = bridges[bridge].database.find(destination) {
-        let entry = bridges[bridge].database[place]
-        bridges[bridge].database[place].used = cpu.now
-        if entry.flags.contains(.local) {
-          flush(&run, by: egress)
-          bridgePassUp(slot, bridgeDevice)
-        } else {
-          if isPromiscuous {
-            flush(&run, by: egress)
-            passUpClone(slot, bridgeDevice)
-          }
-          if mayLeave(by: entry.port, from: index, port) {
-            if entry.port != egress {
-              flush(&run, by: egress)
-              egress = entry.port
-            }
-            run.append(slot)
-          } else {
-            drop(slot, .bridgeNoEgress, in: namespace)
-          }
+      var vlan: UInt16 = 0
+      if filtersVLANs {
+        guard let found = admit(slot, by: index, bridge) else {
+          drop(slot, .bridgeVLANFilter, in: namespace)
+          continue
         }
+        vlan = found
+      }
+      if port.learning { learn(ForwardingEntry.key(source, vlan), on: index, of: bridge) }
+      let isGroup = EthernetHeader.isMulticast(destination)
+      guard port.state == .forwarding else {
+        if isGroup { _ = snoop(slot, from: index, bridge, vlan) }
+        drop(slot, .bridgeIngressState, in: namespace)
         continue
       }
-      flush(&run, by: egress)
-      let isLocal = isPromiscuous || EthernetHeader.isMulticast(destination)
-      flood(slot, destination, from: index, bridge, keeping: isLocal)
-      if isLocal { bridgePassUp(slot, bridgeDevice) }
+      guard !isGroup, let place = find(destination, vlan, in: bridge) else {
+        flush(&run, by: egress)
+        bridgeGroup(slot, destination, vlan, isPromiscuous, on: index, bridge)
+        continue
+      }
+      let entry = bridges[bridge].database[place]
+      bridges[bridge].database[place].used = cpu.now
+      if entry.flags.contains(.local) {
+        flush(&run, by: egress)
+        bridgePassUp(slot, vlan, bridge)
+        continue
+      }
+      if isPromiscuous {
+        flush(&run, by: egress)
+        passUpClone(slot, vlan, bridge)
+      }
+      guard mayLeave(by: entry.port, vlan, from: index, port) else {
+        drop(slot, .bridgeNoEgress, in: namespace)
+        continue
+      }
+      if entry.port != egress {
+        flush(&run, by: egress)
+        egress = entry.port
+      }
+      run.append(slot)
     }
     flush(&run, by: egress)
     burst.removeAll()
+  }
+
+  /// Where an address is in a VLAN; the bridge's and its ports' own are the same in all (fdb_local_vlan_0).
+  @inline(__always)
+  private func find(_ address: UInt64, _ vlan: UInt16, in bridge: BridgeIndex) -> Int? {
+    if let place = bridges[bridge].database.find(ForwardingEntry.key(address, vlan)) { return place }
+    guard vlan != 0, let place = bridges[bridge].database.find(address),
+      bridges[bridge].database[place].flags.isSuperset(of: .local),
+      !bridges[bridge].database[place].flags.contains(.added)
+    else { return nil }
+    return place
   }
 
   @inline(__always) private mutating func flush(_ run: inout Burst, by egress: DeviceIndex) {
@@ -78,30 +105,42 @@ extension Kernel {
     let most = devices[egress].mtu &+ 18
     var largest = 0
     for position in 0..<run.count { largest = max(largest, Int(pool[run[position]].length)) }
-    guard largest > most else {
+    if largest <= most, !bridges[devices[egress].master].filtersVLANs {
       transmit(&run, by: egress)
-      return
+    } else {
+      forwardOneByOne(&run, most, by: egress)
     }
+  }
+
+  private mutating func forwardOneByOne(_ run: inout Burst, _ most: Int, by egress: DeviceIndex) {
+    let filtersVLANs = bridges[devices[egress].master].filtersVLANs
     for position in 0..<run.count {
-      if Int(pool[run[position]].length) <= most {
-        transmit(run[position], by: egress)
+      let slot = run[position]
+      if Int(pool[slot].length) > most {
+        drop(slot, .packetTooBig, in: devices[egress].namespace)
+      } else if filtersVLANs, !dress(slot, for: egress) {
+        drop(slot, .noMemory, in: devices[egress].namespace)
       } else {
-        drop(run[position], .packetTooBig, in: devices[egress].namespace)
+        transmit(slot, by: egress)
       }
     }
     run.removeAll()
   }
 
+  /// Whether a frame may leave by a port; without filtering its VLAN is 0 (should_deliver).
   @inline(__always)
-  private func mayLeave(by egress: DeviceIndex, from index: DeviceIndex, _ port: BridgePort) -> Bool {
-    (egress != index || port.hairpin) && devices[egress].port.state == .forwarding
+  private func mayLeave(
+    by egress: DeviceIndex, _ vlan: UInt16, from index: DeviceIndex, _ port: BridgePort
+  ) -> Bool {
+    (egress != index || port.hairpin) && (vlan == 0 || devices[egress].vlans.contains(vlan))
+      && devices[egress].port.state == .forwarding
       && !(port.isolated && devices[egress].port.isolated)
   }
 
   /// Remembers behind which port an address is (br_fdb_update).
   @inline(__always)
-  private mutating func learn(_ address: UInt64, on index: DeviceIndex, of bridge: BridgeIndex) {
-    if let place = bridges[bridge].database.find(address) {
+  private mutating func learn(_ key: UInt64, on index: DeviceIndex, of bridge: BridgeIndex) {
+    if let place = bridges[bridge].database.find(key) {
       guard !bridges[bridge].database[place].flags.contains(.local) else { return }
       bridges[bridge].database[place].updated = cpu.now
       if bridges[bridge].database[place].port != index,
@@ -110,15 +149,15 @@ extension Kernel {
         bridges[bridge].database[place].port = index
       }
     } else {
-      learnNew(address, on: index, of: bridge)
+      learnNew(key, on: index, of: bridge)
     }
   }
 
   @inline(never)
-  private mutating func learnNew(_ address: UInt64, on index: DeviceIndex, of bridge: BridgeIndex) {
+  private mutating func learnNew(_ key: UInt64, on index: DeviceIndex, of bridge: BridgeIndex) {
     guard bridges[bridge].holdTime > 0 else { return }
     let entry = ForwardingEntry(
-      key: address, port: index, flags: .learned, updated: cpu.now, used: cpu.now)
+      key: key, port: index, flags: .learned, updated: cpu.now, used: cpu.now)
     guard bridges[bridge].mayLearn, bridges[bridge].database.insert(entry) else {
       bridges[bridge].notLearned &+= 1
       return
@@ -166,30 +205,52 @@ extension Kernel {
     if mask >> last & 1 != 0 || last == 0 && !bridges[bridge].tree.isOn { return false }
     let state = devices[index].port.state
     if devices[index].port.learning, state == .learning || state == .forwarding {
-      learn(source, on: index, of: bridge)
+      if let vlan = learnableVLAN(slot, on: index, bridge) {
+        learn(ForwardingEntry.key(source, vlan), on: index, of: bridge)
+      }
     }
     bridgeLocal(slot, on: index, bridge)
     return true
   }
 
+  /// A frame to a group, or to an address that is not known: to all, or to those that want the group.
+  private mutating func bridgeGroup(
+    _ slot: Slot, _ destination: UInt64, _ vlan: UInt16, _ isPromiscuous: Bool, on index: DeviceIndex,
+    _ bridge: BridgeIndex
+  ) {
+    var isLocal = isPromiscuous
+    var audience: GroupAudience?
+    if destination == EthernetHeader.broadcast {
+      isLocal = true
+    } else if EthernetHeader.isMulticast(destination) {
+      guard let snooped = snoop(slot, from: index, bridge, vlan) else {
+        drop(slot, .bridgeGroupInvalid, in: devices[index].namespace)
+        return
+      }
+      audience = self.audience(snooped, bridge)
+      isLocal = isLocal || audience?.includesHost ?? true
+    }
+    flood(slot, destination, vlan, to: audience, from: index, bridge, keeping: isLocal)
+    if isLocal { bridgePassUp(slot, vlan, bridge) }
+  }
+
   /// Sends copies by all ports that may have them, in order; the frame itself too, unless it is kept for the host.
   private mutating func flood(
-    _ slot: Slot, _ destination: UInt64, from index: DeviceIndex, _ bridge: BridgeIndex, keeping: Bool
+    _ slot: Slot, _ destination: UInt64, _ vlan: UInt16, to audience: GroupAudience?,
+    from index: DeviceIndex, _ bridge: BridgeIndex, keeping: Bool
   ) {
-    let isGroup = EthernetHeader.isMulticast(destination)
     let source = devices[index].port
     // What the host itself says to a group goes everywhere.
     let isOwn = index == bridges[bridge].device
     var last = DeviceIndex.none
     for position in 0..<bridges[bridge].ports.count {
       let egress = bridges[bridge].ports[position]
-      let port = devices[egress].port
-      guard mayLeave(by: egress, from: index, source) else { continue }
-      let wanted =
-        isGroup
-        ? isOwn || (destination == EthernetHeader.broadcast ? port.broadcastFlood : port.multicastFlood)
-        : port.unicastFlood
-      guard wanted else { continue }
+      guard mayLeave(by: egress, vlan, from: index, source) else { continue }
+      if let audience {
+        guard isIn(audience, egress, bridge) else { continue }
+      } else {
+        guard floods(destination, by: egress, isOwn) else { continue }
+      }
       if !last.isNone { sendClone(slot, by: last) }
       last = egress
     }
@@ -205,6 +266,12 @@ extension Kernel {
     }
   }
 
+  private func floods(_ destination: UInt64, by egress: DeviceIndex, _ isOwn: Bool) -> Bool {
+    if destination == EthernetHeader.broadcast { return isOwn || devices[egress].port.broadcastFlood }
+    if EthernetHeader.isMulticast(destination) { return isOwn || devices[egress].port.multicastFlood }
+    return devices[egress].port.unicastFlood
+  }
+
   private mutating func sendClone(_ slot: Slot, by egress: DeviceIndex) {
     let copy = pool.clone(slot)
     guard copy != .none else {
@@ -215,41 +282,67 @@ extension Kernel {
     bridgeForward(&run, by: egress)
   }
 
-  /// Gives a frame to the host as one that the bridge device received (br_pass_frame_up).
-  private mutating func bridgePassUp(_ slot: Slot, _ device: DeviceIndex) {
+  /// Gives a frame to the host as one that the bridge device received, if it is of one of the bridge's own VLANs
+  /// (br_pass_frame_up).
+  private mutating func bridgePassUp(_ slot: Slot, _ vlan: UInt16, _ bridge: BridgeIndex) {
+    let device = bridges[bridge].device
+    if vlan != 0 {
+      let isOwn = devices[device].vlans.contains(vlan)
+      guard isOwn || devices[device].flags.contains(.promiscuous), dress(slot, for: device) else {
+        drop(slot, .bridgeVLANFilter, in: devices[device].namespace)
+        return
+      }
+    }
     var burst = Burst(slot)
     receive(&burst, on: device)
   }
 
-  private mutating func passUpClone(_ slot: Slot, _ device: DeviceIndex) {
+  private mutating func passUpClone(_ slot: Slot, _ vlan: UInt16, _ bridge: BridgeIndex) {
     let copy = pool.clone(slot)
     guard copy != .none else {
-      devices[device].statistics.rxDropped &+= 1
+      devices[bridges[bridge].device].statistics.rxDropped &+= 1
       return
     }
-    bridgePassUp(copy, device)
+    bridgePassUp(copy, vlan, bridge)
   }
 
   /// The host sends by the bridge device (br_dev_xmit).
   mutating func bridgeTransmit(_ burst: inout Burst, by index: DeviceIndex, _ bridge: BridgeIndex) {
     devices[index].statistics.txPackets &+= UInt64(burst.count)
     devices[index].statistics.txBytes &+= totalBytes(burst)
-    for position in 0..<burst.count {
-      let slot = burst[position]
-      let destination = pool.bytes(slot).u48(EthernetHeader.destination)
-      if !EthernetHeader.isMulticast(destination), let place = bridges[bridge].database.find(destination) {
-        let entry = bridges[bridge].database[place]
-        bridges[bridge].database[place].used = cpu.now
-        if !entry.flags.contains(.local), mayLeave(by: entry.port, from: index, BridgePort()) {
-          var run = Burst(slot)
-          bridgeForward(&run, by: entry.port)
-        } else {
-          drop(slot, .bridgeNoEgress, in: devices[index].namespace)
-        }
-      } else {
-        flood(slot, destination, from: index, bridge, keeping: false)
-      }
-    }
+    for position in 0..<burst.count { bridgeTransmit(burst[position], by: index, bridge) }
     burst.removeAll()
+  }
+
+  private mutating func bridgeTransmit(_ slot: Slot, by index: DeviceIndex, _ bridge: BridgeIndex) {
+    let namespace = devices[index].namespace
+    var vlan: UInt16 = 0
+    if bridges[bridge].filtersVLANs {
+      guard let found = admit(slot, by: index, bridge) else {
+        drop(slot, .bridgeVLANFilter, in: namespace)
+        return
+      }
+      vlan = found
+    }
+    let destination = pool.bytes(slot).u48(EthernetHeader.destination)
+    var audience: GroupAudience?
+    if destination != EthernetHeader.broadcast, EthernetHeader.isMulticast(destination) {
+      guard let snooped = snoop(slot, from: index, bridge, vlan) else {
+        drop(slot, .bridgeGroupInvalid, in: namespace)
+        return
+      }
+      audience = self.audience(snooped, bridge)
+    } else if let place = find(destination, vlan, in: bridge) {
+      let entry = bridges[bridge].database[place]
+      bridges[bridge].database[place].used = cpu.now
+      guard !entry.flags.contains(.local), mayLeave(by: entry.port, vlan, from: index, BridgePort()) else {
+        drop(slot, .bridgeNoEgress, in: namespace)
+        return
+      }
+      var run = Burst(slot)
+      bridgeForward(&run, by: entry.port)
+      return
+    }
+    flood(slot, destination, vlan, to: audience, from: index, bridge, keeping: false)
   }
 }

@@ -352,6 +352,7 @@ extension Kernel {
     let wasRoot = bridges[bridge].tree.isRoot
     becomeDesignated(port, bridge)
     setState(port, .disabled)
+    forgetGroups(of: port, bridge)
     devices[port].tree.acknowledgesChange = false
     devices[port].tree.isPending = false
     cpu.wheel.cancel(&devices[port].tree.messageAgeTimer)
@@ -403,6 +404,7 @@ extension Kernel {
     cpu.wheel.cancel(&bridges[bridge].tree.helloTimer)
     cpu.wheel.cancel(&bridges[bridge].tree.topologyChangeTimer)
     cpu.wheel.cancel(&bridges[bridge].tree.notificationTimer)
+    cpu.wheel.cancel(&bridges[bridge].groups.timer)
   }
 
   // MARK: Configuration

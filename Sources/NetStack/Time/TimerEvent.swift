@@ -51,6 +51,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case bridgeHello, bridgeNotification, bridgeTopologyChange
     /// A bridge's port has not heard of the root; goes on; may speak again (index of the device).
     case portMessageAge, portForwardDelay, portHold
+    /// Members of a bridge's groups have been silent for too long (index of the bridge).
+    case bridgeGroups
   }
 
   var kind: Kind
