@@ -43,6 +43,7 @@ extension Kernel {
   private mutating func handle(_ event: TimerEvent) {
     switch event.kind {
     case .neighbor: neighborTimer(TableIndex(event.index))
+    case .groups: groupTimer(TableIndex(event.index))
     case .fragments: fragmentTimer(TableIndex(event.index))
     case .neighborCollection: neighborCollectionTimer(event.index)
     case .managedNeighbors: managedNeighborsTimer(event.index)

@@ -110,12 +110,14 @@ extension Kernel {
       if devices[index].ipv4.arpNotify { announceAddresses(of: index) }
       tellOthers(of: index)
       startIPv6(index)
+      groupsFollowDevice(index)
       return
     }
     devices[index].flags.remove(.up)
     syncRoutes(of: index)
     tellOthers(of: index)
     stopIPv6(index, forGood: false)
+    groupsFollowDevice(index)
     removeNeighbors(of: index)
     if case .bridge(let bridge) = devices[index].kind { disableBridge(bridge) }
     if !devices[index].qdisc.isNone { resetQueue(devices[index].qdisc) }

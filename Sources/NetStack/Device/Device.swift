@@ -55,6 +55,8 @@ public struct Device: ~Copyable {
   var group: UInt32 = 0
   var macIsSet: Bool
   var addresses: [InterfaceAddress] = []
+  /// IPv4 groups that it has joined.
+  var groups = GroupMemberships()
   var settings = DeviceSettings.standard
   /// Settings of `net.ipv4.neigh.<device>`.
   var neighborParameters = NeighborParameters()
@@ -161,6 +163,11 @@ struct DeviceIPv4 {
   var secureRedirects = true
   /// All hosts of the link hear each other, whatever their subnets.
   var sharesMedia = true
+  /// The version of IGMP to speak; 0: the routers'.
+  var igmpVersion = 0
+  /// Nanoseconds between reports that nobody has asked for, of versions 2 and 3.
+  var unsolicitedReportInterval: Int64 = 10_000_000_000
+  var unsolicitedReportIntervalV3: Int64 = 1_000_000_000
   /// Directed broadcasts are passed on.
   var forwardsBroadcasts = false
   /// A packet's mark counts when its source is looked up.

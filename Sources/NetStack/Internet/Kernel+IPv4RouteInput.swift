@@ -137,9 +137,6 @@ extension Kernel {
     return .multicast
   }
 
-  /// Of groups this host is a member of one, all systems (RFC 1112).
-  func hasJoined(_ group: UInt32, on index: DeviceIndex) -> Bool { group == 0xe000_0001 }
-
   private mutating func decideForward(
     _ flow: Flow<UInt32>, _ type: PacketType, on index: DeviceIndex, _ namespace: NamespaceIndex,
     _ route: inout RouteResult<UInt32>

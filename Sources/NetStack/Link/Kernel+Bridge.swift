@@ -147,6 +147,7 @@ extension Kernel {
         !bridges[bridge].database[place].flags.contains(.sticky)
       {
         bridges[bridge].database[place].port = index
+        notifyForwarding(key, on: index)
       }
     } else {
       learnNew(key, on: index, of: bridge)
@@ -162,6 +163,7 @@ extension Kernel {
       bridges[bridge].notLearned &+= 1
       return
     }
+    notifyForwarding(key, on: index)
     armForwardingAge(bridge, at: cpu.now + bridges[bridge].holdTime)
   }
 

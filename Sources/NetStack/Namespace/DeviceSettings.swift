@@ -25,7 +25,8 @@ struct SettingValues<Setting: DeviceSetting>: Sendable {
 
 /// net/ipv4/conf/{all,default,DEVICE}/…
 enum IPv4Setting: Int, DeviceSetting {
-  case acceptLocal, acceptRedirects, secureRedirects, sharesMedia, forwardsBroadcasts,
+  case acceptLocal, acceptRedirects, secureRedirects, sharesMedia, igmpVersion, unsolicitedReportInterval,
+    unsolicitedReportIntervalV3, forwardsBroadcasts,
     ignoreRoutesWithLinkDown, sendRedirects, validMark, arpAccept,
     arpAnnounce, arpFilter, arpIgnore, arpNotify, dropGratuitousARP, forwarding
   case promoteSecondaries, proxyARP, proxyARPPrivateVLAN, routeLocalnet, reversePathFilter
@@ -36,6 +37,9 @@ enum IPv4Setting: Int, DeviceSetting {
     case .acceptRedirects: "accept_redirects"
     case .secureRedirects: "secure_redirects"
     case .sharesMedia: "shared_media"
+    case .igmpVersion: "force_igmp_version"
+    case .unsolicitedReportInterval: "igmpv2_unsolicited_report_interval"
+    case .unsolicitedReportIntervalV3: "igmpv3_unsolicited_report_interval"
     case .forwardsBroadcasts: "bc_forwarding"
     case .ignoreRoutesWithLinkDown: "ignore_routes_with_linkdown"
     case .sendRedirects: "send_redirects"
@@ -58,6 +62,8 @@ enum IPv4Setting: Int, DeviceSetting {
   var standard: Int32 {
     switch self {
     case .acceptRedirects, .secureRedirects, .sendRedirects, .sharesMedia: 1
+    case .unsolicitedReportInterval: 10000
+    case .unsolicitedReportIntervalV3: 1000
     default: 0
     }
   }

@@ -87,6 +87,12 @@ struct IPv4Settings {
   var pingGroups: Range<UInt32> = 1..<1
   /// Programs may speak from addresses that are not this host's.
   var nonLocalBind = false
+  /// Groups of the link alone are reported too (igmp_link_local_mcast_reports).
+  var reportsLinkLocalGroups = true
+  /// How often what may be lost is told (igmp_qrv).
+  var robustness = 2
+  /// Groups that a socket may join (igmp_max_memberships).
+  var membershipLimit = 20
   /// 0: paths are measured; 1: not by what comes from others, and packets may be cut; 2, 3: what routers say is not
   /// believed (ip_no_pmtu_disc).
   var pathMTUDiscovery = 0

@@ -19,6 +19,8 @@ private enum SysctlDefaults {
   static let plain: [String: String] = [
     "net/ipv4/fib_multipath_hash_policy": "0", "net/ipv4/fib_multipath_hash_seed": "0",
     "net/ipv4/icmp_errors_use_inbound_ifaddr": "0",
+    "net/ipv4/igmp_link_local_mcast_reports": "1", "net/ipv4/igmp_max_memberships": "20",
+    "net/ipv4/igmp_qrv": "2",
     "net/ipv4/ip_no_pmtu_disc": "0", "net/ipv4/ipfrag_high_thresh": "4194304",
     "net/ipv4/ipfrag_low_thresh": "3145728", "net/ipv4/ipfrag_max_dist": "64", "net/ipv4/ipfrag_time": "30",
     "net/ipv4/route/min_pmtu": "552", "net/ipv4/route/mtu_expires": "600",
@@ -234,6 +236,9 @@ extension Kernel {
       acceptRedirects: own.ipv4[.forwarding] != 0
         ? all[.acceptRedirects] != 0 && own.ipv4[.acceptRedirects] != 0 : either(.acceptRedirects),
       secureRedirects: either(.secureRedirects), sharesMedia: either(.sharesMedia),
+      igmpVersion: Int(all[.igmpVersion] != 0 ? all[.igmpVersion] : own.ipv4[.igmpVersion]),
+      unsolicitedReportInterval: Int64(own.ipv4[.unsolicitedReportInterval]) * 1_000_000,
+      unsolicitedReportIntervalV3: Int64(own.ipv4[.unsolicitedReportIntervalV3]) * 1_000_000,
       forwardsBroadcasts: all[.forwardsBroadcasts] != 0 && own.ipv4[.forwardsBroadcasts] != 0,
       validMark: either(.validMark), ignoreRoutesWithLinkDown: own.ipv4[.ignoreRoutesWithLinkDown] != 0)
     syncRoutes(of: index)
@@ -271,6 +276,7 @@ extension Kernel {
     if name.hasSuffix("ip_default_ttl") { return (1...255).contains(number) }
     if name.hasSuffix("fib_multipath_hash_policy") { return (0...1).contains(number) }
     if name.hasSuffix("ip_no_pmtu_disc") { return (0...3).contains(number) }
+    if name.hasSuffix("igmp_qrv") { return number >= 1 }
     if name.hasSuffix("min_pmtu") { return number >= 68 }
     // One limit is not beyond the other.
     if name.hasSuffix("ipfrag_high_thresh") {
@@ -331,6 +337,9 @@ extension Kernel {
     }
     settings.nonLocalBind = flag("net/ipv4/ip_nonlocal_bind")
     settings.errorsUseInbound = flag("net/ipv4/icmp_errors_use_inbound_ifaddr")
+    settings.reportsLinkLocalGroups = flag("net/ipv4/igmp_link_local_mcast_reports")
+    settings.robustness = Int(number("net/ipv4/igmp_qrv", namespace))
+    settings.membershipLimit = Int(number("net/ipv4/igmp_max_memberships", namespace))
     settings.pathMTUDiscovery = Int(number("net/ipv4/ip_no_pmtu_disc", namespace))
     settings.minimumPathMTU = UInt32(clamping: number("net/ipv4/route/min_pmtu", namespace))
     settings.pathMTUExpiry = number("net/ipv4/route/mtu_expires", namespace) * 1_000_000_000

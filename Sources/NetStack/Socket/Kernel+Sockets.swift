@@ -55,6 +55,7 @@ extension Kernel {
   /// Closes a socket; what it has not read is lost. A connection ends in its own time.
   public mutating func close(_ index: SocketIndex) {
     guard isOpen(index) else { return }
+    leaveAllGroups(index)
     unpost(index)
     sockets[index].wait = SocketWait()
     sockets[index].isClosed = true

@@ -58,6 +58,8 @@ public struct SocketOptions: Hashable, Sendable {
   public var multicastAll = true
   /// IP_MULTICAST_IF: a device's number, 0 for the route's.
   public var multicastDevice: Int32 = 0
+  /// Groups that were joined, and the numbers of the devices.
+  var memberships: [GroupMembership] = []
   /// IPV6_V6ONLY.
   public var isV6Only = false
   /// TCP_NODELAY.
@@ -102,6 +104,10 @@ public enum SocketOption: Hashable, Sendable {
   case multicastLoop(Bool)
   case multicastAll(Bool)
   case multicastDevice(Int32)
+  /// IP_ADD_MEMBERSHIP, by the device of that number; 0: the route's.
+  case joinGroup(IPv4Address, device: Int32)
+  /// IP_DROP_MEMBERSHIP.
+  case leaveGroup(IPv4Address, device: Int32)
   case v6Only(Bool)
   case icmpFilter(UInt32)
   case noDelay(Bool)
@@ -170,6 +176,8 @@ extension Kernel {
       sockets[index].options.multicastTTL = ttl == -1 ? 1 : UInt8(ttl)
     case .multicastLoop(let isOn): sockets[index].options.multicastLoop = isOn
     case .multicastAll(let isOn): sockets[index].options.multicastAll = isOn
+    case .joinGroup(let group, let device): try join(group.rawValue, device, by: index)
+    case .leaveGroup(let group, let device): try leave(group.rawValue, device, by: index)
     case .multicastDevice(let number):
       guard number == 0 || device(ifindex: number, in: sockets[index].namespace) != nil else {
         throw .addressNotAvailable

@@ -28,6 +28,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case groupState
     case groupAnswer
     case groupReport
+    /// A device has something to say of its groups (index of the device).
+    case groups
     /// A bridge's forwarding database has entries that are too old (index of the bridge).
     case forwardingAge
     /// A NIC's coalesced interrupt (number of the vector).

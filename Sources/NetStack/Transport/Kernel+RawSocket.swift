@@ -45,7 +45,7 @@ extension Kernel {
     guard bound.isUnspecified || bound == local else { return false }
     let device = sockets[index].options.device
     guard device == 0 || device == ifindex else { return false }
-    return !local.isMulticast || sockets[index].options.multicastAll
+    return !local.isMulticast || sockets[index].options.multicastAll || isMember(index, of: local)
   }
 
   /// Sends a packet: data behind a header of the kernel's, or with its own (raw_sendmsg, raw_send_hdrinc).

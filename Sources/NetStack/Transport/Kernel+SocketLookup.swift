@@ -132,6 +132,7 @@ extension Kernel {
     let device = sockets[index].options.device
     guard device == 0 || device == flow.ifindex else { return false }
     return !flow.destination.isMulticast || sockets[index].options.multicastAll
+      || isMember(index, of: flow.destination)
   }
 
   /// Whether datagrams to an address are for several hosts.

@@ -12,6 +12,9 @@ extension Kernel {
     case 1:
       namespaces[namespace].snmp[.ipInDelivers] &+= 1
       icmpReceive(slot, in: namespace)
+    case 2:
+      namespaces[namespace].snmp[.ipInDelivers] &+= 1
+      igmpReceive(slot, in: namespace)
     case 6:
       namespaces[namespace].snmp[.ipInDelivers] &+= 1
       tcpReceive(slot, in: namespace)
