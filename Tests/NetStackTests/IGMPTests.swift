@@ -11,20 +11,23 @@ import Testing
 @Suite("Groups")
 struct IGMPTests {
   struct Host: ~Copyable {
-    var kernel = Kernel()
+    var kernel: Kernel
     let node: NamespaceIndex
     let face: DeviceIndex
     let socket: SocketIndex
 
     init() throws {
       var kernel = Kernel()
-      node = try kernel.node()
-      face = try kernel.makeOutside(
+      let node = try kernel.node()
+      let face = try kernel.makeOutside(
         try #require(InterfaceName("eth0")), in: node, mac: MACAddress(bytes: [2, 0, 0, 0, 0, 1]))
       try kernel.set("eth0", up: true, in: node)
       try kernel.address("10.0.0.1/24", "eth0", node)
-      socket = try kernel.openSocket(.udp(.ipv4), in: node)
+      let socket = try kernel.makeSocket(.udp(.ipv4), in: node)
       self.kernel = kernel
+      self.node = node
+      self.face = face
+      self.socket = socket
     }
 
     /// The IGMP messages that have come out: where to, type, and the first group.

@@ -98,11 +98,11 @@ extension Kernel {
   }
 
   /// A bridge has learned where an address is, or that it has moved.
-  mutating func notifyForwarding(_ address: UInt64, on port: DeviceIndex) {
+  mutating func notifyForwarding(_ key: UInt64, on port: DeviceIndex) {
     let namespace = devices[port].namespace
     guard namespaces[namespace].isWatched else { return }
     var message = NeighborMessage(family: .bridge, index: devices[port].ifindex)
-    message.macAddress = MACAddress(rawValue: address)
+    message.macAddress = MACAddress(rawValue: ForwardingEntry.address(key))
     message.state = .reachable
     message.flags = .master
     notify(message.message(.newNeighbor, []), namespace)

@@ -3,6 +3,10 @@
 // Reassembly in IPv4 (RFC 791, 815; net/ipv4/ip_fragment.c).
 
 extension Kernel {
+  @inline(__always) func isIPv4Fragment(_ slot: Slot) -> Bool {
+    pool.bytes(slot).u16(IPv4Header.fragment) & (IPv4Header.moreFragments | IPv4Header.offsetMask) != 0
+  }
+
   /// Takes a piece of a datagram for this host. The whole datagram when nothing is missing any more, else `none`.
   mutating func ipv4Reassemble(_ slot: Slot, in namespace: NamespaceIndex) -> Slot {
     namespaces[namespace].snmp[.ipReasmReqds] &+= 1

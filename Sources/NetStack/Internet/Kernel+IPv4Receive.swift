@@ -298,8 +298,7 @@ extension Kernel {
   /// Gives a packet for this host to its protocol (ip_local_deliver).
   mutating func ipv4Deliver(_ slot: Slot, in namespace: NamespaceIndex) {
     var slot = slot
-    let fragment = pool.bytes(slot).u16(IPv4Header.fragment)
-    if fragment & (IPv4Header.moreFragments | IPv4Header.offsetMask) != 0 {
+    if isIPv4Fragment(slot) {
       slot = ipv4Reassemble(slot, in: namespace)
       guard slot != .none else { return }
     }

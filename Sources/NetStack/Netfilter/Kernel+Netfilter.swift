@@ -58,7 +58,7 @@ extension Kernel {
   }
 
   /// Whether packets that come in must be whole before they meet the hooks (nf_defrag).
-  func needsDefragmentation(in namespace: NamespaceIndex) -> Bool {
+  @inline(__always) func needsDefragmentation(in namespace: NamespaceIndex) -> Bool {
     namespaces[namespace].nftables.tracks
   }
 }

@@ -2,7 +2,7 @@
 
 // Options of sockets with their kernel names, ranges and defaults (net/core/sock.c, net/ipv4/ip_sockglue.c).
 
-import NetTypes
+public import NetTypes
 
 /// What a datagram's sender wants of the path's MTU (`IP_PMTUDISC_*`).
 public enum PathMTUDiscovery: UInt8, Sendable {
