@@ -12,15 +12,16 @@ import Testing
 struct Netfilter6Tests {
   /// client ── gateway ── server.
   struct Lab: ~Copyable {
-    var kernel = Kernel(seed: 7)
+    var kernel: Kernel
     let client: NamespaceIndex
     let gateway: NamespaceIndex
     let server: NamespaceIndex
 
     init() throws {
-      client = try kernel.node()
-      gateway = try kernel.node()
-      server = try kernel.node()
+      var kernel = Kernel(seed: 7)
+      let client = try kernel.node()
+      let gateway = try kernel.node()
+      let server = try kernel.node()
       try kernel.setSysctl("net/ipv6/conf/all/forwarding", to: "1", in: gateway)
       try kernel.veth("eth0", client, "c0", gateway)
       try kernel.veth("eth0", server, "s0", gateway)
@@ -31,6 +32,10 @@ struct Netfilter6Tests {
       try kernel.route6("default", via: "2001:db8:1::1", client)
       try kernel.route6("default", via: "2001:db8:2::1", server)
       kernel.run(for: .seconds(3))
+      self.kernel = kernel
+      self.client = client
+      self.gateway = gateway
+      self.server = server
     }
 
     /// Puts a base chain of one rule into the gateway.

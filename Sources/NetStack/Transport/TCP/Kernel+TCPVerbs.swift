@@ -40,9 +40,9 @@ extension Kernel {
     guard peer.address.family == sockets[socket].kind.family else { throw .familyNotSupported }
     var target = peer
     if target.address.isUnspecified { target.address = .v4(IPv4Address(127, 0, 0, 1)) }
-    let path = try outputPath(socket, to: target.address, SendControl())
-    guard path.type != .broadcast, !target.address.isMulticast else { throw .networkUnreachable }
-    let source = IPAddress.v4(IPv4Address(rawValue: path.source))
+    let route = try socketRoute(socket, to: target, SendControl())
+    guard !route.isBroadcast, !target.address.isMulticast else { throw .networkUnreachable }
+    let source = route.source
     let namespace = sockets[socket].namespace
     if sockets[socket].local.port == 0 {
       guard let port = tcpFreePort(source, target, in: namespace) else { throw .addressNotAvailable }
@@ -61,15 +61,15 @@ extension Kernel {
     tcps[index].key = key
     tcps[index].connection = .pending
     namespaces[namespace].snmp[.tcpActiveOpens] &+= 1
-    tcpSendSyn(index, key, path)
+    tcpSendSyn(index, key, mtu: route.mtu)
     throw .inProgress
   }
 
-  private mutating func tcpSendSyn(_ index: TCPIndex, _ key: FlowKey, _ path: IPv4Path) {
+  private mutating func tcpSendSyn(_ index: TCPIndex, _ key: FlowKey, mtu: Int) {
     let socket = tcps[index].socket
     let secret = namespaces[sockets[socket].namespace].sockets.secret
     tcps[index].restart()
-    tcps[index].ownMSS = max(path.mtu - IPv4Header.length - TCPHeader.length, 48)
+    tcps[index].ownMSS = max(mtu - IPv4Header.length - TCPHeader.length, 48)
     tcps[index].mss = min(536, tcps[index].ownMSS)
     tcps[index].hasTimestamps = true
     tcps[index].hasSACK = true
