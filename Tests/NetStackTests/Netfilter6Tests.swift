@@ -19,9 +19,9 @@ struct Netfilter6Tests {
 
     init() throws {
       var kernel = Kernel(seed: 7)
-      let client = try kernel.node()
-      let gateway = try kernel.node()
-      let server = try kernel.node()
+      let client = try kernel.node(ipv6: true)
+      let gateway = try kernel.node(ipv6: true)
+      let server = try kernel.node(ipv6: true)
       try kernel.setSysctl("net/ipv6/conf/all/forwarding", to: "1", in: gateway)
       try kernel.veth("eth0", client, "c0", gateway)
       try kernel.veth("eth0", server, "s0", gateway)

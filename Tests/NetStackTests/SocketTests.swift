@@ -118,6 +118,22 @@ struct SocketTests {
     #expect(failure { _ = try pair.kernel.receiveError(socket) } == 11)
   }
 
+  @Test("A socket's mark and priority, or what its type of service means, go with its packets")
+  func marks() throws {
+    let pair = try Pair()
+    let socket = try pair.udp(pair.a)
+    try pair.kernel.setOption(.mark(7), on: socket)
+    try pair.kernel.setOption(.typeOfService(0x10), on: socket)
+    try pair.kernel.send([1], on: socket, to: name("10.0.0.2", 9))
+    var seen: [[UInt32]] = []
+    pair.kernel.forEachHeld { slot in
+      if pair.kernel.pool[slot].etherType == 0x0800 {
+        seen.append([pair.kernel.pool[slot].mark, pair.kernel.pool[slot].priority])
+      }
+    }
+    #expect(seen == [[7, 6]])
+  }
+
   @Test("A full receive buffer drops, counts, and takes more once it has been read")
   func receiveBuffer() throws {
     let pair = try Pair()

@@ -82,6 +82,21 @@ struct TCPOracleTests {
       return process
     }
 
+    /// What a program on the kernel's side prints, a line each.
+    func output(of program: String) throws -> [String] {
+      let process = Process()
+      let pipe = Pipe()
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      process.arguments = [
+        "ip", "netns", "exec", name, "python3", "-c", "import socket, time\n" + program,
+      ]
+      process.standardOutput = pipe
+      try process.run()
+      let data = pipe.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      return String(decoding: data, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
     /// Carries frames and lets our side act, until it says that it is done or the time is over.
     func pump(seconds: Int64, _ act: () throws -> Bool) throws -> Bool {
       let end = Self.clock + .seconds(seconds)

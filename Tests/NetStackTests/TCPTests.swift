@@ -213,6 +213,43 @@ struct TCPTests {
     #expect(sockets.map { Self.state(link, $0) } == [.timeWait, .timeWait])
   }
 
+  @Test("Over IPv6 too, and a listener for any address of either family takes both")
+  func families() throws {
+    var kernel = Kernel(seed: 8)
+    let a = try kernel.node()
+    let b = try kernel.node()
+    try kernel.veth("eth0", a, "eth0", b)
+    for (node, host) in [(a, 1), (b, 2)] {
+      try kernel.address("10.0.0.\(host)/24", "eth0", node)
+      try kernel.address6("2001:db8::\(host)/64", "eth0", node)
+    }
+    kernel.run(for: .seconds(5))
+    let listener = try kernel.makeSocket(.tcp(.ipv6), in: b)
+    try kernel.bind(listener, to: SocketAddress(.any(.ipv6), 80))
+    try kernel.listen(listener, backlog: 4)
+    for text in ["2001:db8::2", "10.0.0.2"] {
+      let address = try #require(IPAddress(text))
+      let client = try kernel.makeSocket(.tcp(address.family), in: a)
+      #expect(failure { try kernel.connect(client, to: SocketAddress(address, 80)) } == 115)
+      kernel.run(for: .milliseconds(50))
+      let server = try kernel.accept(listener)
+      let bytes = Self.pattern(40_000, 8)
+      try kernel.send(bytes, on: client)
+      var received: [UInt8] = []
+      var buffer: [UInt8] = []
+      for _ in 0..<100 {
+        kernel.run(for: .milliseconds(10))
+        while (try? kernel.receive(server, into: &buffer)) != nil { received += buffer }
+      }
+      #expect(received == bytes.prefix(received.count) + [])
+      #expect(received.count > 10_000)
+      kernel.close(client)
+      kernel.close(server)
+    }
+    let isClosed = kernel.accounting.isClosed
+    #expect(isClosed)
+  }
+
   @Test("A full accept queue makes others wait, and a listener that closes resets who waits")
   func backlog() throws {
     let link = try UnreliableLink(seed: 7)

@@ -18,6 +18,8 @@ struct IPv4Datagram {
   var isBound = false
   var bound = DeviceIndex.none
   var mark: UInt32 = 0
+  /// What a queueing discipline sorts by.
+  var priority: UInt32 = 0
   /// For rules and several next hops.
   var sourcePort: UInt16 = 0
   var destinationPort: UInt16 = 0
@@ -102,6 +104,7 @@ extension Kernel {
     pool[slot].transportHeader = pool[slot].dataOffset &+ UInt16(header)
     pool[slot].etherType = 0x0800
     pool[slot].mark = datagram.mark
+    pool[slot].priority = datagram.priority
     // Errors about it are for this namespace, whichever device it leaves by.
     pool[slot].device = loopback(of: namespace).rawValue
     namespaces[namespace].snmp[.ipOutRequests] &+= 1

@@ -153,6 +153,7 @@ extension Kernel {
     }
     pool[slot].networkHeader = pool[slot].dataOffset &+ UInt16(header)
     pool[slot].mark = sockets[index].options.mark
+    pool[slot].priority = sockets[index].options.priority
     pool.charge(slot, to: index.rawValue)
     transmit(slot, by: device)
   }

@@ -61,6 +61,7 @@ extension Kernel {
     if ifindex != 0 { datagram.bound = device(ifindex: ifindex, in: namespace) ?? .none }
     datagram.isBound = ifindex != 0
     datagram.mark = options.mark
+    datagram.priority = options.priority
     datagram.pathMTUDiscovery = options.pathMTUDiscovery
     datagram.loopsBack = options.multicastLoop
     return datagram

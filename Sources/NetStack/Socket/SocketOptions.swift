@@ -162,7 +162,9 @@ extension Kernel {
       }
       guard (1...255).contains(ttl) else { throw .invalidArgument }
       sockets[index].options.ttl = UInt8(ttl)
-    case .typeOfService(let value): sockets[index].options.typeOfService = value
+    case .typeOfService(let value):
+      sockets[index].options.typeOfService = value
+      sockets[index].options.priority = Self.priority(typeOfService: value)
     case .pathMTUDiscovery(let value): sockets[index].options.pathMTUDiscovery = value
     case .receiveErrors(let isOn):
       sockets[index].options.receiveErrors = isOn
@@ -199,6 +201,16 @@ extension Kernel {
       sockets[index].options.isCorked = isOn
       if !isOn { tcpPush(sockets[index].tcp) }
     case .linger(let seconds): sockets[index].options.linger = seconds
+    }
+  }
+
+  /// What a type of service means to a queueing discipline (rt_tos2priority): best effort, bulk, interactive, both.
+  private static func priority(typeOfService value: UInt8) -> UInt32 {
+    switch value >> 3 & 3 {
+    case 0: 0
+    case 1: 2
+    case 2: 6
+    default: 4
     }
   }
 

@@ -28,6 +28,14 @@ enum SocketRoute {
     }
   }
 
+  /// The most data that a TCP segment without options has in one packet (RFC 6691).
+  var segmentSize: Int {
+    switch self {
+    case .v4(_, let path): max(path.mtu - IPv4Header.length - TCPHeader.length, 48)
+    case .v6(_, let path): max(path.mtu - IPv6Header.length - TCPHeader.length, 48)
+    }
+  }
+
   /// The most bytes that the datagram may have behind the IP header.
   var room: Int {
     switch self {

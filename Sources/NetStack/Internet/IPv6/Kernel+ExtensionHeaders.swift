@@ -230,6 +230,9 @@ extension Kernel {
     case IPv6NextHeader.icmp:
       namespaces[namespace].snmp[.ip6InDelivers] &+= 1
       icmpv6Receive(slot, in: namespace)
+    case IPv6NextHeader.tcp:
+      namespaces[namespace].snmp[.ip6InDelivers] &+= 1
+      tcpReceive(slot, in: namespace)
     case IPv6NextHeader.udp:
       namespaces[namespace].snmp[.ip6InDelivers] &+= 1
       udpReceive(slot, in: namespace)

@@ -128,6 +128,7 @@ extension Kernel {
     }
     switch report.proto {
     case IPv6NextHeader.icmp: pingError(report, in: namespace)
+    case IPv6NextHeader.tcp: tcpError(report, in: namespace)
     case IPv6NextHeader.udp: udpError(report, in: namespace)
     default: break
     }

@@ -147,7 +147,7 @@ struct NftRuleset {
     if let base = chain.base {
       guard base.hook.number(in: key.family) != nil else { throw KernelError(95) }
       guard key.family != .bridge, key.family == .netdev || base.hook != .ingress else {
-        throw .notSupported("the emulated kernel has no hooks of family bridge, and no ingress of family inet, yet")
+        throw .notSupported("the emulated kernel has no hooks for bridges, nor devices' hooks in family inet")
       }
     }
     tables[table].chains.append(NftChain(name: chain.name, base: chain.base, comment: chain.comment))

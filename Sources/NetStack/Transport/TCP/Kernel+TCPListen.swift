@@ -38,13 +38,12 @@ extension Kernel {
       return
     }
     let options = segment.options
-    let ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote.address)
+    let ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote)
     let peerMSS = options.maximumSegmentSize == 0 ? 536 : Int(options.maximumSegmentSize)
     let hasTimestamps = options.timestamp != nil
     let secret = namespaces[namespace].sockets.secret
     let request = TCPRequest(
       listener: listener, key: key, local: local, remote: remote,
-      ifindex: devices[DeviceIndex(pool[segment.slot].device)].ifindex,
       initialSend: initialSend ?? tcpInitialSequence(key, secret), initialReceive: segment.sequence,
       peerMSS: peerMSS, ownMSS: ownMSS, sendScale: options.windowScale ?? 0,
       receiveScale: options.windowScale == nil ? 0 : TCPSock.windowScale,
@@ -53,7 +52,7 @@ extension Kernel {
       timestampOffset: UInt32(truncatingIfNeeded: key.hostHash(secret)),
       receiveWindow: tcpFirstWindow(
         sockets[socket].options.receiveBuffer, min(ownMSS, peerMSS) - (hasTimestamps ? 12 : 0)),
-      sendWindow: segment.window, sentAt: cpu.now)
+      sentAt: cpu.now)
     guard let index = requests.insert(request) else {
       namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
       return

@@ -156,22 +156,20 @@ extension Kernel {
       pool.free(slot, .consumed)
       return false
     }
-    var datagram = datagram(socket, to: peer.address, proto: 6, SendControl())
-    datagram.source = sockets[socket].local.address.v4?.rawValue ?? 0
-    tcpSend(slot, datagram, sockets[socket].local.port, peer.port, in: sockets[socket].namespace)
+    let local = sockets[socket].local
+    let route = try? socketRoute(socket, to: peer, SendControl(source: local.address))
+    tcpSend(slot, by: route, local.port, peer.port, in: sockets[socket].namespace)
     return true
   }
 
-  /// Writes ports and checksum, and gives the segment to IP. What becomes of it is for the timers to find out.
+  /// Writes ports and checksum, and gives the segment to IP. What becomes of it, also without a route, is for the timers
+  /// to find out.
   mutating func tcpSend(
-    _ slot: Slot, _ datagram: IPv4Datagram, _ source: UInt16, _ destination: UInt16,
+    _ slot: Slot, by route: SocketRoute?, _ source: UInt16, _ destination: UInt16,
     in namespace: NamespaceIndex
   ) {
     namespaces[namespace].snmp[.tcpOutSegs] &+= 1
-    let path: IPv4Path
-    do throws(KernelError) {
-      path = try ipv4Route(datagram, in: namespace)
-    } catch {
+    guard let route else {
       drop(slot, .ipOutNoRoutes, in: namespace)
       return
     }
@@ -180,10 +178,9 @@ extension Kernel {
     bytes.set(TCPHeader.source, u16: source)
     bytes.set(TCPHeader.destination, u16: destination)
     bytes.set(TCPHeader.checksum, u16: 0)
-    let pseudo = pseudoHeaderSum(path.source, datagram.destination, 6, length)
-    let sum = pool.sum(slot, from: 0, count: length, pseudo)
+    let sum = pool.sum(slot, from: 0, count: length, route.pseudoSum(6, length))
     bytes.set(TCPHeader.checksum, u16: UInt16(bigEndian: ~foldChecksum(sum)))
-    _ = ipv4Output(slot, datagram, by: path, in: namespace)
+    _ = output(slot, by: route, in: namespace)
   }
 
   /// An acknowledgment goes with whatever is sent now (tcp_event_ack_sent).

@@ -27,8 +27,10 @@ extension Kernel {
     let bytes = pool.bytes(slot, from: pool[slot].transportHeader)
     let total = Int(pool[slot].length) - offset
     if pool[slot].checksumState == .none {
-      let pseudo = pseudoHeaderSum(
-        header.u32(IPv4Header.source), header.u32(IPv4Header.destination), 6, total)
+      let pseudo =
+        header.u8(0) >> 4 == 6
+        ? header.ipv6PseudoSum(length: total, proto: 6)
+        : pseudoHeaderSum(header.u32(IPv4Header.source), header.u32(IPv4Header.destination), 6, total)
       guard foldChecksum(pool.sum(slot, from: offset, count: total, pseudo)) == .max else {
         namespaces[namespace].snmp[.tcpInCsumErrors] &+= 1
         tcpRefuse(slot, .tcpChecksum, namespace)
@@ -36,8 +38,12 @@ extension Kernel {
       }
     }
     let segment = Self.segment(slot, bytes, headerLength: headerLength, length: total - headerLength)
-    let local = SocketAddress(header.ipv4Destination, bytes.u16(TCPHeader.destination))
-    let remote = SocketAddress(header.ipv4Source, bytes.u16(TCPHeader.source))
+    let local = SocketAddress(header.destinationAddress, bytes.u16(TCPHeader.destination))
+    var remote = SocketAddress(header.sourceAddress, bytes.u16(TCPHeader.source))
+    // A link-local address says nothing without its link.
+    if remote.address.family == .ipv6, remote.address.isLinkLocal {
+      remote.scope = devices[DeviceIndex(pool[slot].device)].ifindex
+    }
     pool.pull(slot, offset + headerLength)
     tcpDemultiplex(segment, local, remote, in: namespace)
   }
@@ -61,7 +67,7 @@ extension Kernel {
       options: TCPOptions(
         bytes.dropFirst(TCPHeader.length).prefix(headerLength - TCPHeader.length),
         isSYN: flags.contains(.syn)),
-      headerLength: headerLength, length: length)
+      length: length)
   }
 
   /// Gives a segment, whose headers have been pulled, to its connection, request or listener. The packet is gone
@@ -111,7 +117,13 @@ extension Kernel {
       cursor = namespaces[namespace].sockets.listeners.next(cursor, local.port)
       let bound = sockets[socket].local.address
       let device = sockets[socket].options.device
-      guard bound == local.address || bound.isUnspecified, device == 0 || device == ifindex else { continue }
+      guard
+        bound == local.address
+          || bound.isUnspecified
+            && (bound.family == local.address.family
+              || bound.family == .ipv6 && !sockets[socket].options.isV6Only),
+        device == 0 || device == ifindex
+      else { continue }
       let score = (bound.isUnspecified ? 0 : 4) + (device == 0 ? 0 : 2)
       guard score > best else { continue }
       best = score
@@ -141,7 +153,7 @@ extension Kernel {
   ) {
     let length = TCPHeader.length + options.size(sack: 0)
     let slot = pool.allocate(length: length)
-    guard slot != .none, let source = local.address.v4, let destination = remote.address.v4 else { return }
+    guard slot != .none else { return }
     let bytes = pool.bytes(slot)
     bytes.set(TCPHeader.sequence, u32: sequence)
     bytes.set(TCPHeader.acknowledgment, u32: acknowledgment)
@@ -151,8 +163,24 @@ extension Kernel {
     bytes.set(TCPHeader.urgent, u16: 0)
     options.write(
       to: bytes.dropFirst(TCPHeader.length), InlineArray(repeating: TCPRange(start: 0, end: 0)), 0)
-    var datagram = IPv4Datagram(source: source.rawValue, destination: destination.rawValue, proto: 6)
-    datagram.pathMTUDiscovery = .do
-    tcpSend(slot, datagram, local.port, remote.port, in: namespace)
+    tcpSend(slot, by: tcpRoute(local, remote, in: namespace), local.port, remote.port, in: namespace)
+  }
+
+  /// The way of a segment that no connection sends.
+  private mutating func tcpRoute(
+    _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
+  ) -> SocketRoute? {
+    switch (local.address, remote.address) {
+    case (.v4(let source), .v4(let destination)):
+      var datagram = IPv4Datagram(source: source.rawValue, destination: destination.rawValue, proto: 6)
+      datagram.pathMTUDiscovery = .do
+      return (try? ipv4Route(datagram, in: namespace)).map { .v4(datagram, $0) }
+    case (.v6(let source), .v6(let destination)):
+      var datagram = IPv6Datagram(destination: UInt128(destination), proto: 6)
+      datagram.source = UInt128(source)
+      if remote.scope != 0 { datagram.device = device(ifindex: remote.scope, in: namespace) ?? .none }
+      return (try? ipv6Route(datagram, in: namespace)).map { .v6(datagram, $0) }
+    default: return nil
+    }
   }
 }

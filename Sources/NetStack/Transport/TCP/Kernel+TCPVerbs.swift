@@ -28,7 +28,10 @@ extension Kernel {
       let state = tcps[index].state
       if state == .synSent || state == .synReceived { throw .alreadyInProgress }
       if state == .close {
+        // Told, the failure is over, and the socket as it was (tcp_disconnect).
         tcps[index].connection = .none
+        sockets[socket].shutdown = []
+        sockets[socket].peer = nil
         let error = takeError(of: socket)
         throw error == 0 ? .connectionAborted : KernelError(error)
       }
@@ -38,8 +41,7 @@ extension Kernel {
     }
     guard tcps[index].state == .close else { throw .isConnected }
     guard peer.address.family == sockets[socket].kind.family else { throw .familyNotSupported }
-    var target = peer
-    if target.address.isUnspecified { target.address = .v4(IPv4Address(127, 0, 0, 1)) }
+    let target = try destination(of: socket, peer)
     let route = try socketRoute(socket, to: target, SendControl())
     guard !route.isBroadcast, !target.address.isMulticast else { throw .networkUnreachable }
     let source = route.source
@@ -61,15 +63,15 @@ extension Kernel {
     tcps[index].key = key
     tcps[index].connection = .pending
     namespaces[namespace].snmp[.tcpActiveOpens] &+= 1
-    tcpSendSyn(index, key, mtu: route.mtu)
+    tcpSendSyn(index, key, route)
     throw .inProgress
   }
 
-  private mutating func tcpSendSyn(_ index: TCPIndex, _ key: FlowKey, mtu: Int) {
+  private mutating func tcpSendSyn(_ index: TCPIndex, _ key: FlowKey, _ route: SocketRoute) {
     let socket = tcps[index].socket
     let secret = namespaces[sockets[socket].namespace].sockets.secret
     tcps[index].restart()
-    tcps[index].ownMSS = max(mtu - IPv4Header.length - TCPHeader.length, 48)
+    tcps[index].ownMSS = route.segmentSize
     tcps[index].mss = min(536, tcps[index].ownMSS)
     tcps[index].hasTimestamps = true
     tcps[index].hasSACK = true
@@ -101,11 +103,8 @@ extension Kernel {
   }
 
   /// What one segment to an address has room for on this end's device.
-  mutating func tcpOwnMSS(_ socket: SocketIndex, local: IPAddress, remote: IPAddress) -> Int {
-    var datagram = datagram(socket, to: remote, proto: 6, SendControl())
-    datagram.source = local.v4?.rawValue ?? 0
-    let mtu = (try? ipv4Route(datagram, in: sockets[socket].namespace).mtu) ?? 576
-    return max(mtu - IPv4Header.length - TCPHeader.length, 48)
+  mutating func tcpOwnMSS(_ socket: SocketIndex, local: IPAddress, remote: SocketAddress) -> Int {
+    (try? socketRoute(socket, to: remote, SendControl(source: local)).segmentSize) ?? 536
   }
 
   /// A port from which nobody speaks to that name yet (__inet_hash_connect).
@@ -365,7 +364,7 @@ extension Kernel {
     let key = FlowKey(
       local: SocketAddress(error.source, ports.0), remote: SocketAddress(error.destination, ports.1))
     guard case .socket(let socket) = namespaces[namespace].sockets.flows.find(key) else {
-      namespaces[namespace].snmp[.icmpInErrors] &+= 1
+      namespaces[namespace].snmp[error.source.family == .ipv6 ? .icmp6InErrors : .icmpInErrors] &+= 1
       return
     }
     let index = sockets[socket].tcp
@@ -378,7 +377,8 @@ extension Kernel {
       return
     }
     if error.errno == KernelError.messageTooLong.errno {
-      let mss = Int(error.information) - IPv4Header.length - TCPHeader.length
+      let header = error.source.family == .ipv6 ? IPv6Header.length : IPv4Header.length
+      let mss = Int(error.information) - header - TCPHeader.length
       guard mss >= 512, mss < min(tcps[index].pathMSS, tcps[index].ownMSS) else { return }
       tcps[index].pathMSS = mss
       tcpSetMSS(index)

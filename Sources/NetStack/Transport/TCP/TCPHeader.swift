@@ -29,7 +29,6 @@ struct TCPFlags: OptionSet, BitwiseCopyable {
   static let rst = TCPFlags(rawValue: 0x04)
   static let psh = TCPFlags(rawValue: 0x08)
   static let ack = TCPFlags(rawValue: 0x10)
-  static let urg = TCPFlags(rawValue: 0x20)
 }
 
 /// A range of sequence numbers that has arrived ahead of others.
@@ -53,8 +52,7 @@ struct TCPSegment {
   /// As it stands in the header, not scaled.
   var window: UInt32
   var options = TCPOptions()
-  /// Bytes of header and of data.
-  var headerLength: Int
+  /// Bytes of data.
   var length: Int
 }
 

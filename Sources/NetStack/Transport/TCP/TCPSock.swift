@@ -117,8 +117,6 @@ struct TCPSock: ~Copyable {
   var retransmits = 0
   var backoff = 0
   var probes = 0
-  /// When the first of the retransmissions that go on was sent.
-  var retransmittingSince: Int64 = 0
   var delayedACKTimer = TimerID.none
   /// An acknowledgment is owed.
   var owesACK = false
@@ -241,7 +239,6 @@ struct TCPRequest {
   var key: FlowKey
   var local: SocketAddress
   var remote: SocketAddress
-  var ifindex: Int32
   var initialSend: UInt32
   var initialReceive: UInt32
   var peerMSS: Int
@@ -254,7 +251,6 @@ struct TCPRequest {
   var recentTimestamp: UInt32
   var timestampOffset: UInt32
   var receiveWindow: UInt32
-  var sendWindow: UInt32
   var timer = TimerID.none
   var retransmits = 0
   var sentAt: Int64
