@@ -216,8 +216,8 @@ struct TCPTests {
   @Test("Over IPv6 too, and a listener for any address of either family takes both")
   func families() throws {
     var kernel = Kernel(seed: 8)
-    let a = try kernel.node()
-    let b = try kernel.node()
+    let a = try kernel.node(ipv6: true)
+    let b = try kernel.node(ipv6: true)
     try kernel.veth("eth0", a, "eth0", b)
     for (node, host) in [(a, 1), (b, 2)] {
       try kernel.address("10.0.0.\(host)/24", "eth0", node)
