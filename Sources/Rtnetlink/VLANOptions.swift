@@ -14,6 +14,10 @@ public struct VLANOptions: Hashable, Sendable {
   public var flags: UInt32?
   /// Which of `flags` are set by the message; all when nil.
   public var flagsMask: UInt32?
+  /// The packets' priority (`to`) for a tag's (`from`).
+  public var ingressPriorities: [VLANPriority] = []
+  /// The tag's priority (`to`) for a packet's (`from`).
+  public var egressPriorities: [VLANPriority] = []
 
   public init() {}
 
@@ -22,6 +26,15 @@ public struct VLANOptions: Hashable, Sendable {
     writer.be16(IFLA_VLAN_PROTOCOL, etherType)
     if let flags {
       writer.structure(IFLA_VLAN_FLAGS, ifla_vlan_flags(flags: flags, mask: flagsMask ?? .max))
+    }
+    for (type, priorities) in [
+      (IFLA_VLAN_INGRESS_QOS, ingressPriorities), (IFLA_VLAN_EGRESS_QOS, egressPriorities),
+    ] where !priorities.isEmpty {
+      writer.nest(type) { list in
+        for entry in priorities {
+          list.structure(IFLA_VLAN_QOS_MAPPING, ifla_vlan_qos_mapping(from: entry.from, to: entry.to))
+        }
+      }
     }
   }
 
@@ -35,8 +48,32 @@ public struct VLANOptions: Hashable, Sendable {
         let value = try attribute.structure(ifla_vlan_flags.self)
         flags = value.flags
         flagsMask = value.mask
+      case IFLA_VLAN_INGRESS_QOS: ingressPriorities = try Self.priorities(attribute.content)
+      case IFLA_VLAN_EGRESS_QOS: egressPriorities = try Self.priorities(attribute.content)
       default: break
       }
     }
+  }
+
+  private static func priorities(_ content: AttributeReader) throws(NetlinkDecodingError) -> [VLANPriority] {
+    var list: [VLANPriority] = []
+    var reader = content
+    while let attribute = try reader.next() {
+      guard attribute.type == IFLA_VLAN_QOS_MAPPING else { continue }
+      let mapping = try attribute.structure(ifla_vlan_qos_mapping.self)
+      list.append(VLANPriority(from: mapping.from, to: mapping.to))
+    }
+    return list
+  }
+}
+
+/// One entry of a VLAN device's maps between its tag's priorities and those of packets.
+public struct VLANPriority: Hashable, Sendable {
+  public var from: UInt32
+  public var to: UInt32
+
+  public init(from: UInt32, to: UInt32) {
+    self.from = from
+    self.to = to
   }
 }

@@ -68,6 +68,12 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case socketReceiveBuffer
   case socketClosed
   case netemLoss
+  case tunnelLoop
+  case vxlanNoRemote
+  case vxlanInvalidHeader
+  case vxlanUnknownIdentifier
+  case vxlanEntryExists
+  case localMAC
 
   /// The kernel's name in lower case; reasons that the kernel has no name for begin with `nf_`.
   public var name: String {
@@ -133,6 +139,12 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .socketReceiveBuffer: "socket_rcvbuff"
     case .socketClosed: "socket_close"
     case .netemLoss: "nf_netem_loss"
+    case .tunnelLoop: "nf_tunnel_loop"
+    case .vxlanNoRemote: "vxlan_no_remote"
+    case .vxlanInvalidHeader: "vxlan_invalid_hdr"
+    case .vxlanUnknownIdentifier: "vxlan_vni_not_found"
+    case .vxlanEntryExists: "vxlan_entry_exists"
+    case .localMAC: "local_mac"
     }
   }
 }

@@ -22,6 +22,8 @@ struct CPU: ~Copyable {
   var now: Int64
   /// Other CPUs that this turn has called, a bit each.
   var rung: UInt64 = 0
+  /// Tunnels that a packet on its way down is in.
+  var tunnelDepth = 0
   var statistics = SoftnetStatistics()
 
   init(seed: UInt64, now: Instant) {

@@ -64,6 +64,7 @@ extension Kernel {
     case .receiveInterrupt: moderationTimer(Vector(rawValue: event.index), .receive)
     case .transmitInterrupt: moderationTimer(Vector(rawValue: event.index), .transmit)
     case .refill: refillTimer(Vector(rawValue: event.index))
+    case .vxlanAge: vxlanAgeTimer(TableIndex(event.index))
     case .queue: queueTimer(DeviceIndex(event.index))
     case .conntrack: conntrackTimer(TableIndex(event.index))
     case .bridgeHello: helloTimer(TableIndex(event.index))

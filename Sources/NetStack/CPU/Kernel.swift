@@ -55,6 +55,9 @@ public struct Kernel: ~Copyable {
   var retiredCrossings: (sent: UInt64, received: UInt64) = (0, 0)
   /// What other CPUs ring.
   public let doorbell: Doorbell
+  var vlans: Table<VLANDevice>
+  var macvlans: Table<Macvlan>
+  var vxlans: Table<VXLAN>
   var qdiscs: Table<Qdisc>
   var tokenBuckets: Table<TokenBucketFilter>
   var trees: Table<HierarchicalTokenBucket>
@@ -90,6 +93,9 @@ public struct Kernel: ~Copyable {
     nics = Table(limit: options.deviceLimit)
     crossings = Table(limit: Doorbell.limit)
     doorbell = Doorbell(cpu: options.cpu)
+    vlans = Table(limit: options.deviceLimit)
+    macvlans = Table(limit: options.deviceLimit)
+    vxlans = Table(limit: options.deviceLimit)
     qdiscs = Table(limit: options.deviceLimit)
     tokenBuckets = Table(limit: options.deviceLimit)
     trees = Table(limit: options.deviceLimit)

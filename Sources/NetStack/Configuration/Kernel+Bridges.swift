@@ -105,7 +105,11 @@ extension Kernel {
     switch devices[index].kind {
     case .loopback: throw .invalidArgument
     case .bridge: throw KernelError(40, "Can not enslave a bridge to a bridge")
-    case .veth, .crossing, .nic: break
+    case .veth, .crossing, .nic, .dummy, .vlan, .macvlan, .vxlan: break
+    }
+    guard !isLinkless(index) else { throw .invalidArgument }
+    guard !stands(master, on: index), !stands(index, on: master), !devices[index].uppers.haveMacvlans else {
+      throw .busy
     }
     guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exchangeFull }
     var number: UInt16 = 1
@@ -155,7 +159,9 @@ extension Kernel {
   private func pathCost(_ index: DeviceIndex) -> UInt32 {
     switch devices[index].kind {
     case .veth, .nic, .crossing: 2
-    case .loopback, .bridge: 100
+    case .vlan(let vlan): pathCost(vlans[vlan].lower)
+    case .macvlan(let macvlan): pathCost(macvlans[macvlan].lower)
+    case .loopback, .bridge, .dummy, .vxlan: 100
     }
   }
 
@@ -166,6 +172,7 @@ extension Kernel {
     let old = devices[index].mtu
     devices[index].mtu = bridges[bridge].ports.map { devices[$0].mtu }.min() ?? 1500
     changeMTU6(index, from: old)
+    stackFollows(index, mtu: devices[index].mtu)
   }
 
   /// A bridge without an address of its own takes the smallest of its ports', and none without ports

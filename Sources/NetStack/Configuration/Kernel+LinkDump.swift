@@ -36,9 +36,14 @@ extension Kernel {
 
   private func kindName(_ index: DeviceIndex) -> String? {
     switch devices[index].kind {
-    case .loopback, .nic: nil
+    case .loopback: nil
+    case .nic(let nic): nics[nic].tunTap == nil ? nil : "tun"
     case .veth, .crossing: "veth"
     case .bridge: "bridge"
+    case .dummy: "dummy"
+    case .vlan: "vlan"
+    case .macvlan: "macvlan"
+    case .vxlan: "vxlan"
     }
   }
 
@@ -49,11 +54,14 @@ extension Kernel {
     link.deviceType = devices[index].hardwareType
     link.flags = LinkFlags(rawValue: devices[index].flags.rawValue)
     if carrier { link.flags.formUnion([.running, .lowerUp]) }
-    link.macAddress = MACAddress(rawValue: devices[index].mac)
-    link.broadcast = devices[index].isLoopback ? MACAddress.zero.bytes : MACAddress.broadcast.bytes
+    if !isLinkless(index) {
+      link.macAddress = MACAddress(rawValue: devices[index].mac)
+      link.broadcast = devices[index].isLoopback ? MACAddress.zero.bytes : MACAddress.broadcast.bytes
+    }
     link.mtu = UInt32(devices[index].mtu)
-    link.minimumMTU = devices[index].isLoopback ? 0 : 68
-    link.maximumMTU = devices[index].isLoopback ? 0 : UInt32(Device.maximumMTU)
+    link.minimumMTU = UInt32(devices[index].smallestMTU)
+    let most = devices[index].largestMTU
+    link.maximumMTU = most > Device.maximumMTU ? 0 : UInt32(most)
     link.transmitQueueLength = devices[index].queueLength
     let queues = nic(index).map { nics[$0].queues.count } ?? 1
     link.transmitQueues = UInt32(queues)
@@ -72,17 +80,30 @@ extension Kernel {
     link.operationalState = operationalState(index, carrier)
     if filter.extended?.contains(.skipStatistics) != true { link.statistics = statistics(index) }
     switch devices[index].kind {
-    case .loopback, .nic: break
+    case .loopback: break
     case .crossing(let crossing):
       link.kind = .veth(peer: nil)
       let other = 1 - crossings[crossing].side
       link.linkNamespaceID = crossings[crossing].link.namespace(of: other)
+    case .nic(let nic):
+      if let tunTap = nics[nic].tunTap {
+        link.kind = .tun(Self.options(tunTap, isAttached: nics[nic].hasLink))
+      }
     case .veth(let peer):
       link.kind = .veth(peer: nil)
       if devices.contains(peer), devices[peer].namespace != devices[index].namespace {
         link.linkNamespaceID = Self.descriptor(of: devices[peer].namespace)
       }
     case .bridge(let bridge): link.kind = .bridge(options(bridge))
+    case .dummy: link.kind = .dummy
+    case .vlan, .macvlan: link.kind = stackedKind(index)
+    case .vxlan(let vxlan): link.kind = .vxlan(vxlanOptions(vxlan))
+    }
+    if let lower = lower(of: index) {
+      link.lowerIndex = devices[lower].ifindex
+      if devices[lower].namespace != devices[index].namespace {
+        link.linkNamespaceID = Self.descriptor(of: devices[lower].namespace)
+      }
     }
     if !devices[index].master.isNone {
       link.master = devices[bridges[devices[index].master].device].ifindex
@@ -91,9 +112,29 @@ extension Kernel {
     return link
   }
 
+  private static func options(_ tunTap: TunTap, isAttached: Bool) -> TunOptions {
+    var options = TunOptions()
+    options.type = tunTap.isTap ? 2 : 1
+    options.owner = tunTap.owner
+    options.group = tunTap.group
+    options.packetInformation = false
+    options.virtioHeader = false
+    options.persistent = true
+    options.multiQueue = tunTap.isMultiQueue
+    if tunTap.isMultiQueue {
+      options.queues = isAttached ? 1 : 0
+      options.disabledQueues = 0
+    }
+    return options
+  }
+
   private func operationalState(_ index: DeviceIndex, _ carrier: Bool) -> OperationalState {
     guard devices[index].isUp else { return .down }
-    if devices[index].isLoopback { return .unknown }
+    switch devices[index].kind {
+    case .loopback, .dummy, .vxlan: return .unknown
+    case .vlan, .macvlan: return carrier ? .up : .lowerLayerDown
+    case .veth, .crossing, .bridge, .nic: break
+    }
     if carrier { return .up }
     guard let lower = lowerIndex(index), lower != devices[index].ifindex,
       let below = device(ifindex: lower, in: devices[index].namespace)
@@ -107,7 +148,7 @@ extension Kernel {
     switch devices[index].kind {
     case .veth(let peer): devices.contains(peer) ? devices[peer].ifindex : nil
     case .crossing(let crossing): crossings[crossing].link.ifindex(of: 1 - crossings[crossing].side)
-    case .loopback, .bridge, .nic: nil
+    case .loopback, .bridge, .nic, .dummy, .vlan, .macvlan, .vxlan: nil
     }
   }
 

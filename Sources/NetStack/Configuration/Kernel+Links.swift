@@ -13,15 +13,8 @@ extension Kernel {
     _ kind: Device.Kind, in namespace: NamespaceIndex, name: InterfaceName, index: Int32, mac: UInt64?
   ) throws(KernelError) -> DeviceIndex {
     guard device(name.text, in: namespace) == nil else { throw .exists }
-    var ifindex = index
-    if ifindex > 0 {
-      guard device(ifindex: ifindex, in: namespace) == nil else { throw .busy }
-    } else {
-      ifindex = namespaces[namespace].nextIfindex
-      while device(ifindex: ifindex, in: namespace) != nil { ifindex += 1 }
-      guard ifindex < Int32.max else { throw .noBuffers }
-      namespaces[namespace].nextIfindex = ifindex + 1
-    }
+    if index > 0, device(ifindex: index, in: namespace) != nil { throw .busy }
+    let ifindex = index > 0 ? index : try freeIfindex(in: namespace)
     let address = mac ?? (cpu.random.next() >> 16 & ~0x0100_0000_0000 | 0x0200_0000_0000)
     let device = Device(
       kind: kind, namespace: namespace, ifindex: ifindex, name: name, mac: address, macIsSet: mac != nil)
@@ -32,8 +25,17 @@ extension Kernel {
     return place
   }
 
+  /// The next number that no device of a namespace has (dev_index_reserve).
+  mutating func freeIfindex(in namespace: NamespaceIndex) throws(KernelError) -> Int32 {
+    var ifindex = namespaces[namespace].nextIfindex
+    while device(ifindex: ifindex, in: namespace) != nil { ifindex += 1 }
+    guard ifindex < Int32.max else { throw .noBuffers }
+    namespaces[namespace].nextIfindex = ifindex + 1
+    return ifindex
+  }
+
   /// Lets a namespace know a device, which then is found by its number and its names.
-  private mutating func enlist(_ index: DeviceIndex) {
+  mutating func enlist(_ index: DeviceIndex) {
     let namespace = devices[index].namespace
     let ifindex = devices[index].ifindex
     var place = namespaces[namespace].devices.count
@@ -43,7 +45,7 @@ extension Kernel {
     namespaces[namespace].deviceNames[devices[index].name.text] = index
   }
 
-  private mutating func delist(_ index: DeviceIndex) {
+  mutating func delist(_ index: DeviceIndex) {
     let namespace = devices[index].namespace
     namespaces[namespace].devices.removeAll { $0 == index }
     namespaces[namespace].deviceNumbers[devices[index].ifindex] = nil
@@ -54,6 +56,32 @@ extension Kernel {
   /// Takes a device away, with its addresses, routes, neighbours, and the other end of a pair.
   mutating func removeDevice(_ index: DeviceIndex) {
     guard devices.contains(index) else { return }
+    removeStack(on: index)
+    forgetConfiguration(of: index)
+    leaveStack(index)
+    var peer = DeviceIndex.none
+    switch devices[index].kind {
+    case .veth(let other): peer = other
+    case .bridge(let bridge) where bridges.contains(bridge):
+      while let port = bridges[bridge].ports.last { leaveBridge(port) }
+      cpu.wheel.cancel(&bridges[bridge].ageTimer)
+      stopTimers(of: bridge)
+      bridges.remove(bridge)
+    case .nic(let nic): if nics.contains(nic) { nics.remove(nic) }
+    case .crossing(let crossing): removeCrossing(crossing)
+    case .vxlan(let vxlan): removeVXLAN(vxlan)
+    case .loopback, .bridge, .dummy, .vlan, .macvlan: break
+    }
+    if !devices[index].qdisc.isNone { destroyQdisc(devices[index].qdisc) }
+    cpu.pollList.remove(index.rawValue)
+    cpu.interrupts.remove(index.rawValue)
+    delist(index)
+    devices.remove(index)
+    if devices.contains(peer) { removeDevice(peer) }
+  }
+
+  /// Takes a device out of use: down, without addresses, routes, neighbours, and out of its bridge.
+  mutating func forgetConfiguration(of index: DeviceIndex) {
     let namespace = devices[index].namespace
     setUp(index, false)
     notifyLink(index, isGone: true)
@@ -65,24 +93,6 @@ extension Kernel {
     endFragments(of: index)
     refreshLocalAddresses(of: namespace)
     if !devices[index].master.isNone { leaveBridge(index) }
-    var peer = DeviceIndex.none
-    switch devices[index].kind {
-    case .veth(let other): peer = other
-    case .bridge(let bridge) where bridges.contains(bridge):
-      while let port = bridges[bridge].ports.last { leaveBridge(port) }
-      cpu.wheel.cancel(&bridges[bridge].ageTimer)
-      stopTimers(of: bridge)
-      bridges.remove(bridge)
-    case .nic(let nic): if nics.contains(nic) { nics.remove(nic) }
-    case .crossing(let crossing): removeCrossing(crossing)
-    case .loopback, .bridge: break
-    }
-    if !devices[index].qdisc.isNone { destroyQdisc(devices[index].qdisc) }
-    cpu.pollList.remove(index.rawValue)
-    cpu.interrupts.remove(index.rawValue)
-    delist(index)
-    devices.remove(index)
-    if devices.contains(peer) { removeDevice(peer) }
   }
 
   private mutating func emptyRings(of index: DeviceIndex) {
@@ -111,8 +121,10 @@ extension Kernel {
       tellOthers(of: index)
       startIPv6(index)
       groupsFollowDevice(index)
+      stackFollows(index, up: true)
       return
     }
+    stackFollows(index, up: false)
     devices[index].flags.remove(.up)
     syncRoutes(of: index)
     tellOthers(of: index)
@@ -151,11 +163,20 @@ extension Kernel {
   ) throws(KernelError) {
     var namespace = asking
     if let descriptor = message.namespaceDescriptor { namespace = try self.namespace(descriptor: descriptor) }
-    try checkAttributes(message)
+    let least = if case .veth = kind { 68 } else { 0 }
+    try checkAttributes(message, minimumMTU: least)
     let index: DeviceIndex
     switch kind {
     case .veth(let peer): index = try createVeth(message, peer ?? LinkMessage(), in: namespace)
     case .bridge(let options): index = try createBridge(message, options, in: namespace)
+    case .dummy:
+      index = try insertDevice(
+        .dummy, in: namespace, name: try newName(message.name, prefix: "dummy", in: namespace),
+        index: message.index, mac: message.macAddress?.rawValue)
+    case .vlan(let options): index = try createVLAN(message, options, below: asking, in: namespace)
+    case .macvlan(let options): index = try createMacvlan(message, options, below: asking, in: namespace)
+    case .vxlan(let options): index = try createVXLAN(message, options, below: asking, in: namespace)
+    case .tun: throw KernelError(95, "tun/tap creation via rtnetlink is not supported.")
     default: throw .notSupported("the emulated kernel has no devices of kind \(kind.name)")
     }
     do throws(KernelError) {
@@ -213,9 +234,9 @@ extension Kernel {
   }
 
   /// What no device here can have.
-  func checkAttributes(_ message: LinkMessage, maximumMTU most: Int = Device.maximumMTU)
-    throws(KernelError)
-  {
+  func checkAttributes(
+    _ message: LinkMessage, minimumMTU least: Int = 68, maximumMTU most: Int = Device.maximumMTU
+  ) throws(KernelError) {
     if let address = message.address {
       guard address.count == 6 else { throw .invalidArgument }
       guard let mac = MACAddress(bytes: address), !mac.isMulticast, mac != .zero else {
@@ -223,7 +244,7 @@ extension Kernel {
       }
     }
     if let mtu = message.mtu {
-      guard mtu >= 68 else { throw .invalid("mtu less than device minimum") }
+      guard mtu >= least else { throw .invalid("mtu less than device minimum") }
       guard mtu <= most else { throw .invalid("mtu greater than device maximum") }
     }
     guard message.xdp?.descriptor ?? -1 < 0 else { throw .notSupported("the emulated kernel has no XDP yet") }
@@ -232,7 +253,7 @@ extension Kernel {
   private var addressNotAvailable: KernelError { .addressNotAvailable }
 
   mutating func finish(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
-    if let mtu = message.mtu { changeMTU(index, Int(mtu)) }
+    if let mtu = message.mtu { try changeMTU(index, Int(mtu)) }
     if let group = message.group { devices[index].group = group }
     if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     // A VETH_INFO_PEER with IFF_UP set is refused by the kernel, since its other end is not registered yet.
@@ -251,16 +272,24 @@ extension Kernel {
         devices[index].flags.remove(flag)
       }
     }
-    if mask.contains(.up) { setUp(index, wanted.contains(.up)) }
+    guard mask.contains(.up) else { return }
+    if wanted.contains(.up), !devices[index].isUp { try checkOpen(index) }
+    setUp(index, wanted.contains(.up))
   }
 
   private mutating func modify(_ index: DeviceIndex, _ message: LinkMessage) throws(KernelError) {
-    let namespace = devices[index].namespace
-    if let descriptor = message.namespaceDescriptor, try self.namespace(descriptor: descriptor) != namespace {
-      throw .notSupported("the emulated kernel moves no device to another namespace; make it there")
+    var message = message
+    if let descriptor = message.namespaceDescriptor {
+      let target = try self.namespace(descriptor: descriptor)
+      if target != devices[index].namespace {
+        let number = message.newIndex ?? 0
+        try moveDevice(index, to: target, as: message.name, number: number)
+        message.name = nil
+      }
     }
+    let namespace = devices[index].namespace
     try checkAttributes(
-      message, maximumMTU: devices[index].isLoopback ? Int(Int32.max) : Device.maximumMTU)
+      message, minimumMTU: devices[index].smallestMTU, maximumMTU: devices[index].largestMTU)
     if let name = message.name, message.index > 0, name != devices[index].name.text {
       guard let valid = InterfaceName(name) else { throw .invalidArgument }
       guard device(name, in: namespace) == nil else { throw .exists }
@@ -270,9 +299,10 @@ extension Kernel {
     }
     if let mac = message.macAddress {
       guard !devices[index].isLoopback else { throw KernelError(95) }
+      try checkAddress(index, mac.rawValue)
       changeMAC(index, mac.rawValue)
     }
-    if let mtu = message.mtu { changeMTU(index, Int(mtu)) }
+    if let mtu = message.mtu { try changeMTU(index, Int(mtu)) }
     if let group = message.group { devices[index].group = group }
     if let length = message.transmitQueueLength { changeQueueLength(index, length) }
     if let alias = message.alias { devices[index].alias = alias.isEmpty ? nil : alias }
@@ -288,6 +318,13 @@ extension Kernel {
       guard case .bridge(let bridge) = devices[index].kind else { throw KernelError(95) }
       try applyBridge(bridge, options)
     }
+    switch (message.kind, devices[index].kind) {
+    case (.vlan(let options)?, .vlan(let vlan)): try changeVLAN(vlan, options)
+    case (.macvlan(let options)?, .macvlan(let macvlan)): try changeMacvlan(macvlan, options)
+    case (.vxlan(let options)?, .vxlan(let vxlan)): try changeVXLAN(vxlan, options)
+    case (.vlan?, _), (.macvlan?, _), (.vxlan?, _): throw KernelError(95)
+    default: break
+    }
     if let port = message.port { try applyPort(index, port) }
     if let generation = message.addressGeneration {
       let mode = Int32(generation.rawValue)
@@ -298,19 +335,16 @@ extension Kernel {
     try applyFlags(index, message)
   }
 
-  private mutating func changeMTU(_ index: DeviceIndex, _ mtu: Int) {
-    let old = devices[index].mtu
-    devices[index].mtu = mtu
-    changeMTU6(index, from: old)
-    if case .bridge(let bridge) = devices[index].kind { bridges[bridge].mtuIsSet = true }
-    if case .crossing(let crossing) = devices[index].kind { tellOtherEnd(crossing) }
-    if !devices[index].master.isNone { adjustMTU(of: devices[index].master) }
-  }
-
-  private mutating func changeMAC(_ index: DeviceIndex, _ mac: UInt64) {
+  /// `isSet` is false for an address that comes from the device below.
+  mutating func changeMAC(_ index: DeviceIndex, _ mac: UInt64, isSet: Bool = true) {
     let old = devices[index].mac
     devices[index].mac = mac
-    devices[index].macIsSet = true
+    devices[index].macIsSet = isSet
+    if case .macvlan(let macvlan) = devices[index].kind {
+      devices[macvlans[macvlan].lower].uppers.remove(index)
+      devices[macvlans[macvlan].lower].uppers.insert(macvlan: index, mac)
+    }
+    stackFollows(index, mac: mac)
     if !devices[index].master.isNone {
       replaceLocalEntry(of: devices[index].master, port: index, old: old, new: mac)
       chooseBridgeAddress(devices[index].master)

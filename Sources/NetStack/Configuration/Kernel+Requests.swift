@@ -22,6 +22,7 @@ extension Kernel {
     for index in fragmentQueues.indices where fragmentQueues[index].key.namespace == namespace {
       endFragments(index, .deviceRemoved)
     }
+    while let tunnel = namespaces[namespace].tunnels.last { removeDevice(vxlans[tunnel].device) }
     while let last = namespaces[namespace].devices.last { removeDevice(last) }
     namespaces.remove(namespace)
   }
@@ -77,14 +78,18 @@ extension Kernel {
     case .deleteRule: try deleteRule(try decode(request), in: namespace)
     case .newNeighbor:
       let message: NeighborMessage = try decode(request)
-      if message.family == .bridge {
+      if message.family == .bridge, let tunnel = tunnel(message, in: namespace) {
+        try addVXLANEntry(message, request.flags, to: tunnel)
+      } else if message.family == .bridge {
         try addForwardingEntry(message, request.flags, in: namespace)
       } else {
         try addNeighbor(message, request.flags, in: namespace)
       }
     case .deleteNeighbor:
       let message: NeighborMessage = try decode(request)
-      if message.family == .bridge {
+      if message.family == .bridge, let tunnel = tunnel(message, in: namespace) {
+        try deleteVXLANEntry(message, from: tunnel)
+      } else if message.family == .bridge {
         try deleteForwardingEntry(message, in: namespace)
       } else {
         try deleteNeighbor(message, in: namespace)
@@ -115,7 +120,7 @@ extension Kernel {
       let filter: NeighborMessage = try decode(request)
       answers =
         filter.family == .bridge
-        ? try forwardingEntries(filter, in: namespace)
+        ? try forwardingEntries(filter, in: namespace) + tunnelEntries(filter, in: namespace)
         : try neighborEntries(filter, all: isDump(request), in: namespace)
     case .getRule: answers = try rules(try decode(request), in: namespace)
     case .getQdisc: answers = try qdiscEntries(try decode(request), all: isDump(request), in: namespace)

@@ -19,6 +19,11 @@ public struct Device: ~Copyable {
     case nic(NICIndex)
     /// One end of a veth pair whose other end is on another CPU.
     case crossing(CrossingIndex)
+    /// Takes what it is to send and forgets it.
+    case dummy
+    case vlan(TableIndex<VLANDevice>)
+    case macvlan(TableIndex<Macvlan>)
+    case vxlan(TableIndex<VXLAN>)
   }
 
   /// Receive descriptors of a veth end (VETH_RING_SIZE).
@@ -27,7 +32,7 @@ public struct Device: ~Copyable {
   // MARK: What every packet reads
 
   var kind: Kind
-  let namespace: NamespaceIndex
+  var namespace: NamespaceIndex
   /// 48 bits.
   var mac: UInt64
   /// Bytes of a packet without its Ethernet header.
@@ -39,6 +44,8 @@ public struct Device: ~Copyable {
   var master: BridgeIndex = .none
   var port = BridgePort()
   var ipv4 = DeviceIPv4()
+  /// Whether frames that come in may be for devices that stand on it.
+  var isShared = false
   /// What stands between the stack and the ring; none: nothing waits (`noqueue`).
   var qdisc = QdiscIndex.none
   var ipv6 = DeviceIPv6()
@@ -48,7 +55,7 @@ public struct Device: ~Copyable {
 
   // MARK: What only configuration reads
 
-  let ifindex: Int32
+  var ifindex: Int32
   var name: InterfaceName
   var alias: String?
   var alternativeNames: [String] = []
@@ -66,6 +73,10 @@ public struct Device: ~Copyable {
   var neighborParameters6 = NeighborParameters()
   /// Answers for others that wait.
   var delayedAnswers = 0
+  /// The devices that stand on it.
+  var uppers = UpperDevices() {
+    didSet { isShared = uppers.take }
+  }
   /// Packets that a queue of the device's own choice holds (txqueuelen).
   var queueLength: UInt32 = 1000
   /// It has been given a queue, or none, as it came up or by configuration; before that it is `noop`.
@@ -92,7 +103,10 @@ public struct Device: ~Copyable {
       flags = .loopback
       // What netdev_max_backlog is to the kernel's loopback.
       ring = SlotRing(limit: 1024)
-    case .veth, .crossing, .bridge, .nic:
+    case .dummy:
+      mtu = 1500
+      flags = [.broadcast, .noARP]
+    case .veth, .crossing, .bridge, .nic, .vlan, .macvlan, .vxlan:
       mtu = 1500
       flags = [.broadcast, .multicast]
     }
@@ -102,14 +116,30 @@ public struct Device: ~Copyable {
   var wantsQueue: Bool {
     switch kind {
     case .nic: true
-    case .loopback, .veth, .crossing, .bridge: false
+    case .loopback, .veth, .crossing, .bridge, .dummy, .vlan, .macvlan, .vxlan: false
     }
   }
 
   var isUp: Bool { flags.contains(.up) }
   var isLoopback: Bool { flags.contains(.loopback) }
   /// ARPHRD_*.
-  var hardwareType: UInt16 { isLoopback ? 772 : 1 }
+  var hardwareType: UInt16 { isLoopback ? 772 : flags.contains(.pointToPoint) ? 65534 : 1 }
+
+  /// The least that its MTU can be.
+  var smallestMTU: Int {
+    switch kind {
+    case .loopback, .dummy, .vlan: 0
+    case .veth, .crossing, .bridge, .nic, .macvlan, .vxlan: 68
+    }
+  }
+
+  /// The most that its MTU can be.
+  var largestMTU: Int {
+    switch kind {
+    case .loopback, .dummy: Int(Int32.max)
+    case .veth, .crossing, .bridge, .nic, .vlan, .macvlan, .vxlan: Self.maximumMTU
+    }
+  }
 
   /// The most that an MTU can be (ETH_MAX_MTU); a loopback device has no limit.
   static let maximumMTU = 65535
@@ -121,6 +151,7 @@ struct DeviceFlags: OptionSet, BitwiseCopyable {
   static let up = DeviceFlags(rawValue: 1)
   static let broadcast = DeviceFlags(rawValue: 2)
   static let loopback = DeviceFlags(rawValue: 8)
+  static let pointToPoint = DeviceFlags(rawValue: 0x10)
   static let running = DeviceFlags(rawValue: 0x40)
   static let noARP = DeviceFlags(rawValue: 0x80)
   static let promiscuous = DeviceFlags(rawValue: 0x100)

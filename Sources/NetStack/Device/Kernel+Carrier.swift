@@ -8,7 +8,9 @@ extension Kernel {
   func hasCarrier(_ index: DeviceIndex) -> Bool {
     guard devices[index].isUp else { return false }
     switch devices[index].kind {
-    case .loopback: return true
+    case .loopback, .dummy, .vxlan: return true
+    case .vlan(let vlan): return hasCarrier(vlans[vlan].lower)
+    case .macvlan(let macvlan): return hasCarrier(macvlans[macvlan].lower)
     case .nic(let nic): return nics[nic].hasLink
     case .crossing(let crossing): return crossings[crossing].peer == .up
     case .veth(let peer): return devices.contains(peer) && devices[peer].isUp
@@ -25,14 +27,15 @@ extension Kernel {
     if devices[index].isUp { carrierChanged(index) }
   }
 
-  /// A device has been set up or down: the other end of a pair, and a bridge above, have got or lost their carrier.
+  /// A device has been set up or down: the other end of a pair, a bridge above, and what stands on it have got or
+  /// lost their carrier.
   mutating func tellOthers(of index: DeviceIndex) {
     switch devices[index].kind {
     case .veth(let peer): if devices.contains(peer) { carrierChanged(peer) }
     case .crossing(let crossing): tellOtherEnd(crossing)
-    case .loopback, .bridge, .nic: break
+    case .loopback, .bridge, .nic, .dummy, .vlan, .macvlan, .vxlan: break
     }
-    tellMaster(of: index)
+    tellUppers(of: index)
   }
 
   /// A device's carrier has come or gone: routes by it are marked, and what was learned of others behind a link that
@@ -42,10 +45,11 @@ extension Kernel {
     syncRoutes(of: index)
     checkCarrier6(index)
     if !hasCarrier(index) { removeNeighbors(of: index, keepingPermanent: true) }
-    tellMaster(of: index)
+    tellUppers(of: index)
   }
 
-  private mutating func tellMaster(of index: DeviceIndex) {
+  private mutating func tellUppers(of index: DeviceIndex) {
     if bridges.contains(devices[index].master) { portChanged(index) }
+    for upper in devices[index].uppers.allVLANs + devices[index].uppers.allMacvlans { carrierChanged(upper) }
   }
 }

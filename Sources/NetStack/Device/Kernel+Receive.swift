@@ -18,6 +18,15 @@ extension Kernel {
       return
     }
     if hasHook(.netdev, .ingress, in: namespace) { filterLink(&burst, .ingress, on: index) }
+    if devices[index].isShared {
+      receiveStacked(&burst, on: index)
+    } else {
+      receiveOwn(&burst, on: index)
+    }
+  }
+
+  /// Takes frames that are for no device that stands on this one. The burst is empty afterwards.
+  @inline(__always) mutating func receiveOwn(_ burst: inout Burst, on index: DeviceIndex) {
     if devices[index].master.isNone {
       ethernetReceive(&burst, on: index)
     } else {

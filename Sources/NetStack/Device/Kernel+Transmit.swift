@@ -31,6 +31,13 @@ extension Kernel {
       enqueue(&burst, from: index, to: index)
     case .nic(let nic): nicTransmit(&burst, by: index, nic)
     case .crossing(let crossing): crossingTransmit(&burst, by: index, crossing)
+    case .dummy:
+      countTransmitted(burst, by: index)
+      for position in 0..<burst.count { pool.free(burst[position], .consumed) }
+      burst.removeAll()
+    case .vlan(let vlan): vlanTransmit(&burst, by: index, vlan)
+    case .macvlan(let macvlan): macvlanTransmit(&burst, by: index, macvlan)
+    case .vxlan(let vxlan): vxlanTransmit(&burst, by: index, vxlan)
     }
   }
 
@@ -43,7 +50,7 @@ extension Kernel {
   /// what comes, and drops what does not fit.
   @inline(__always) func transmitRoom(of index: DeviceIndex) -> Int {
     switch devices[index].kind {
-    case .loopback, .veth, .crossing, .bridge: .max
+    case .loopback, .veth, .crossing, .bridge, .dummy, .vlan, .macvlan, .vxlan: .max
     case .nic(let nic): nics[nic].transmitRoom
     }
   }

@@ -31,14 +31,19 @@ extension Kernel {
     var runType: UInt16 = 0
     for position in 0..<burst.count {
       let slot = burst[position]
-      let bytes = pool.bytes(slot)
+      var bytes = pool.bytes(slot)
       guard bytes.count >= EthernetHeader.length else {
         devices[index].statistics.rxErrors &+= 1
         drop(slot, .headerTruncated, in: namespace)
         continue
       }
       let destination = bytes.u48(EthernetHeader.destination)
-      let type = bytes.u16(EthernetHeader.type)
+      var type = bytes.u16(EthernetHeader.type)
+      if pool[slot].vlanProtocol != 0 || type == VLANTag.customer || type == VLANTag.service {
+        guard stripTag(slot, on: index) else { continue }
+        bytes = pool.bytes(slot)
+        type = bytes.u16(EthernetHeader.type)
+      }
       pool.pull(slot, EthernetHeader.length)
       let start = pool[slot].dataOffset
       pool[slot].linkHeader = start &- UInt16(EthernetHeader.length)

@@ -14,6 +14,8 @@ public struct NetNamespace: ~Copyable {
   var isWatched = false
   /// By ifindex.
   var devices: [DeviceIndex] = []
+  /// VXLAN devices that it carries, wherever they are.
+  var tunnels: [TableIndex<VXLAN>] = []
   /// Every device by its number.
   var deviceNumbers: [Int32: DeviceIndex] = [:]
   /// Every device by its name, and by each of its other names.

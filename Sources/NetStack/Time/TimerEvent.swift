@@ -37,6 +37,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case transmitInterrupt
     /// A NIC had no memory to receive into (number of the vector).
     case refill
+    /// A VXLAN device's database has entries that may be too old (index of the VXLAN).
+    case vxlanAge
     /// A device's queueing discipline has packets whose time has come (index of the device).
     case queue
     /// A tracked connection's time may be over (index of the entry).

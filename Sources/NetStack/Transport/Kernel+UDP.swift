@@ -38,6 +38,7 @@ extension Kernel {
         return
       }
     }
+    if !namespaces[namespace].tunnels.isEmpty, vxlanReceive(slot, in: namespace) { return }
     let device = DeviceIndex(pool[slot].device)
     let flow = SocketFlow(
       source: header.sourceAddress, sourcePort: bytes.u16(UDPHeader.source),

@@ -56,7 +56,26 @@ extension Kernel {
     guard let nic = nic(index), devices[index].isUp, nics[nic].hasLink else { return false }
     return unsafe frame.withUnsafeBytes { bytes in
       guard let frame = unsafe PacketBytes(reading: bytes) else { return false }
-      return receive(frame, nic, index)
+      return nics[nic].isLinkless ? receivePacket(frame, nic, index) : receive(frame, nic, index)
+    }
+  }
+
+  /// A packet without a link header gets the one that it has inside (tun_get_user).
+  private mutating func receivePacket(_ packet: PacketBytes, _ nic: NICIndex, _ index: DeviceIndex) -> Bool {
+    var frame = [UInt8](repeating: 0, count: EthernetHeader.length)
+    switch packet.count > 0 ? packet.u8(0) >> 4 : 0 {
+    case 4: frame[EthernetHeader.type] = 8
+    case 6:
+      frame[EthernetHeader.type] = 0x86
+      frame[EthernetHeader.type + 1] = 0xdd
+    default:
+      devices[index].statistics.rxDropped &+= 1
+      return false
+    }
+    frame += packet.array
+    return unsafe frame.withUnsafeBytes { bytes in
+      guard let whole = unsafe PacketBytes(reading: bytes) else { return false }
+      return receive(whole, nic, index)
     }
   }
 
@@ -128,7 +147,10 @@ extension Kernel {
       let queue = QueueIndex(UInt32(number))
       guard let value = nics[nic].queues[queue].transmit.next() else { continue }
       nics[nic].nextTransmit = (number + 1) % count
-      let result = pool.withWire(Slot(index: value), body)
+      let header = nics[nic].isLinkless ? EthernetHeader.length : 0
+      let result = pool.withWire(Slot(index: value)) { frame in
+        body(frame.extracting(min(header, frame.byteCount)..<frame.byteCount))
+      }
       nics[nic].queues[queue].transmit.complete()
       nics[nic].queues[queue].completions.write(Completion(flags: .transmitted))
       completed(nic, Vector(index, number), .transmit)

@@ -22,6 +22,8 @@ struct NIC: ~Copyable {
   var ringSizes = RingSizes()
   /// Whether something is at the wire's other end.
   var hasLink = true
+  /// Set for a tun or tap, whose wire is a program.
+  var tunTap: TunTap?
   /// Whose turn it is to send.
   var nextTransmit = 0
   var errors = NICErrors()
@@ -32,6 +34,9 @@ struct NIC: ~Copyable {
     scaling = ReceiveSideScaling(queues: count)
     setQueues(count)
   }
+
+  /// Outside, packets have no Ethernet header.
+  var isLinkless: Bool { tunTap?.isTap == false }
 
   /// Packets that every TX ring can take: a queueing discipline stands before all of them, and waits for the fullest.
   var transmitRoom: Int {
