@@ -42,10 +42,7 @@ extension EmulatedDatapath {
     var causes: Set<String> = []
     var result: [Limitation] = []
     for node in runtime.nodes {
-      var needs = node.services.filter { $0.kind == .http }.map {
-        ("the emulated kernel has no TCP yet, so no service 'http'", $0.location)
-      }
-      needs += (node.commands + node.programs).map {
+      let needs = (node.commands + node.programs).map {
         ("the emulated datapath runs no programs (Run, Exec) yet", $0.location)
       }
       for (cause, location) in needs where causes.insert(cause).inserted {

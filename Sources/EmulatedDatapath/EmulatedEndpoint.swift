@@ -39,7 +39,8 @@ final class EmulatedEndpoint: NodeEndpoint {
     let namespace = try kernel.index(of: .node(node))
     switch request {
     case .listenTCP, .connectTCP:
-      throw TransportError(errno: EPROTONOSUPPORT, text: "the emulated kernel has no TCP yet")
+      throw TransportError(
+        errno: EPROTONOSUPPORT, text: "the emulated datapath opens no TCP sockets for probes yet")
     case .bindUDP(let local):
       let socket = try kernel.openSocket(.udp(local.address.family), in: namespace) {
         (stack, socket) throws(KernelError) in

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// netforge's own services in an emulated node, answered on the kernel's thread as their datagrams come.
+// netforge's own services in an emulated node, answered on the kernel's thread as their bytes and datagrams come.
 
 import Glibc
 public import LabCore
+import LabProcess
 import LinuxObjects
 import NetStack
 import NetTypes
@@ -15,11 +16,11 @@ extension EmulatedDatapath: ServiceHost {
     let thread = thread
     return try await perform(on: lab, "open a service") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
-        return try EmulatedService(service, in: kernel.index(of: .node(node)), kernel, thread)
+        return try EmulatedService(service, of: node, in: lab, kernel, thread)
       } catch {
         throw DatapathError(
           .refused,
-          operation: "open the \(service.kind) service on UDP port \(service.port) (\(service.location))",
+          operation: "open the \(service.kind) service on port \(service.port) (\(service.location))",
           path: StatePath(.node(node)), errno: error.errno == 0 ? nil : error.errno, cause: error.cause,
           remedy: error.errno == EADDRINUSE ? "another service of the node has it: give it another port" : nil
         )
@@ -28,48 +29,64 @@ extension EmulatedDatapath: ServiceHost {
   }
 }
 
-/// An open service. There is no TCP yet, so it is UDP's half.
+/// An open service: listening sockets for connections, and for echo and discard sockets for datagrams.
 struct EmulatedService: OpenService {
   let service: NodeService
-  var label: String { "\(service.kind)/udp" }
+  var label: String { "\(service.kind)" }
   private let thread: KernelThread
+  private let connections: EmulatedConnections
   private let sockets: [SocketIndex]
 
   fileprivate init(
-    _ service: NodeService, in namespace: NamespaceIndex, _ kernel: EmulatedKernel, _ thread: KernelThread
+    _ service: NodeService, of node: NodeName, in lab: LabName, _ kernel: EmulatedKernel,
+    _ thread: KernelThread
   ) throws(TransportError) {
     self.service = service
     self.thread = thread
-    let answers = service.kind == .echo
+    let connections = EmulatedConnections(service, of: node, in: lab)
+    self.connections = connections
+    let namespace = try kernel.index(of: .node(node))
     var sockets: [SocketIndex] = []
-    for family in [IPFamily.ipv4, .ipv6] {
+    let kinds: [SocketKind] =
+      [.tcp(.ipv4), .tcp(.ipv6)] + (service.kind == .http ? [] : [.udp(.ipv4), .udp(.ipv6)])
+    for kind in kinds {
       do throws(TransportError) {
-        let socket = try kernel.openSocket(.udp(family), in: namespace) {
-          (stack, socket) throws(KernelError) in
-          if family == .ipv6 { try stack.setOption(.v6Only(true), on: socket) }
-          let any: IPAddress = family == .ipv4 ? .v4(.any) : .v6(.any)
-          try stack.bind(socket, to: SocketAddress(any, service.port))
-        }
-        sockets.append(socket)
-        kernel.wait(for: .in, on: socket, until: nil) { kernel in
-          kernel.serve(socket, answers: answers)
-          return false
-        } expire: { _ in
-        }
+        sockets.append(try Self.open(kind, for: service, connections, in: namespace, kernel))
       } catch {
         // A kernel, or a node, without IPv6.
-        if family == .ipv6, error.errno == EAFNOSUPPORT { continue }
-        for socket in sockets { kernel.stack.close(socket) }
+        if error.errno == EAFNOSUPPORT { continue }
+        for socket in sockets { kernel.closeSocket(socket) }
         throw error
       }
     }
     self.sockets = sockets
   }
 
+  private static func open(
+    _ kind: SocketKind, for service: NodeService, _ connections: EmulatedConnections,
+    in namespace: NamespaceIndex, _ kernel: EmulatedKernel
+  ) throws(TransportError) -> SocketIndex {
+    let socket = try kernel.openSocket(kind, in: namespace) { (stack, socket) throws(KernelError) in
+      if kind == .tcp(.ipv6) || kind == .udp(.ipv6) { try stack.setOption(.v6Only(true), on: socket) }
+      let any: IPAddress = kind == .tcp(.ipv4) || kind == .udp(.ipv4) ? .v4(.any) : .v6(.any)
+      try stack.bind(socket, to: SocketAddress(any, service.port))
+      if kind == .tcp(.ipv4) || kind == .tcp(.ipv6) { try stack.listen(socket, backlog: 128) }
+    }
+    let answers = service.kind == .echo
+    let isStream = kind == .tcp(.ipv4) || kind == .tcp(.ipv6)
+    kernel.wait(for: .in, on: socket, until: nil) { kernel in
+      if isStream { connections.accept(from: socket, kernel) } else { kernel.serve(socket, answers: answers) }
+      return false
+    } expire: { _ in
+    }
+    return socket
+  }
+
   func close() {
-    let sockets = sockets
+    let (sockets, connections) = (sockets, connections)
     thread.submit { kernel in
       for socket in sockets { kernel.closeSocket(socket) }
+      connections.closeAll(kernel)
     }
   }
 }

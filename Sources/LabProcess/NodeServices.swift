@@ -18,7 +18,8 @@ final class NodeServiceListener: OpenService {
   let service: NodeService
   var label: String { "\(service.kind)" }
   private let reactor: Reactor
-  private let body: [UInt8]
+  private let node: NodeName
+  private let lab: LabName
   private let sockets: [Int32]
   private let connections = Mutex<[Int32: ServiceConnection]>([:])
   private let isSweeping = Atomic(false)
@@ -29,7 +30,8 @@ final class NodeServiceListener: OpenService {
   ) throws(DatapathError) {
     self.service = service
     self.reactor = reactor
-    body = Array("\(node) in lab \(lab)\n".utf8)
+    self.node = node
+    self.lab = lab
     var sockets: [Int32] = []
     var failure: DatapathError?
     let types = service.kind == .http ? [SOCK_STREAM] : [SOCK_STREAM, SOCK_DGRAM]
@@ -91,7 +93,7 @@ final class NodeServiceListener: OpenService {
         Glibc.close(socket)
         continue
       }
-      let connection = ServiceConnection(socket, behavior(of: service.kind))
+      let connection = ServiceConnection(socket, service.behavior(of: node, in: lab))
       connections.withLock { $0[socket] = connection }
       reactor.add(socket, Reactor.readable) { [weak self] events in self?.serve(connection, events) }
       sweepLater()
@@ -100,14 +102,6 @@ final class NodeServiceListener: OpenService {
 
   private func resume(_ listener: Int32) {
     if sockets.contains(listener) { reactor.change(listener, Reactor.readable) }
-  }
-
-  private func behavior(of kind: NodeService.Kind) -> any ServiceBehavior {
-    switch kind {
-    case .http: HTTPResponder(body: body)
-    case .echo: EchoBehavior()
-    case .discard: DiscardBehavior()
-    }
   }
 
   private func serve(_ connection: ServiceConnection, _ events: UInt32) {

@@ -4,35 +4,6 @@
 
 import Glibc
 
-/// What a service does with the bytes of a connection.
-protocol ServiceBehavior: Sendable {
-  /// Seconds without a byte after which the connection ends.
-  var idleLimit: Int { get }
-  /// Takes what it can from the front of `input` and adds to `output`. True when the connection ends with `output`.
-  mutating func take(_ input: inout [UInt8], into output: inout [UInt8]) -> Bool
-}
-
-/// RFC 862.
-struct EchoBehavior: ServiceBehavior {
-  let idleLimit = 300
-
-  mutating func take(_ input: inout [UInt8], into output: inout [UInt8]) -> Bool {
-    output += input
-    input = []
-    return false
-  }
-}
-
-/// RFC 863.
-struct DiscardBehavior: ServiceBehavior {
-  let idleLimit = 300
-
-  mutating func take(_ input: inout [UInt8], into output: inout [UInt8]) -> Bool {
-    input = []
-    return false
-  }
-}
-
 /// The state of one connection.
 final class ServiceConnection: @unchecked Sendable {
   // Sendable because the reactor's thread alone calls `serve` and reads `deadline`.

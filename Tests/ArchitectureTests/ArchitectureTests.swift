@@ -25,7 +25,7 @@ struct ArchitectureTests {
       "CLinux",
     ],
     "EmulatedDatapath": [
-      "NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "CLinux",
+      "NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess", "CLinux",
     ],
     "Reconcile": ["NetTypes", "Nftables", "LabCore", "TopologyModel"],
     "Manifest": ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource"],
