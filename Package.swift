@@ -78,7 +78,10 @@ let package = Package(
 
     module(
       "EmulatedDatapath",
-      ["NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess", "CLinux", system]),
+      [
+        "NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess", "CLinux",
+        system,
+      ]),
 
     // What the verbs are made of.
     module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
