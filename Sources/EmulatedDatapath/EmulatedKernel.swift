@@ -143,10 +143,9 @@ struct EmulatedChannel: Transport {
   }
 
   func makeTunTap(_ name: InterfaceName, _ device: TunTapState) throws(TransportError) {
-    guard device.mode == .tap else {
-      throw TransportError(errno: EOPNOTSUPP, text: "the emulated kernel has no tun devices yet")
-    }
-    do throws(KernelError) { _ = try kernel.stack.makeOutside(name, in: namespace) } catch {
+    let options = TunTap(
+      isTap: device.mode == .tap, owner: device.owner, group: device.group, isMultiQueue: device.multiQueue)
+    do throws(KernelError) { _ = try kernel.stack.makeTunTap(name, in: namespace, options) } catch {
       throw TransportError(error)
     }
   }
