@@ -22,7 +22,9 @@ demo: build
 
 test: deps-test swift-present
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	$(SWIFT) test --skip-build --skip FaultSweepTests
+	@# It compares the host with what it was before, which other tests change: alone.
+	$(SWIFT) test --skip-build --filter FaultSweepTests
 
 swift-present:
 	@command -v $(SWIFT) >/dev/null || { \
