@@ -102,18 +102,6 @@ extension Kernel {
     setUpTranslation(index, range, .destination)
     return .accept
   }
-
-  /// Connections that were masqueraded as an address of a device end with the address or the device
-  /// (nf_nat_masquerade's notifiers).
-  mutating func forgetMasqueraded(by device: DeviceIndex, address: UInt128? = nil) {
-    let namespace = devices[device].namespace
-    for index in namespaces[namespace].conntrack.table.all(in: conntracks)
-    where conntracks[index].masqueradeDevice == device
-      && (address == nil || conntracks[index].reply.destination == address)
-    {
-      removeConntrack(index)
-    }
-  }
 }
 
 extension Kernel {
