@@ -20,8 +20,10 @@ extension ResolveWork {
       space.links.append(link)
       sources.record(StatePath(id, .link, key: [link.name.text]), at: device.location)
       resolveAddresses(of: device, on: link.name, node: node, into: &space)
-      if let impairment = device.impairment {
-        let qdisc = QdiscState(link: link.name, kind: kind(of: impairment, on: device, of: node))
+      if let impairment = device.impairment,
+        let kind = QdiscKind(impairment, seed: StableHash.of("\(lab)/\(node.name)/\(device.name)/seed"))
+      {
+        let qdisc = QdiscState(link: link.name, kind: kind)
         space.qdiscs.append(qdisc)
         sources.record(StateObject.qdisc(qdisc).path(in: id), at: impairment.location)
       }
@@ -154,52 +156,5 @@ extension ResolveWork {
     var parts = written.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
     parts[3] = kernel.text
     return parts.joined(separator: "/")
-  }
-
-  // MARK: Impairments
-
-  private func kind(
-    of impairment: Topology.Impairment, on device: Topology.Device, of node: Topology.Node
-  ) -> QdiscKind {
-    let rate = impairment.rate.map { UInt64(clamping: max(1, $0 / 8)) }
-    let needsNetem =
-      [impairment.loss, impairment.duplicate, impairment.reorder, impairment.corrupt].contains {
-        ($0 ?? 0) > 0
-      }
-      || (impairment.delay ?? .zero) > .zero || (impairment.jitter ?? .zero) > .zero
-    if let rate, !needsNetem { return .tokenBucket(TokenBucketState(rate: rate, packets: impairment.limit)) }
-    return .netem(
-      NetemState(
-        delay: impairment.delay ?? .zero, jitter: impairment.jitter ?? .zero,
-        loss: Self.share(impairment.loss), duplicate: Self.share(impairment.duplicate),
-        reorder: Self.share(impairment.reorder),
-        // Without a gap the kernel reorders nothing.
-        gap: (impairment.reorder ?? 0) > 0 ? 1 : 0, corrupt: Self.share(impairment.corrupt), rate: rate ?? 0,
-        limit: impairment.limit.map { UInt32(clamping: $0) } ?? Self.netemLimit(impairment, rate: rate),
-        seed: impairment.seed ?? StableHash.of("\(lab)/\(node.name)/\(device.name)/seed")))
-  }
-
-  /// Per cent in the kernel's fixed point.
-  static func share(_ percent: Double?) -> UInt32 {
-    guard let percent, percent > 0 else { return 0 }
-    return percent >= 100 ? .max : UInt32((percent / 100 * Double(UInt32.max)).rounded())
-  }
-
-  /// Room for what is under way: the packets of twice the delay at the rate, or at 1 Gbit/s without one; at least the
-  /// kernel's 1000.
-  static func netemLimit(_ impairment: Topology.Impairment, rate: UInt64?) -> UInt32 {
-    let seconds =
-      Double((impairment.delay ?? .zero).nanoseconds + (impairment.jitter ?? .zero).nanoseconds) / 1e9
-    let packets = 2 * seconds * Double(rate ?? 125_000_000) / 1500
-    return UInt32(min(max(packets.rounded(.up), 1000), 1_000_000))
-  }
-}
-
-extension TokenBucketState {
-  /// A burst of 10 ms, at least what segmentation offload hands over at once; 50 ms more may wait.
-  init(rate: UInt64, packets: Int?) {
-    let burst = UInt32(clamping: max(rate / 100, 65_536))
-    let waiting = packets.map { UInt64(clamping: $0) * 1514 } ?? max(rate / 20, 15_140)
-    self.init(rate: rate, burst: burst, limit: UInt32(clamping: UInt64(burst) + waiting))
   }
 }

@@ -23,6 +23,7 @@ struct Netforge: AsyncParsableCommand {
           Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Stats.self, Neigh.self, FDB.self,
           RouteCommand.self, Nft.self, Events.self,
         ]),
+      CommandGroup(name: "Packets", subcommands: [LinkCommand.self, Netem.self]),
       CommandGroup(
         name: "Topologies", subcommands: [Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
       CommandGroup(name: "This host", subcommands: [Doctor.self, Version.self, Completion.self]),
@@ -30,7 +31,7 @@ struct Netforge: AsyncParsableCommand {
 
   /// Verbs of the design that this version does not have; asking for one says so.
   private static let missing = [
-    "test", "trace", "capture", "link", "netem", "nc", "ss", "iperf", "conntrack",
+    "test", "trace", "capture", "nc", "ss", "iperf", "conntrack",
   ]
 
   static func main() async {
