@@ -158,7 +158,7 @@ int nf_accept(int socket) {
   return file < 0 ? -errno : file;
 }
 
-int nf_echo_datagrams(int socket, int answer) {
+int nf_answer_datagrams(int socket, enum nf_answer answer, const void *fixed, size_t length) {
   char bytes[65536];
   union {
     struct cmsghdr header;
@@ -183,8 +183,9 @@ int nf_echo_datagrams(int socket, int answer) {
       continue;
     }
     count++;
-    if (!answer) continue;
+    if (answer == NF_ANSWER_NONE) continue;
     part.iov_len = (size_t)got;
+    if (answer == NF_ANSWER_FIXED) part = (struct iovec){(void *)fixed, length};
     /* What was received says to which address and on which device; sent back, it names the source. */
     for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {

@@ -14,16 +14,10 @@ final class EmulatedConnections: @unchecked Sendable {
   /// Connections at a time; more are closed at once.
   private static let limit = 1024
 
-  private let service: NodeService
-  private let node: NodeName
-  private let lab: LabName
+  private let program: any ServiceProgram
   private var open: [SocketIndex: EmulatedConnection] = [:]
 
-  init(_ service: NodeService, of node: NodeName, in lab: LabName) {
-    self.service = service
-    self.node = node
-    self.lab = lab
-  }
+  init(_ program: any ServiceProgram) { self.program = program }
 
   /// Takes the connections that wait. A bounded number; the rest are news in the next turn.
   func accept(from listener: SocketIndex, _ kernel: EmulatedKernel) {
@@ -34,7 +28,7 @@ final class EmulatedConnections: @unchecked Sendable {
           kernel.stack.close(socket)
           continue
         }
-        let connection = EmulatedConnection(socket, service.behavior(of: node, in: lab))
+        let connection = EmulatedConnection(socket, program.behavior())
         open[socket] = connection
         attend(connection, kernel)
       } catch {
@@ -49,9 +43,10 @@ final class EmulatedConnections: @unchecked Sendable {
   private func attend(_ connection: EmulatedConnection, _ kernel: EmulatedKernel) {
     let deadline = kernel.stack.now + connection.patience
     kernel.wait(for: [.in, .out], on: connection.socket, until: deadline) { kernel in
-      guard connection.serve(kernel) else { return false }
-      self.end(connection, kernel)
-      return true
+      let isOver = connection.serve(kernel)
+      if isOver { self.end(connection, kernel) }
+      if self.program.takeNews() { self.serveAll(kernel) }
+      return isOver
     } expire: { error in
       guard error.errno == ETIMEDOUT else { return }
       if connection.hasMoved {
@@ -65,7 +60,18 @@ final class EmulatedConnections: @unchecked Sendable {
 
   private func end(_ connection: EmulatedConnection, _ kernel: EmulatedKernel) {
     guard open.removeValue(forKey: connection.socket) != nil else { return }
+    connection.end()
     kernel.stack.close(connection.socket)
+  }
+
+  /// One connection has given others something to say.
+  private func serveAll(_ kernel: EmulatedKernel) {
+    let others = open.values.sorted { $0.socket.rawValue < $1.socket.rawValue }
+    for other in others where other.serve(kernel) {
+      open[other.socket] = nil
+      other.end()
+      kernel.closeSocket(other.socket)
+    }
   }
 
   /// Ends all of them.
@@ -95,6 +101,9 @@ final class EmulatedConnection {
   /// How long it may be silent.
   var patience: Interval { .seconds(Int64(behavior.idleLimit)) }
 
+  /// Nobody hears of it any more.
+  func end() { behavior.end() }
+
   /// Takes and gives what can be. True when the connection is over.
   func serve(_ kernel: EmulatedKernel) -> Bool {
     do throws(KernelError) {
@@ -105,12 +114,18 @@ final class EmulatedConnection {
           hasMoved = true
         }
         if hasEnded { return true }
+        behavior.produce(into: &output)
         var bytes: [UInt8] = []
-        _ = try kernel.stack.receive(socket, into: &bytes, limit: Self.chunk)
+        do throws(KernelError) {
+          _ = try kernel.stack.receive(socket, into: &bytes, limit: Self.chunk)
+        } catch {
+          guard error.errno == EAGAIN, !output.isEmpty else { throw error }
+          continue
+        }
         if bytes.isEmpty { hasEnded = true } else { hasMoved = true }
         input += bytes
         // What is left over when the other side has ended is no whole request.
-        if behavior.take(&input, into: &output) { hasEnded = true }
+        if behavior.take(&input, into: &output, now: kernel.stack.now) { hasEnded = true }
       }
     } catch {
       return error.errno != EAGAIN

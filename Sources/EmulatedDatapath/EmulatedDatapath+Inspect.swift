@@ -19,6 +19,7 @@ extension EmulatedDatapath {
         case .neighbors: return .neighbors(try inspector.neighbors())
         case .forwardingEntries: return .forwardingEntries(try inspector.forwardingEntries())
         case .route(let address): return .route(try inspector.route(to: address))
+        case .sockets: return .sockets(try kernel.socketReports(of: namespace, inspector))
         case .statistics: return .statistics(try kernel.statistics(of: namespace, inspector))
         }
       } catch {

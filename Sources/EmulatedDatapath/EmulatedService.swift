@@ -29,7 +29,7 @@ extension EmulatedDatapath: ServiceHost {
   }
 }
 
-/// An open service: listening sockets for connections, and for echo and discard sockets for datagrams.
+/// An open service: listening sockets for connections, and where it takes them, sockets for datagrams.
 struct EmulatedService: OpenService {
   let service: NodeService
   var label: String { "\(service.kind)" }
@@ -43,15 +43,16 @@ struct EmulatedService: OpenService {
   ) throws(TransportError) {
     self.service = service
     self.thread = thread
-    let connections = EmulatedConnections(service, of: node, in: lab)
+    let program = service.program(of: node, in: lab)
+    let connections = EmulatedConnections(program)
     self.connections = connections
     let namespace = try kernel.index(of: .node(node))
     var sockets: [SocketIndex] = []
     let kinds: [SocketKind] =
-      [.tcp(.ipv4), .tcp(.ipv6)] + (service.kind == .http ? [] : [.udp(.ipv4), .udp(.ipv6)])
+      [.tcp(.ipv4), .tcp(.ipv6)] + (service.kind.takesDatagrams ? [.udp(.ipv4), .udp(.ipv6)] : [])
     for kind in kinds {
       do throws(TransportError) {
-        sockets.append(try Self.open(kind, for: service, connections, in: namespace, kernel))
+        sockets.append(try Self.open(kind, for: service, program, connections, in: namespace, kernel))
       } catch {
         // A kernel, or a node, without IPv6.
         if error.errno == EAFNOSUPPORT { continue }
@@ -63,8 +64,8 @@ struct EmulatedService: OpenService {
   }
 
   private static func open(
-    _ kind: SocketKind, for service: NodeService, _ connections: EmulatedConnections,
-    in namespace: NamespaceIndex, _ kernel: EmulatedKernel
+    _ kind: SocketKind, for service: NodeService, _ program: any ServiceProgram,
+    _ connections: EmulatedConnections, in namespace: NamespaceIndex, _ kernel: EmulatedKernel
   ) throws(TransportError) -> SocketIndex {
     let socket = try kernel.openSocket(kind, in: namespace) { (stack, socket) throws(KernelError) in
       if kind == .tcp(.ipv6) || kind == .udp(.ipv6) { try stack.setOption(.v6Only(true), on: socket) }
@@ -72,10 +73,10 @@ struct EmulatedService: OpenService {
       try stack.bind(socket, to: SocketAddress(any, service.port))
       if kind == .tcp(.ipv4) || kind == .tcp(.ipv6) { try stack.listen(socket, backlog: 128) }
     }
-    let answers = service.kind == .echo
+    let answer = program.datagramAnswer
     let isStream = kind == .tcp(.ipv4) || kind == .tcp(.ipv6)
     kernel.wait(for: .in, on: socket, until: nil) { kernel in
-      if isStream { connections.accept(from: socket, kernel) } else { kernel.serve(socket, answers: answers) }
+      if isStream { connections.accept(from: socket, kernel) } else { kernel.serve(socket, answer) }
       return false
     } expire: { _ in
     }
@@ -92,15 +93,17 @@ struct EmulatedService: OpenService {
 }
 
 extension EmulatedKernel {
-  /// Takes the datagrams that have come (RFC 862, RFC 863). A bounded number; the rest are news in the next turn.
-  fileprivate func serve(_ socket: SocketIndex, answers: Bool) {
+  /// Takes the datagrams that have come (RFC 862, 863, 864). A bounded number; the rest are news in the next turn.
+  fileprivate func serve(_ socket: SocketIndex, _ answer: [UInt8]?) {
     var bytes: [UInt8] = []
     for _ in 0..<256 {
       do throws(KernelError) {
         let message = try stack.receive(socket, into: &bytes)
-        guard answers, let source = message.source else { continue }
+        guard let answer, let source = message.source else { continue }
         // An answer that finds no room is lost, as datagrams are.
-        _ = try? stack.send(bytes, on: socket, to: source, control: SendControl(source: message.destination))
+        _ = try? stack.send(
+          answer.isEmpty ? bytes : answer, on: socket, to: source,
+          control: SendControl(source: message.destination))
       } catch {
         // Errors about answers that nobody took are told here too, and are nobody's business.
         if error.errno == EAGAIN { return }

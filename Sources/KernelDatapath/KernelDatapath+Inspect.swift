@@ -19,6 +19,7 @@ extension KernelDatapath {
         case .neighbors: return .neighbors(try inspector.neighbors())
         case .forwardingEntries: return .forwardingEntries(try inspector.forwardingEntries())
         case .route(let address): return .route(try inspector.route(to: address))
+        case .sockets: return .sockets(try channel.socketReports(inspector))
         case .statistics:
           let tables = try ["snmp", "netstat"].map { (name) throws(TransportError) in
             try ProcNet.table(channel.readNetworkFile(name))

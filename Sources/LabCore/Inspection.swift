@@ -12,6 +12,8 @@ public enum Inspection: Hashable, Codable, Sendable {
   /// The way of a packet that the namespace itself sends.
   case route(to: IPAddress)
   case statistics
+  /// All that speak TCP, UDP or a protocol of their own.
+  case sockets
 }
 
 /// The answer to the `Inspection` of the same name.
@@ -20,6 +22,7 @@ public enum InspectionAnswer: Hashable, Codable, Sendable {
   case forwardingEntries([ForwardingReport])
   case route(RouteReport)
   case statistics(StatisticsReport)
+  case sockets([SocketReport])
 }
 
 /// A neighbour as the kernel has it now.

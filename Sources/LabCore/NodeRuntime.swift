@@ -69,6 +69,10 @@ public struct NodeService: Hashable, Codable, Sendable {
     case echo
     /// TCP and UDP (RFC 863).
     case discard
+    /// TCP and UDP (RFC 864).
+    case chargen
+    /// What iperf3's client measures against, over TCP.
+    case iperf
   }
 
   public var kind: Kind

@@ -3,6 +3,8 @@
 // A small HTTP/1.1 server (RFC 9112): GET and HEAD of any target are answered by 200 and one body, requests are kept
 // apart when they are pipelined, connections stay open. Chunked request bodies, upgrades and 100-continue are left out.
 
+import NetTypes
+
 /// The http service's side of one connection.
 struct HTTPResponder: ServiceBehavior {
   /// Bytes of a request line and its fields.
@@ -19,7 +21,7 @@ struct HTTPResponder: ServiceBehavior {
 
   init(body: [UInt8]) { self.body = body }
 
-  mutating func take(_ input: inout [UInt8], into output: inout [UInt8]) -> Bool {
+  mutating func take(_ input: inout [UInt8], into output: inout [UInt8], now: Instant) -> Bool {
     while true {
       let dropped = min(toDrop, input.count)
       input.removeFirst(dropped)

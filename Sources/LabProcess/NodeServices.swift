@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// netforge's own services as real sockets in a node: each on IPv4 and IPv6, echo and discard on TCP and UDP. All are
+// netforge's own services as real sockets in a node: each on IPv4 and IPv6, echo, discard and chargen on TCP and UDP. All are
 // served by the reactor's thread; every connection has a limit of memory and of time.
 
 import CLinux
@@ -18,8 +18,8 @@ final class NodeServiceListener: OpenService {
   let service: NodeService
   var label: String { "\(service.kind)" }
   private let reactor: Reactor
-  private let node: NodeName
-  private let lab: LabName
+  private let program: any ServiceProgram
+  private let clock = MonotonicClock()
   private let sockets: [Int32]
   private let connections = Mutex<[Int32: ServiceConnection]>([:])
   private let isSweeping = Atomic(false)
@@ -30,11 +30,11 @@ final class NodeServiceListener: OpenService {
   ) throws(DatapathError) {
     self.service = service
     self.reactor = reactor
-    self.node = node
-    self.lab = lab
+    program = service.program(of: node, in: lab)
     var sockets: [Int32] = []
     var failure: DatapathError?
-    let types = service.kind == .http ? [SOCK_STREAM] : [SOCK_STREAM, SOCK_DGRAM]
+    let takesDatagrams = service.kind.takesDatagrams
+    let types = takesDatagrams ? [SOCK_STREAM, SOCK_DGRAM] : [SOCK_STREAM]
     open: for type in types {
       for domain in [AF_INET, AF_INET6] {
         let socket = nf_socket_in(netns.rawValue, domain, Int32(type.rawValue | SOCK_NONBLOCK.rawValue), 0)
@@ -62,10 +62,9 @@ final class NodeServiceListener: OpenService {
       throw failure
     }
     for (index, socket) in sockets.enumerated() {
-      let isStream = service.kind == .http || index < sockets.count / 2
-      let answers: Int32 = service.kind == .echo ? 1 : 0
+      let isStream = !takesDatagrams || index < sockets.count / 2
       reactor.add(socket, Reactor.readable) { [weak self] _ in
-        if isStream { self?.accept(from: socket) } else { _ = nf_echo_datagrams(socket, answers) }
+        if isStream { self?.accept(from: socket) } else { self?.answerDatagrams(of: socket) }
       }
     }
   }
@@ -77,6 +76,15 @@ final class NodeServiceListener: OpenService {
       Glibc.close(socket)
     }
     for connection in connections.withLock({ Array($0.values) }) { end(connection) }
+  }
+
+  private func answerDatagrams(of socket: Int32) {
+    guard let answer = program.datagramAnswer else {
+      _ = nf_answer_datagrams(socket, NF_ANSWER_NONE, nil, 0)
+      return
+    }
+    let kind = answer.isEmpty ? NF_ANSWER_ECHO : NF_ANSWER_FIXED
+    _ = answer.withUnsafeBytes { nf_answer_datagrams(socket, kind, $0.baseAddress, $0.count) }
   }
 
   private func accept(from listener: Int32) {
@@ -93,10 +101,12 @@ final class NodeServiceListener: OpenService {
         Glibc.close(socket)
         continue
       }
-      let connection = ServiceConnection(socket, service.behavior(of: node, in: lab))
+      let connection = ServiceConnection(socket, program.behavior(), clock)
       connections.withLock { $0[socket] = connection }
-      reactor.add(socket, Reactor.readable) { [weak self] events in self?.serve(connection, events) }
+      reactor.add(socket, Reactor.readable) { [weak self] _ in self?.attend(connection) }
       sweepLater()
+      // Some speak first.
+      attend(connection)
     }
   }
 
@@ -104,7 +114,13 @@ final class NodeServiceListener: OpenService {
     if sockets.contains(listener) { reactor.change(listener, Reactor.readable) }
   }
 
-  private func serve(_ connection: ServiceConnection, _ events: UInt32) {
+  private func attend(_ connection: ServiceConnection) {
+    serve(connection)
+    guard program.takeNews() else { return }
+    for other in connections.withLock({ Array($0.values) }) { serve(other) }
+  }
+
+  private func serve(_ connection: ServiceConnection) {
     switch connection.serve() {
     case .reading: reactor.change(connection.socket, Reactor.readable)
     case .writing: reactor.change(connection.socket, Reactor.writable)
@@ -114,6 +130,7 @@ final class NodeServiceListener: OpenService {
 
   private func end(_ connection: ServiceConnection) {
     guard connections.withLock({ $0.removeValue(forKey: connection.socket) }) != nil else { return }
+    connection.end()
     reactor.remove(connection.socket)
     Glibc.close(connection.socket)
   }

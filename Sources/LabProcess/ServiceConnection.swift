@@ -3,6 +3,8 @@
 // One TCP connection of a service: bytes in, bytes out, within limits. Touched by the reactor's thread only.
 
 import Glibc
+import LabCore
+import NetTypes
 
 /// The state of one connection.
 final class ServiceConnection: @unchecked Sendable {
@@ -20,27 +22,31 @@ final class ServiceConnection: @unchecked Sendable {
   private var input: [UInt8] = []
   private var output: [UInt8] = []
   private var hasEnded = false
+  private let clock: MonotonicClock
 
-  init(_ socket: Int32, _ behavior: any ServiceBehavior) {
+  init(_ socket: Int32, _ behavior: any ServiceBehavior, _ clock: MonotonicClock) {
     self.socket = socket
+    self.clock = clock
     self.behavior = behavior
     deadline = .now + .seconds(behavior.idleLimit)
   }
 
-  /// Reads and writes until the socket has no more to give or to take.
+  /// Reads and writes until the socket has no more to give or to take, or has had its turn.
   func serve() -> Wish {
     for _ in 0..<16 {
-      switch flush() {
-      case .none: break
-      case .some(let wish): return wish
-      }
+      if let wish = flush() { return wish }
       if hasEnded { return .over }
+      behavior.produce(into: &output)
       var count = 0
       let part = [UInt8](unsafeUninitializedCapacity: Self.chunk) { buffer, initialized in
         count = recv(socket, buffer.baseAddress, buffer.count, 0)
         initialized = max(0, count)
       }
-      if count < 0 { return errno == EAGAIN || errno == EINTR ? .reading : .over }
+      if count < 0 {
+        guard errno == EAGAIN || errno == EINTR else { return .over }
+        if output.isEmpty { return .reading }
+        continue
+      }
       if count == 0 {
         hasEnded = true
       } else {
@@ -48,10 +54,13 @@ final class ServiceConnection: @unchecked Sendable {
         input += part
       }
       // What is left over when the other side has ended is no whole request.
-      if behavior.take(&input, into: &output) { hasEnded = true }
+      if behavior.take(&input, into: &output, now: clock.now()) { hasEnded = true }
     }
     return output.isEmpty ? .reading : .writing
   }
+
+  /// Nobody hears of it any more.
+  func end() { behavior.end() }
 
   /// Nil when all is written.
   private func flush() -> Wish? {

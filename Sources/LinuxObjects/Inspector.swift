@@ -20,7 +20,8 @@ public struct Inspector<Channel: Transport> {
       links.map { ($0.index, $0.name ?? "\($0.index)") }, uniquingKeysWith: { first, _ in first })
   }
 
-  private func name(_ index: Int32) -> String { names[index] ?? "\(index)" }
+  /// What a device is called; its number when nobody knows.
+  public func name(_ index: Int32) -> String { names[index] ?? "\(index)" }
 
   /// By device and address; what needs no resolution is left out, as `ip neigh` leaves it out.
   public func neighbors() throws(TransportError) -> [NeighborReport] {

@@ -22,6 +22,7 @@ public final class NetlinkSocket: Sendable {
   /// The part of the kernel that a socket speaks to.
   public enum Family: Int32, Sendable {
     case route = 0  // NETLINK_ROUTE
+    case socketDiagnosis = 4  // NETLINK_SOCK_DIAG
     case netfilter = 12  // NETLINK_NETFILTER
   }
 
@@ -50,6 +51,7 @@ public final class NetlinkSocket: Sendable {
   /// For poll(2) and for libraries that do their own input and output. The socket stays its owner.
   public let descriptor: Int32
 
+  private let family: Family
   private let interposer: NetlinkInterposer?
   private let state: Mutex<State>
 
@@ -74,6 +76,7 @@ public final class NetlinkSocket: Sendable {
       throw .system("binding a netlink socket in namespace '\(label)'", -number)
     }
     self.label = label
+    self.family = family
     self.interposer = interposer
     port = mnl_socket_get_portid(socket)
     descriptor = mnl_socket_get_fd(socket)
@@ -143,7 +146,11 @@ public final class NetlinkSocket: Sendable {
 
   // MARK: One exchange
 
-  private func operation(of message: NetlinkMessage) -> String { "\(message.type) in namespace '\(label)'" }
+  private func operation(of message: NetlinkMessage) -> String {
+    // Each family counts its types by itself.
+    let type = family == .socketDiagnosis ? "SOCK_DIAG_BY_FAMILY" : "\(message.type)"
+    return "\(type) in namespace '\(label)'"
+  }
 
   /// Why a message is not sent at all, if it is not.
   private func refusal(of message: NetlinkMessage, isDump: Bool = false) -> NetlinkError? {

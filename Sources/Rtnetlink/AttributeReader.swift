@@ -105,7 +105,7 @@ public struct NetlinkAttribute: Sendable {
 
 extension IPAddress {
   /// From four or sixteen bytes in network order; a dump reads thousands, so without a loop over the bytes.
-  init?(networkOrder bytes: ArraySlice<UInt8>) {
+  public init?(networkOrder bytes: ArraySlice<UInt8>) {
     switch bytes.count {
     case 4:
       let number = bytes.withUnsafeBytes { $0.loadUnaligned(as: UInt32.self) }

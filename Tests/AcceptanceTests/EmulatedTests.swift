@@ -13,7 +13,7 @@ extension Acceptance {
     /// Topologies that need nothing that the emulated kernel does not have.
     static let possible = [
       "quickstart", "linux-router", "three-router-ring", "fat-tree", "shop", "nat-sites", "load-balancer",
-      "container-host", "ipv6",
+      "container-host", "ipv6", "firewall", "vlan",
     ]
 
     @Test("The confinement refuses namespaces", .enabled(if: !Confinement.prefix.isEmpty, "needs python3"))

@@ -307,6 +307,39 @@ extension Acceptance {
       }
     }
 
+    @Test(
+      "A table of the general form is the lab's own, and goes with its lines", arguments: Caller.available)
+    func generalTable(caller: Caller) throws {
+      let lab = TestLab(caller, "table")
+      let scratch = try Scratch()
+      let table = """
+          Table("zones") {
+            Chain("input", hook: .input, policy: .accept) { Rule { Counter() } }
+          }
+
+        """
+      let text = """
+        import Netforge
+        let lab = Topology("table")
+        let a = lab.node("a") {
+          Interface("eth0", address: "10.9.0.1/30")
+        \(table)}
+        let b = lab.node("b") { Interface("eth0", address: "10.9.0.2/30") }
+        lab.link(a["eth0"], b["eth0"])
+
+        """
+      let base = try scratch.file("base.swift", text)
+      try lab.live(base) {
+        let nodes = try lab.netforge("status", "-f", "json").json()["nodes"] as? [[String: Any]]
+        #expect((nodes?.first { $0["name"] as? String == "a" })?["unmarked"] as? [String] == [])
+        let without = try scratch.file("without.swift", scratch.edited(text, [(table, "")]))
+        #expect(try lab.plan(without).map(\.operation) == ["delete"])
+        #expect(try lab.up(without).status == 0)
+        #expect(try lab.exec("a", "nft", "list", "tables").output == "")
+        #expect(try lab.up(base).status == 0)
+      }
+    }
+
     @Test("A namespace of others is refused by name and left alone", .enabled(if: Host.isRoot, "needs root"))
     func foreign() throws {
       let lab = TestLab(.kernel, "foreign")

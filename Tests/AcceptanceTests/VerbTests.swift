@@ -98,6 +98,36 @@ extension Acceptance {
       }
     }
 
+    @Test("ss lists what `ss` lists", .enabled(if: Host.has("ss"), "needs ss"), arguments: Caller.available)
+    func sockets(caller: Caller) throws {
+      let lab = TestLab(caller, "ss")
+      try lab.during(Host.topology("shop")) {
+        let script = "(echo hi; sleep 30) | ncat 10.0.2.10 5432 >/dev/null"
+        let client = try lab.starting("web1", ["sh", "-c", script])
+        defer { client.stop() }
+        let deadline = Date() + 10
+        var listed = ""
+        while !listed.contains(" 10.0.2.10:5432"), Date() < deadline {
+          listed = try lab.netforge("ss", "web1").output
+        }
+        let real = try lab.exec("web1", "ss", "-tuanH").output
+        func rows(_ text: String) -> Set<String> {
+          Set(text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") })
+        }
+        #expect(rows(listed).subtracting(rows(real)).count == 1, "the heading: \(listed) beside \(real)")
+        #expect(rows(real).isSubset(of: rows(listed)), "\(listed) beside \(real)")
+        let document = try lab.netforge("ss", "web1", "--tcp", "-f", "json").json()
+        let sockets = try #require(document["sockets"] as? [[String: Any]])
+        let connection = try #require(sockets.first { $0["state"] as? String == "ESTAB" })
+        let tcp = try #require(connection["tcp"] as? [String: Any])
+        #expect(tcp["bytesAcknowledged"] as? Int == 4 && tcp["mss"] as? Int == 1448, "\(tcp)")
+        let words = try lab.netforge("ss", "web1", "--tcp", "-iom").output
+        for word in ["skmem:(r0,", "wscale:", "cwnd:", "bytes_acked:4 "] {
+          #expect(words.contains(word), "\(words)")
+        }
+      }
+    }
+
     @Test("Every topology validates, renders and draws")
     func everyTopology() throws {
       let caller = try #require(Caller.available.first)

@@ -124,6 +124,64 @@ struct ServiceTests {
     #expect(try await Self.inside(lab, ["ss", "-Hlntu"]) == "")
   }
 
+  @Test(
+    "chargen says RFC 864's lines without end, and one line for a datagram",
+    .enabled(if: TestHost.has("bash"), "needs bash"))
+  func chargen() async throws {
+    let lab = try await TestLab("db")
+    let listener = try Self.open(.chargen, port: 7, in: lab)
+    defer { listener.close() }
+    let lines = try await Self.inside(lab, ["bash", "-c", "head -n 5000 < /dev/tcp/127.0.0.1/7"])
+      .split(separator: "\r\n")
+    #expect(lines.count == 5000)
+    let ring = (0x20...0x7e).map { Character(Unicode.Scalar(UInt8($0))) }
+    let wrong = lines.enumerated().first { place, line in
+      line != String((0..<72).map { ring[(place + $0) % 95] })
+    }
+    #expect(wrong == nil)
+    let answer = try await Self.datagram("x", to: "::1", in: lab)
+    #expect(answer == String(ring[..<72]) + "\r\n")
+  }
+
+  @Test(
+    "iperf3 measures against the service, both ways, in several streams, one test after the other",
+    .enabled(if: TestHost.has("iperf3"), "needs iperf3"),
+    arguments: [[], ["-R"], ["-P", "3"], ["-R", "-P", "3", "-6"], ["-n", "1M"]])
+  func iperf(options: [String]) async throws {
+    let lab = try await TestLab("db")
+    let listener = try Self.open(.iperf, port: 5201, in: lab)
+    defer { listener.close() }
+    let host = options.contains("-6") ? "::1" : "127.0.0.1"
+    for _ in 0..<2 {
+      let length = options.contains("-n") ? [] : ["-t", "1"]
+      let text = try await Self.inside(lab, ["iperf3", "-c", host, "-J"] + length + options)
+      let report = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+      #expect(report["error"] == nil, "\(text)")
+      let end = try #require(report["end"] as? [String: Any])
+      let streams = try #require(end["streams"] as? [[String: Any]])
+      #expect(streams.count == (options.contains("-P") ? 3 : 1))
+      for side in ["sum_sent", "sum_received"] {
+        let sum = try #require(end[side] as? [String: Any])
+        #expect(sum["bytes"] as? Double ?? 0 >= 1_000_000, "\(side): \(sum)")
+      }
+    }
+  }
+
+  @Test(
+    "What the service cannot measure is refused in iperf3's words, and the next test is served",
+    .enabled(if: TestHost.has("iperf3"), "needs iperf3"))
+  func iperfRefusals() async throws {
+    let lab = try await TestLab("db")
+    let listener = try Self.open(.iperf, port: 5201, in: lab)
+    defer { listener.close() }
+    for options in [["-u"], ["--bidir"]] {
+      let text = try await Self.inside(lab, ["iperf3", "-c", "127.0.0.1", "-t", "1", "-J"] + options)
+      #expect(text.contains("not implemented"), "\(text)")
+    }
+    let text = try await Self.inside(lab, ["iperf3", "-c", "127.0.0.1", "-n", "1M", "-J"])
+    #expect(!text.contains("\"error\""), "\(text)")
+  }
+
   @Test("Sockets stand in the node and nowhere else", .enabled(if: TestHost.has("ss"), "needs ss"))
   func place() async throws {
     let lab = try await TestLab("web")
@@ -145,7 +203,9 @@ struct HTTPResponderTests {
     while !rest.isEmpty {
       input += rest.prefix(size)
       rest = rest.dropFirst(size)
-      if responder.take(&input, into: &output) { return (String(decoding: output, as: UTF8.self), true) }
+      if responder.take(&input, into: &output, now: Instant(nanoseconds: 0)) {
+        return (String(decoding: output, as: UTF8.self), true)
+      }
     }
     return (String(decoding: output, as: UTF8.self), false)
   }
@@ -207,5 +267,39 @@ struct HTTPResponderTests {
       text += parts.randomElement(using: &generator) ?? ""
     }
     _ = Self.answer(text, size: Int.random(in: 1...9, using: &generator))
+  }
+}
+
+@Suite("The iperf server")
+struct IperfServerTests {
+  @Test("Hostile control connections end and leave the server free", arguments: [Rounds.of(200)])
+  func noise(rounds: Int) {
+    let server = IperfServer()
+    var random = SplitMix(1)
+    for _ in 0..<rounds {
+      var connection = server.behavior()
+      var input: [UInt8] = []
+      var output: [UInt8] = []
+      var isOver = false
+      for _ in 0..<8 where !isOver {
+        let kind = random.next() % 4
+        let count = Int(random.next() % 64)
+        input +=
+          kind == 0
+          ? [0, 0, 0, 2] + Array("{}".utf8)
+          : (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        if kind == 1 { input.append(4) }
+        isOver = connection.take(&input, into: &output, now: Instant(nanoseconds: 0))
+        connection.produce(into: &output)
+      }
+      connection.end()
+      #expect(output.count < 1 << 20)
+    }
+    var connection = server.behavior()
+    var input = [UInt8](repeating: 0x61, count: 37)
+    var output: [UInt8] = []
+    #expect(!connection.take(&input, into: &output, now: Instant(nanoseconds: 0)))
+    connection.produce(into: &output)
+    #expect(output == [9], "the next client is asked for its parameters")
   }
 }

@@ -16,6 +16,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/inet_diag.h>
 #include <linux/neighbour.h>
 #include <linux/net_namespace.h>
 #include <linux/netfilter.h>
@@ -23,6 +24,7 @@
 #include <linux/netlink.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <linux/veth.h>
 
 /* What the headers of the oldest supported distribution (Linux 5.15) do not have yet. The numbers are the

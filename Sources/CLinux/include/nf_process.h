@@ -44,9 +44,12 @@ int nf_bind_any(int socket, int domain, uint16_t port);
 /* The next connection of a listening socket: close-on-exec and non-blocking, as `socket` should be. */
 int nf_accept(int socket);
 
-/* Reads datagrams until there is none, at most 64, and with `answer` sends each back from the address it was sent to.
-   How many were read. */
-int nf_echo_datagrams(int socket, int answer);
+/* What a datagram is answered with: nothing, itself, or always the same. */
+enum nf_answer { NF_ANSWER_NONE, NF_ANSWER_ECHO, NF_ANSWER_FIXED };
+
+/* Reads datagrams until there is none, at most 64, and answers each from the address it was sent to. How many were
+   read. */
+int nf_answer_datagrams(int socket, enum nf_answer answer, const void *fixed, size_t length);
 
 /* A close-on-exec descriptor of a process, so that a signal hits that one and no later one of its number. */
 int nf_pidfd_open(pid_t pid);

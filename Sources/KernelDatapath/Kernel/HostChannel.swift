@@ -64,6 +64,23 @@ final class HostChannel: Transport {
     }
   }
 
+  /// The sockets of one family and protocol; none where the kernel was built without telling them.
+  func sockets(_ family: IPFamily, protocol number: UInt8) throws(TransportError) -> [SocketDiagnosis] {
+    try kernel.enter(open.namespace)
+    do throws(NetlinkError) {
+      let socket = try NetlinkSocket(.socketDiagnosis, label: open.namespace.label)
+      return try socket.dump(SocketDiagnosis.dump(family, protocol: number)).map {
+        (message) throws(NetlinkError) in
+        do throws(NetlinkDecodingError) { return try SocketDiagnosis(message) } catch {
+          throw NetlinkError(.malformedAnswer, "reading sockets", detail: error.description)
+        }
+      }
+    } catch {
+      if error.errno == .noSuchFileOrDirectory { return [] }
+      throw TransportError(error)
+    }
+  }
+
   // MARK: Settings
 
   func readSysctl(_ name: String) throws(TransportError) -> String? {

@@ -34,8 +34,10 @@ public struct StateDecoder: Sendable {
     decodeForwarding(dump, &result)
     for qdisc in dump.qdiscs { decodeQdisc(qdisc, &result) }
     result.owned.sysctls = dump.sysctls
+    // The general form's tables have names of their own: the mark in the comment says whose they are.
+    let mark = ownership.alias(for: namespace)
     for table in dump.tables {
-      result.add(table, to: \.tables, owned: table.name == ownership.nftTableName)
+      result.add(table, to: \.tables, owned: table.name == ownership.nftTableName || table.comment == mark)
     }
     return (result.owned.state(namespace), result.unmarked.state(namespace))
   }

@@ -17,9 +17,13 @@ public struct Service: Sendable {
     public static func echo(port: Int = 7) -> Kind { Kind(name: "echo", port: port) }
     /// Takes what it is sent, over TCP and UDP (RFC 863).
     public static func discard(port: Int = 9) -> Kind { Kind(name: "discard", port: port) }
+    /// Sends lines of characters as long as somebody reads, and one for each datagram (RFC 864).
+    public static func chargen(port: Int = 19) -> Kind { Kind(name: "chargen", port: port) }
+    /// What `iperf3 -c` measures against, over TCP.
+    public static func iperf(port: Int = 5201) -> Kind { Kind(name: "iperf", port: port) }
   }
 
-  /// - Parameter kind: `.http(port: 80)`, `.echo(port: 7)` or `.discard(port: 9)`.
+  /// - Parameter kind: `.http(port: 80)`, `.echo(port: 7)`, `.discard(port: 9)`, `.chargen(port: 19)` or `.iperf(port: 5201)`.
   public init(_ kind: Kind, file: StaticString = #fileID, line: UInt = #line) {
     var record = Record("service")
     record.add("service", kind.name)

@@ -73,11 +73,13 @@ extension TopologyCheck {
   }
 
   private mutating func service(_ item: Reader, _ owner: String) -> NodeService? {
-    let kinds: [(String, NodeService.Kind)] = [("http", .http), ("echo", .echo), ("discard", .discard)]
+    let kinds: [(String, NodeService.Kind)] = [
+      ("http", .http), ("echo", .echo), ("discard", .discard), ("chargen", .chargen), ("iperf", .iperf),
+    ]
     let name = item.required("service")
     guard let kind = kinds.first(where: { $0.0 == name })?.1 else {
       fail(
-        "\(owner): service '\(name)' is none of http, echo, discard\(didYouMean(name, kinds.map(\.0)))",
+        "\(owner): service '\(name)' is none of \(kinds.map(\.0).joined(separator: ", "))\(didYouMean(name, kinds.map(\.0)))",
         at: item.location)
       return nil
     }

@@ -21,7 +21,7 @@ struct Netforge: AsyncParsableCommand {
         name: "Nodes",
         subcommands: [
           Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Stats.self, Neigh.self, FDB.self,
-          RouteCommand.self, Nft.self, Events.self,
+          RouteCommand.self, Sockets.self, Nft.self, Events.self,
         ]),
       CommandGroup(name: "Packets", subcommands: [LinkCommand.self, Netem.self]),
       CommandGroup(
@@ -31,7 +31,7 @@ struct Netforge: AsyncParsableCommand {
 
   /// Verbs of the design that this version does not have; asking for one says so.
   private static let missing = [
-    "test", "trace", "capture", "nc", "ss", "iperf", "conntrack",
+    "test", "trace", "capture", "nc", "iperf", "conntrack",
   ]
 
   static func main() async {
