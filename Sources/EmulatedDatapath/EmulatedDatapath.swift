@@ -16,17 +16,27 @@ public import SystemPackage
 public final class EmulatedDatapath: Datapath {
   /// The lab that this kernel is for.
   public let lab: LabName
-  public let clock: any LabClock = MonotonicClock()
+  public let clock: any LabClock
 
   let thread: KernelThread
   /// The last lab that was asked about, and what was answered.
   let rehearsed = Mutex<(state: LabState, limitations: [Limitation])?>(nil)
 
   /// Starts an emulated kernel with nothing in it.
-  public init(lab: LabName) throws(DatapathError) {
+  /// - Parameters:
+  ///   - seed: of everything that the kernel leaves to chance; left out, the lab's name chooses.
+  ///   - time: the host's, or a virtual one that moves only while everybody waits.
+  public init(lab: LabName, seed: UInt64? = nil, time: TimeKind = .real) throws(DatapathError) {
     self.lab = lab
-    thread = try KernelThread(lab: lab, Kernel.Options(seed: UInt64(Ownership.hash(lab.text, seed: 0))))
+    let virtual = time == .virtual ? VirtualTime() : nil
+    let thread = try KernelThread(
+      lab: lab, Kernel.Options(seed: seed ?? UInt64(Ownership.hash(lab.text, seed: 0))), virtual)
+    self.thread = thread
+    if let virtual { clock = VirtualClock(thread, virtual) } else { clock = MonotonicClock() }
   }
+
+  /// What moves an emulated kernel's clock.
+  public enum TimeKind: Hashable, Sendable { case real, virtual }
 
   /// Does a piece of work on the lab's kernel.
   func perform<Value: Sendable>(
@@ -92,15 +102,19 @@ public final class EmulatedDatapath: Datapath {
     _ request: EndpointRequest, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any NodeEndpoint {
     let thread = thread
-    return try await perform(on: lab, "open a socket") { (kernel) throws(DatapathError) in
+    let endpoint = try await perform(on: lab, "open a socket") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         return try EmulatedEndpoint.open(request, in: node, kernel, thread)
       } catch {
         throw DatapathError(
-          error.errno == EPROTONOSUPPORT ? .unavailable : .refused, operation: "open a socket",
-          path: StatePath(.node(node)), errno: error.errno == 0 ? nil : error.errno, cause: error.cause)
+          .refused, operation: "open a socket", path: StatePath(.node(node)),
+          errno: error.errno == 0 ? nil : error.errno, cause: error.cause)
       }
     }
+    if case .connectTCP(let remote, _, let timeout) = request {
+      try await endpoint.finishConnecting(to: remote, timeout: timeout)
+    }
+    return endpoint
   }
 
   public func capture(

@@ -13,57 +13,102 @@ import Synchronization
 final class EmulatedEndpoint: NodeEndpoint {
   private let thread: KernelThread
   private let node: NodeName
-  private let socket: SocketIndex
-  /// Whether it pings.
-  private let isEcho: Bool
+  private enum Kind: Sendable {
+    case listener, stream, datagram, echo
+    case arrivals(IPFamily)
+  }
+
+  private let handle: SocketHandle
+  private let kind: Kind
   /// The number of the last echo request.
   private let sequence = Mutex<UInt16>(0)
 
-  private init(_ thread: KernelThread, _ node: NodeName, _ socket: SocketIndex, isEcho: Bool) {
+  private init(_ thread: KernelThread, _ node: NodeName, _ socket: SocketIndex, _ kind: Kind) {
     self.thread = thread
     self.node = node
-    self.socket = socket
-    self.isEcho = isEcho
+    handle = SocketHandle(socket)
+    self.kind = kind
   }
 
-  deinit { Self.close(socket, on: thread) }
+  private var isEcho: Bool { if case .echo = kind { true } else { false } }
 
-  private static func close(_ socket: SocketIndex, on thread: KernelThread) {
-    thread.submit { kernel in kernel.closeSocket(socket) }
+  deinit { Self.close(handle, on: thread) }
+
+  private static func close(_ handle: SocketHandle, on thread: KernelThread) {
+    thread.submit { kernel in
+      guard handle.isOpen else { return }
+      handle.isOpen = false
+      kernel.closeSocket(handle.index)
+    }
   }
 
-  /// Opens what is asked for. On the kernel's thread.
+  /// Opens what is asked for; a connection has yet to stand. On the kernel's thread.
   static func open(
     _ request: EndpointRequest, in node: NodeName, _ kernel: EmulatedKernel, _ thread: KernelThread
   ) throws(TransportError) -> EmulatedEndpoint {
     let namespace = try kernel.index(of: .node(node))
     switch request {
-    case .listenTCP, .connectTCP:
-      throw TransportError(
-        errno: EPROTONOSUPPORT, text: "the emulated datapath opens no TCP sockets for probes yet")
+    case .listenTCP(let local):
+      let socket = try kernel.openSocket(.tcp(local.address.family), in: namespace) {
+        (stack, socket) throws(KernelError) in
+        try stack.setOption(.reuseAddress(true), on: socket)
+        try stack.bind(socket, to: SocketAddress(local.address, local.port))
+        try stack.listen(socket, backlog: 128)
+      }
+      return EmulatedEndpoint(thread, node, socket, .listener)
+    case .connectTCP(let remote, let source, _):
+      let socket = try kernel.openSocket(.tcp(remote.address.family), in: namespace) {
+        (stack, socket) throws(KernelError) in
+        if let source { try stack.bind(socket, to: SocketAddress(source, 0)) }
+        do throws(KernelError) {
+          try stack.connect(socket, to: SocketAddress(remote.address, remote.port))
+        } catch {
+          guard error.errno == EINPROGRESS else { throw error }
+        }
+      }
+      return EmulatedEndpoint(thread, node, socket, .stream)
     case .bindUDP(let local):
       let socket = try kernel.openSocket(.udp(local.address.family), in: namespace) {
         (stack, socket) throws(KernelError) in
         try stack.bind(socket, to: SocketAddress(local.address, local.port))
       }
-      return EmulatedEndpoint(thread, node, socket, isEcho: false)
-    case .echo(let family, let hopLimit):
+      return EmulatedEndpoint(thread, node, socket, .datagram)
+    case .echo(let family, let options):
       let socket = try kernel.openSocket(.ping(family), in: namespace) {
         (stack, socket) throws(KernelError) in
         try stack.setOption(.receiveErrors(true), on: socket)
-        if let hopLimit { try stack.setOption(.ttl(Int(hopLimit)), on: socket) }
+        if let hopLimit = options.hopLimit { try stack.setOption(.ttl(Int(hopLimit)), on: socket) }
+        if options.isWhole { try stack.setOption(.pathMTUDiscovery(.probe), on: socket) }
+        if let source = options.source { try stack.bind(socket, to: SocketAddress(source, 0)) }
       }
-      return EmulatedEndpoint(thread, node, socket, isEcho: true)
+      return EmulatedEndpoint(thread, node, socket, .echo)
+    case .arrivals(let family, let number):
+      let socket = try kernel.openSocket(.raw(family, number), in: namespace) { _, _ in }
+      return EmulatedEndpoint(thread, node, socket, .arrivals(family))
     }
+  }
+
+  /// Returns when the connection stands.
+  func finishConnecting(to remote: SocketEndpoint, timeout: Interval) async throws(DatapathError) {
+    let socket = handle.index
+    let result: Result<Void, TransportError> = await wait(for: .out, timeout) {
+      (kernel) throws(TransportError) in
+      let ready = kernel.stack.readiness(of: socket)
+      guard !ready.isDisjoint(with: [.out, .error, .hangUp]) else { throw TransportError(errno: EAGAIN) }
+      let error = kernel.stack.takeError(of: socket)
+      guard error == 0 else { throw TransportError(errno: error) }
+    }
+    try get(result, "connect to \(remote)")
   }
 
   // MARK: NodeEndpoint
 
   func localEndpoint() async throws(DatapathError) -> SocketEndpoint {
-    let socket = socket
+    let handle = handle
     let result: Result<SocketEndpoint, TransportError> = await thread.perform { kernel in
+      guard handle.isOpen else { return .failure(SocketHandle.closed) }
       do throws(KernelError) {
-        let name = try kernel.stack.localName(of: socket)
+        let name = try kernel.stack.localName(of: handle.index)
         return .success(SocketEndpoint(name.address, name.port))
       } catch {
         return .failure(TransportError(error))
@@ -75,7 +120,17 @@ final class EmulatedEndpoint: NodeEndpoint {
   func accept(
     timeout: Interval
   ) async throws(DatapathError) -> (connection: any NodeEndpoint, peer: SocketEndpoint) {
-    throw failure("accept a connection", TransportError(errno: EOPNOTSUPP))
+    let socket = handle.index
+    let result = await waitForKernel(for: .in, timeout) { (kernel) throws(KernelError) in
+      let connection = try kernel.stack.accept(socket)
+      do throws(KernelError) { return (connection, try kernel.stack.peerName(of: connection)) } catch {
+        // It has ended already.
+        kernel.stack.close(connection)
+        throw error
+      }
+    }
+    let (connection, peer) = try get(result, "accept a connection")
+    return (EmulatedEndpoint(thread, node, connection, .stream), SocketEndpoint(peer.address, peer.port))
   }
 
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError) {
@@ -87,52 +142,76 @@ final class EmulatedEndpoint: NodeEndpoint {
       }
       message = EchoMessage.header(destination?.address.family ?? .ipv4, number: number) + bytes
     }
-    let (socket, data) = (socket, message)
+    let socket = handle.index
     let peer = destination.map { SocketAddress($0.address, $0.port) }
-    let result: Result<Void, TransportError> = await wait(for: .out, Self.sendPatience) {
-      (kernel) throws(KernelError) in
-      try kernel.stack.send(data, on: socket, to: peer)
-    }
-    try get(result, "send \(bytes.count) bytes" + (destination.map { " to \($0)" } ?? ""))
+    // A stream takes as much as there is room for, a datagram goes whole.
+    var sent = 0
+    repeat {
+      let data = sent == 0 ? message : Array(message[sent...])
+      let result = await waitForKernel(for: .out, Self.sendPatience) { (kernel) throws(KernelError) in
+        try kernel.stack.send(data, on: socket, to: peer)
+      }
+      sent += try get(result, "send \(bytes.count) bytes" + (destination.map { " to \($0)" } ?? ""))
+    } while sent < message.count
   }
 
   /// A queue that does not empty for so long is stuck.
   private static let sendPatience = Interval.seconds(30)
 
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram {
-    let (socket, isEcho) = (socket, isEcho)
+    let (socket, kind, isEcho) = (handle.index, kind, isEcho)
     let header = isEcho ? EchoMessage.headerLength : 0
-    let result = await wait(for: .in, timeout) { (kernel) throws(KernelError) in
+    let result = await waitForKernel(for: .in, timeout) { (kernel) throws(KernelError) in
       if isEcho, let report = kernel.takeICMPError(of: socket) { return report }
       var bytes: [UInt8] = []
       let message = try kernel.stack.receive(socket, into: &bytes, limit: max(limit, 0) + header)
+      // A connection's bytes do not tell who sent them.
+      let source: SocketAddress
+      if let told = message.source { source = told } else { source = try kernel.stack.peerName(of: socket) }
       bytes.removeFirst(min(header, bytes.count))
-      let source = message.source ?? SocketAddress(.v4(.any))
-      return Datagram(
-        bytes: bytes, source: SocketEndpoint(source.address, isEcho ? 0 : source.port), hopLimit: message.ttl)
+      var datagram = Datagram(
+        bytes: bytes, source: SocketEndpoint(source.address, isEcho ? 0 : source.port),
+        hopLimit: message.source == nil ? nil : message.ttl)
+      if case .arrivals(let family) = kind { datagram.removeRawHeader(family) }
+      return datagram
     }
     return try get(result, "receive")
   }
 
-  func close() async { Self.close(socket, on: thread) }
+  func close() async { Self.close(handle, on: thread) }
 
   // MARK: Waiting
 
-  /// What `body` gives as soon as it does not say EAGAIN any more.
-  private func wait<Value: Sendable>(
+  /// What the kernel gives as soon as it does not say EAGAIN any more.
+  private func waitForKernel<Value: Sendable>(
     for interest: Readiness, _ timeout: Interval,
     _ body: @Sendable @escaping (EmulatedKernel) throws(KernelError) -> Value
   ) async -> Result<Value, TransportError> {
-    let (socket, thread) = (socket, thread)
+    await wait(for: interest, timeout) { (kernel) throws(TransportError) in
+      do throws(KernelError) { return try body(kernel) } catch { throw TransportError(error) }
+    }
+  }
+
+  private func wait<Value: Sendable>(
+    for interest: Readiness, _ timeout: Interval,
+    _ body: @Sendable @escaping (EmulatedKernel) throws(TransportError) -> Value
+  ) async -> Result<Value, TransportError> {
+    let (handle, thread, cancellation) = (handle, thread, Cancellation())
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         thread.submit { kernel in
-          kernel.wait(for: interest, on: socket, until: kernel.stack.now + timeout) { kernel in
-            do throws(KernelError) {
+          guard !cancellation.isRequested else {
+            return continuation.resume(returning: .failure(Cancellation.error))
+          }
+          guard handle.isOpen else { return continuation.resume(returning: .failure(SocketHandle.closed)) }
+          kernel.wait(
+            for: interest, on: handle.index, until: kernel.stack.now + timeout, isTask: true
+          ) { kernel in
+            do throws(TransportError) {
               continuation.resume(returning: .success(try body(kernel)))
             } catch {
               if error.errno == EAGAIN { return false }
-              continuation.resume(returning: .failure(TransportError(error)))
+              continuation.resume(returning: .failure(error))
             }
             return true
           } expire: { error in
@@ -141,8 +220,9 @@ final class EmulatedEndpoint: NodeEndpoint {
         }
       }
     } onCancel: {
+      cancellation.request()
       thread.submit { kernel in
-        kernel.endWait(on: socket, TransportError(errno: ECANCELED, text: "nobody waits any longer"))
+        if handle.isOpen { kernel.endWait(on: handle.index, Cancellation.error) }
       }
     }
   }
@@ -158,6 +238,28 @@ final class EmulatedEndpoint: NodeEndpoint {
       error.errno == ETIMEDOUT ? .timeout : .refused, operation: operation, path: StatePath(.node(node)),
       errno: error.errno == 0 ? nil : error.errno, cause: error.cause)
   }
+}
+
+/// A socket of an endpoint: once it is closed, its number may be another's. Sendable because only the kernel's thread
+/// touches what changes.
+private final class SocketHandle: @unchecked Sendable {
+  let index: SocketIndex
+  var isOpen = true
+
+  init(_ index: SocketIndex) { self.index = index }
+
+  static let closed = TransportError(errno: EBADF, text: "the socket is closed")
+}
+
+/// Says that a wait that may not have begun yet is wanted no longer.
+final class Cancellation: Sendable {
+  private let flag = Atomic(false)
+
+  var isRequested: Bool { flag.load(ordering: .acquiring) }
+
+  func request() { flag.store(true, ordering: .releasing) }
+
+  static let error = TransportError(errno: ECANCELED, text: "nobody waits any longer")
 }
 
 extension EmulatedKernel {

@@ -20,6 +20,11 @@ final class EmulatedKernel: LabKernel {
   var tables: [NamespaceID: LinkTable] = [:]
   var waiters = Waiters()
   var followers = Followers()
+  /// How many tasks use the lab: whoever made it, and who entered since.
+  var participants = 1
+
+  /// Whether nobody is at work, so that only time brings something new.
+  var allTasksWait: Bool { waiters.tasks >= participants }
 
   init(lab: LabName, _ options: Kernel.Options, now: Instant) {
     self.lab = lab

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The thread that runs an emulated kernel in real time. It alone touches the kernel: whoever wants something of it puts
-// work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd and on the kernel's edges to the host.
+// The thread that runs an emulated kernel, in real or in virtual time. It alone touches the kernel: whoever wants
+// something of it puts work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd and on the
+// kernel's edges to the host; in virtual time it jumps to the next deadline when all tasks that use the lab wait.
 
 import CLinux
 import Glibc
@@ -17,9 +18,10 @@ final class KernelThread: Sendable {
   private let mailbox: Mailbox
 
   /// Starts the thread with a kernel that has nothing in it.
-  init(lab: LabName, _ options: Kernel.Options) throws(DatapathError) {
+  init(lab: LabName, _ options: Kernel.Options, _ time: VirtualTime?) throws(DatapathError) {
     mailbox = try Mailbox()
-    let start = Unmanaged.passRetained(KernelStart(mailbox: mailbox, lab: lab, options: options))
+    let start = Unmanaged.passRetained(
+      KernelStart(mailbox: mailbox, lab: lab, options: options, clock: KernelClock(virtual: time)))
     var thread = pthread_t()
     let failure = pthread_create(&thread, nil, kernelThreadEntry, start.toOpaque())
     guard failure == 0 else {
@@ -109,11 +111,13 @@ private final class KernelStart: Sendable {
   let mailbox: Mailbox
   let lab: LabName
   let options: Kernel.Options
+  let clock: KernelClock
 
-  init(mailbox: Mailbox, lab: LabName, options: Kernel.Options) {
+  init(mailbox: Mailbox, lab: LabName, options: Kernel.Options, clock: KernelClock) {
     self.mailbox = mailbox
     self.lab = lab
     self.options = options
+    self.clock = clock
   }
 }
 
@@ -123,7 +127,7 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
   let start = Unmanaged<KernelStart>.fromOpaque(context).takeRetainedValue()
   // Netem's delays are told in microseconds; the usual slack of a sleep is fifty.
   nf_wake_precisely()
-  let clock = KernelClock()
+  let clock = start.clock
   let kernel = EmulatedKernel(lab: start.lab, start.options, now: clock.now())
   while let work = start.mailbox.take() {
     if !work.isEmpty {
@@ -132,19 +136,30 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
       for piece in work { piece(kernel) }
     }
     let result = kernel.stack.poll(now: clock.now())
-    kernel.settle()
+    let hasSettled = kernel.settle()
     kernel.tellFollowers()
-    guard !result.hasMore, start.mailbox.fallAsleep() else { continue }
-    let deadlines = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }
-    clock.sleep(until: deadlines.min(), on: start.mailbox.wake)
+    guard !result.hasMore, !hasSettled, start.mailbox.fallAsleep() else { continue }
+    let deadline = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }.min()
+    if let time = clock.virtual {
+      if let deadline, kernel.allTasksWait {
+        time.advance(to: deadline)
+      } else {
+        clock.sleep(until: nil, on: start.mailbox.wake)
+      }
+    } else {
+      clock.sleep(until: deadline, on: start.mailbox.wake)
+    }
     start.mailbox.awake()
   }
   return nil
 }
 
-/// CLOCK_MONOTONIC, as the kernel's thread reads it and sleeps by it.
+/// CLOCK_MONOTONIC, as the kernel's thread reads it and sleeps by it, or virtual time in its place.
 private struct KernelClock {
+  let virtual: VirtualTime?
+
   func now() -> Instant {
+    if let virtual { return virtual.now }
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))

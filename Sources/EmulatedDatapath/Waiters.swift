@@ -11,7 +11,10 @@ import NetTypes
 /// Everybody who waits on one kernel's thread. A socket has one waiter at a time.
 struct Waiters {
   private struct Waiter {
-    var socket: SocketIndex
+    /// Nil for who waits for a time only.
+    var socket: SocketIndex?
+    /// Whether a task waits, which uses the lab, and not a service of the lab itself.
+    var isTask: Bool
     /// Looks after the socket; true when the wait is over.
     var isDone: (EmulatedKernel) -> Bool
     /// Called instead when the wait ends otherwise.
@@ -22,6 +25,8 @@ struct Waiters {
   private var tokens: [SocketIndex: UInt64] = [:]
   private var deadlines: [(at: Instant, token: UInt64)] = []
   private var lastToken: UInt64 = 0
+  /// How many tasks wait.
+  private(set) var tasks = 0
 
   var nextDeadline: Instant? { deadlines.lazy.map(\.at).min() }
 
@@ -29,12 +34,13 @@ struct Waiters {
 
   /// Notes a waiter and gives the token that the kernel is to tell with news of the socket.
   mutating func add(
-    _ socket: SocketIndex, until deadline: Instant?, isDone: @escaping (EmulatedKernel) -> Bool,
-    expire: @escaping (TransportError) -> Void
+    _ socket: SocketIndex?, until deadline: Instant?, isTask: Bool,
+    isDone: @escaping (EmulatedKernel) -> Bool, expire: @escaping (TransportError) -> Void
   ) -> UInt64 {
     lastToken += 1
-    waiters[lastToken] = Waiter(socket: socket, isDone: isDone, expire: expire)
-    tokens[socket] = lastToken
+    waiters[lastToken] = Waiter(socket: socket, isTask: isTask, isDone: isDone, expire: expire)
+    if let socket { tokens[socket] = lastToken }
+    if isTask { tasks += 1 }
     if let deadline { deadlines.append((deadline, lastToken)) }
     return lastToken
   }
@@ -47,9 +53,10 @@ struct Waiters {
   }
 
   /// Forgets a waiter and gives what it wants called, and its socket.
-  fileprivate mutating func remove(_ token: UInt64) -> (SocketIndex, (TransportError) -> Void)? {
+  fileprivate mutating func remove(_ token: UInt64) -> (SocketIndex?, (TransportError) -> Void)? {
     guard let waiter = waiters.removeValue(forKey: token) else { return nil }
-    tokens[waiter.socket] = nil
+    if let socket = waiter.socket { tokens[socket] = nil }
+    if waiter.isTask { tasks -= 1 }
     deadlines.removeAll { $0.token == token }
     return (waiter.socket, waiter.expire)
   }
@@ -61,26 +68,37 @@ struct Waiters {
 extension EmulatedKernel {
   /// Calls `isDone` at once and with every news of the socket until it says true; `expire` when that does not happen.
   func wait(
-    for interest: Readiness, on socket: SocketIndex, until deadline: Instant?,
+    for interest: Readiness, on socket: SocketIndex, until deadline: Instant?, isTask: Bool = false,
     isDone: @escaping (EmulatedKernel) -> Bool, expire: @escaping (TransportError) -> Void
   ) {
     guard !isDone(self) else { return }
     guard !waiters.isWaiting(on: socket) else {
       return expire(TransportError(errno: EBUSY, text: "somebody else waits for the socket already"))
     }
-    let token = waiters.add(socket, until: deadline, isDone: isDone, expire: expire)
+    let token = waiters.add(socket, until: deadline, isTask: isTask, isDone: isDone, expire: expire)
     stack.wait(for: interest, on: socket, token: token)
   }
 
-  /// Looks after the sockets that have news, and after deadlines.
-  func settle() {
-    for wakeup in stack.takeWakeups() {
+  /// Calls `wake` at `deadline`, or earlier when the wait ends otherwise. The answer is the number to end it by.
+  func sleep(until deadline: Instant, _ wake: @escaping () -> Void) -> UInt64 {
+    waiters.add(nil, until: deadline, isTask: true, isDone: { _ in false }, expire: { _ in wake() })
+  }
+
+  func endSleep(_ token: UInt64) { end(token)?(TransportError(errno: ECANCELED)) }
+
+  /// Looks after the sockets that have news, and after deadlines. True when there was something to do, of which the
+  /// kernel may have more to do itself.
+  func settle() -> Bool {
+    let wakeups = stack.takeWakeups()
+    for wakeup in wakeups {
       guard let isDone = waiters.waiter(wakeup.token), isDone(self) else { continue }
       end(wakeup.token)
     }
-    for token in waiters.due(stack.now) {
+    let due = waiters.due(stack.now)
+    for token in due {
       end(token)?(TransportError(errno: ETIMEDOUT, text: "nothing came in time"))
     }
+    return !wakeups.isEmpty || !due.isEmpty
   }
 
   /// Ends the wait for a socket, if somebody waits.
@@ -91,7 +109,7 @@ extension EmulatedKernel {
   @discardableResult
   private func end(_ token: UInt64) -> ((TransportError) -> Void)? {
     guard let (socket, expire) = waiters.remove(token) else { return nil }
-    stack.cancelWait(token, on: socket)
+    if let socket { stack.cancelWait(token, on: socket) }
     return expire
   }
 }

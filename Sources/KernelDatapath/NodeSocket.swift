@@ -14,6 +14,7 @@ final class NodeSocket: NodeEndpoint {
   private enum Kind: Sendable {
     case listener, stream, datagram
     case echo(IPFamily)
+    case arrivals(IPFamily)
   }
 
   private let node: NodeName
@@ -58,15 +59,24 @@ final class NodeSocket: NodeEndpoint {
       try socket.tellHopLimit(local.address.family)
       try socket.bind(local)
       return socket
-    case .echo(let family, let hopLimit):
+    case .echo(let family, let options):
       let number = family == .ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6
       let socket = try make(node, .echo(family), family, SOCK_DGRAM, Int32(number))
       try socket.tellHopLimit(family)
       let level = Int32(family == .ipv4 ? IPPROTO_IP : IPPROTO_IPV6)
       try socket.set(level, family == .ipv4 ? IP_RECVERR : IPV6_RECVERR, 1)
-      if let hopLimit {
+      if let hopLimit = options.hopLimit {
         try socket.set(level, family == .ipv4 ? IP_TTL : IPV6_UNICAST_HOPS, Int32(hopLimit))
       }
+      if options.isWhole {
+        let option = family == .ipv4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER
+        try socket.set(level, option, family == .ipv4 ? IP_PMTUDISC_PROBE : IPV6_PMTUDISC_PROBE)
+      }
+      if let source = options.source { try socket.bind(SocketEndpoint(source, 0)) }
+      return socket
+    case .arrivals(let family, let number):
+      let socket = try make(node, .arrivals(family), family, SOCK_RAW, Int32(number))
+      try socket.tellHopLimit(family)
       return socket
     }
   }
@@ -196,6 +206,7 @@ final class NodeSocket: NodeEndpoint {
       }
     }
     if isEcho { datagram.bytes.removeFirst(min(EchoMessage.headerLength, datagram.bytes.count)) }
+    if case .arrivals(let family) = kind { datagram.removeRawHeader(family) }
     return datagram
   }
 

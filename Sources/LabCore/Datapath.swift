@@ -43,6 +43,18 @@ public protocol LabClock: Sendable {
   func now() -> Instant
   /// Returns at `deadline` or when the task is cancelled.
   func sleep(until deadline: Instant) async
+  /// A further task uses the lab from now on: virtual time does not move while it works.
+  func enter() async
+  /// A task that entered uses the lab no longer.
+  func leave() async
+  /// Whether time moves only while everybody waits, so that waiting costs nothing.
+  var isVirtual: Bool { get }
+}
+
+extension LabClock {
+  public func enter() async {}
+  public func leave() async {}
+  public var isVirtual: Bool { false }
 }
 
 /// The host's monotonic clock.

@@ -25,8 +25,27 @@ public enum EndpointRequest: Hashable, Codable, Sendable {
   case connectTCP(to: SocketEndpoint, from: IPAddress?, timeout: Interval)
   case bindUDP(SocketEndpoint)
   /// An ICMP or ICMPv6 echo socket; sends payloads, receives the answers' payloads, and the errors that routers and
-  /// hosts send instead. Without a hop limit its requests go as far as the node's default allows.
-  case echo(IPFamily, hopLimit: UInt8? = nil)
+  /// hosts send instead.
+  case echo(IPFamily, EchoOptions = EchoOptions())
+  /// A raw socket: receives what reaches the node itself of a protocol (1, 6, 17, 58), whoever else takes it, each
+  /// datagram from the transport header on. What the node's input hook drops does not come.
+  case arrivals(IPFamily, protocol: UInt8)
+}
+
+/// How echo requests are sent.
+public struct EchoOptions: Hashable, Codable, Sendable {
+  /// Nil: as far as the node's default allows.
+  public var hopLimit: UInt8?
+  /// Nil: what the route says.
+  public var source: IPAddress?
+  /// Never cut on the way, whatever is known of the path (IP_PMTUDISC_PROBE).
+  public var isWhole: Bool
+
+  public init(hopLimit: UInt8? = nil, source: IPAddress? = nil, isWhole: Bool = false) {
+    self.hopLimit = hopLimit
+    self.source = source
+    self.isWhole = isWhole
+  }
 }
 
 /// What came in, and from where.
@@ -45,6 +64,15 @@ public struct Datagram: Hashable, Codable, Sendable {
     self.source = source
     self.hopLimit = hopLimit
     self.error = error
+  }
+}
+
+extension Datagram {
+  /// Takes away what a raw socket shows in front of the transport header: IPv4's header, nothing of IPv6 (raw(7)).
+  public mutating func removeRawHeader(_ family: IPFamily) {
+    source.port = 0
+    guard family == .ipv4, let first = bytes.first else { return }
+    bytes.removeFirst(min(Int(first & 0x0f) * 4, bytes.count))
   }
 }
 

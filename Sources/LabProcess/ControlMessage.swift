@@ -11,7 +11,7 @@ import NetTypes
 struct ControlGreeting: Codable, Equatable, Sendable {
   static let name = "netforge-lab"
   /// Raised with every change that the other side could not follow.
-  static let version = 2
+  static let version = 3
 
   var netforgeProtocol: String
   var version: Int

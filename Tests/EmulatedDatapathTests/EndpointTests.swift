@@ -84,7 +84,7 @@ struct EndpointTests {
     #expect(try await socket.receive(limit: 1, timeout: .seconds(5)).bytes == [7])
   }
 
-  @Test("Echo answers datagrams and discard takes them; TCP is refused by name")
+  @Test("Echo answers datagrams and discard takes them")
   func services() async throws {
     let lab = try StarLab("emu-services")
     try await lab.up(lab.star(nodes: 2))
@@ -103,10 +103,103 @@ struct EndpointTests {
     }
     echo.close()
     discard.close()
-    let error = await #expect(throws: DatapathError.self) {
+  }
+
+  @Test("Connections carry bytes both ways, however many, and end; what listens nowhere is refused")
+  func connections() async throws {
+    let lab = try StarLab("emu-tcp")
+    try await lab.up(lab.star(nodes: 2))
+    let target = SocketEndpoint(Self.second.address, 8080)
+    let refused = await #expect(throws: DatapathError.self) {
       _ = try await lab.datapath.endpoint(
-        .listenTCP(SocketEndpoint(.v4(.any), 80)), in: node(0), of: lab.name)
+        .connectTCP(to: target, from: nil, timeout: .seconds(5)), in: node(0), of: lab.name)
     }
-    #expect(error?.code == .unavailable)
+    #expect(refused?.errno == ECONNREFUSED)
+    let listener = try await lab.datapath.endpoint(.listenTCP(target), in: node(1), of: lab.name)
+    let client = try await lab.datapath.endpoint(
+      .connectTCP(to: target, from: Self.first.address, timeout: .seconds(5)), in: node(0), of: lab.name)
+    let (server, peer) = try await listener.accept(timeout: .seconds(5))
+    #expect(try await client.localEndpoint() == peer && peer.address == Self.first.address)
+    // More than all buffers hold, so that both ends have to take turns.
+    let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+    async let sent: Void = client.send(bytes, to: nil)
+    var received: [UInt8] = []
+    while received.count < bytes.count {
+      received += try await server.receive(limit: 1 << 20, timeout: .seconds(20)).bytes
+    }
+    try await sent
+    #expect(received == bytes)
+    try await server.send([1, 2, 3], to: nil)
+    let answer = try await client.receive(limit: 10, timeout: .seconds(5))
+    #expect(answer.bytes == [1, 2, 3] && answer.source == target)
+    await client.close()
+    #expect(try await server.receive(limit: 10, timeout: .seconds(5)).bytes.isEmpty)
+    let nobody = await #expect(throws: DatapathError.self) {
+      _ = try await listener.accept(timeout: .milliseconds(20))
+    }
+    #expect(nobody?.code == .timeout)
+  }
+
+  @Test("A closed socket's number is another's: the first owner closes it no more")
+  func numbers() async throws {
+    let lab = try StarLab("emu-numbers")
+    try await lab.up(lab.star(nodes: 1))
+    let any = SocketEndpoint(.v4(.any), 6000)
+    var first: (any NodeEndpoint)? = try await lab.datapath.endpoint(.bindUDP(any), in: node(0), of: lab.name)
+    await first?.close()
+    let second = try await lab.datapath.endpoint(.bindUDP(any), in: node(0), of: lab.name)
+    await #expect(throws: DatapathError.self) { _ = try await first?.localEndpoint() }
+    first = nil
+    try await second.send([9], to: SocketEndpoint(Self.first.address, 6000))
+    #expect(try await second.receive(limit: 1, timeout: .seconds(5)).bytes == [9])
+  }
+
+  @Test("A raw socket sees what arrives, whoever holds the port")
+  func arrivals() async throws {
+    let lab = try StarLab("emu-arrivals")
+    try await lab.up(lab.star(nodes: 2))
+    let watch = try await lab.datapath.endpoint(.arrivals(.ipv4, protocol: 1), in: node(1), of: lab.name)
+    let echo = try await lab.datapath.endpoint(.echo(.ipv4), in: node(0), of: lab.name)
+    try await echo.send(Array("token".utf8), to: Self.second)
+    let seen = try await watch.receive(limit: 2048, timeout: .seconds(5))
+    #expect(seen.source == Self.first && seen.bytes.first == 8)
+    #expect(Array(seen.bytes.dropFirst(EchoMessage.headerLength)) == Array("token".utf8))
+  }
+
+  @Test("Virtual time jumps while everybody waits, stands while somebody works, and gives the same run again")
+  func virtualTime() async throws {
+    func run() async throws -> [Int64] {
+      let lab = try StarLab("emu-virtual", time: .virtual)
+      try await lab.up(lab.star(nodes: 2))
+      let clock = lab.datapath.clock
+      var times = [clock.now().nanoseconds]
+      let hour = Interval.seconds(3600)
+      await clock.sleep(until: clock.now() + hour)
+      times.append(clock.now().nanoseconds)
+      let echo = try await lab.datapath.endpoint(.echo(.ipv4), in: node(0), of: lab.name)
+      try await echo.send([1], to: Self.missing)
+      // Three ARP requests, a second apart.
+      let report = try await echo.receive(limit: 10, timeout: hour)
+      #expect(report.error == ICMPError(type: 3, code: 1, family: .ipv4))
+      times.append(clock.now().nanoseconds)
+      try await Task.sleep(for: .milliseconds(20))
+      times.append(clock.now().nanoseconds)
+      // Two tasks: time waits for both.
+      await clock.enter()
+      let begin = clock.now()
+      async let long: Void = clock.sleep(until: begin + .seconds(2))
+      await clock.sleep(until: begin + .seconds(1))
+      times.append(clock.now().nanoseconds)
+      await clock.leave()
+      await long
+      times.append(clock.now().nanoseconds)
+      return times
+    }
+    let times = try await run()
+    #expect(times[1] - times[0] == 3_600_000_000_000)
+    #expect(times[2] - times[1] < 5_000_000_000 && times[2] > times[1])
+    #expect(times[3] == times[2])
+    #expect(times[4] - times[3] == 1_000_000_000 && times[5] - times[4] == 1_000_000_000)
+    #expect(try await run() == times)
   }
 }

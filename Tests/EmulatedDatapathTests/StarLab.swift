@@ -17,9 +17,9 @@ final class StarLab {
   let folder: LabFolder
   private let root: String
 
-  init(_ name: String) throws {
+  init(_ name: String, time: EmulatedDatapath.TimeKind = .real) throws {
     self.name = try #require(LabName(name))
-    datapath = try EmulatedDatapath(lab: self.name)
+    datapath = try EmulatedDatapath(lab: self.name, time: time)
     root = FileManager.default.temporaryDirectory.appending(path: "netforge-star-\(UUID().uuidString)").path()
     folder = try LabFolders(root: root).make(self.name)
   }

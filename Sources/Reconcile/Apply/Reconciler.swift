@@ -229,7 +229,7 @@ public struct Reconciler: Sendable {
   /// Observes until nothing differs. What still differs is planned and applied again, a bounded number of times; then
   /// only watched until the deadline.
   private func settle(_ desired: LabState, settings: [String: String]) async throws(DatapathError) {
-    let clock = MonotonicClock()
+    let clock = datapath.clock
     let end = clock.now() + deadline
     var pause = Interval.milliseconds(2)
     var attempts = 0
