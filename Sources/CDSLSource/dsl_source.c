@@ -28,6 +28,12 @@ static const unsigned char file_routing[] = {
 static const unsigned char file_translation[] = {
 #embed "../Netforge/Body/Translation.swift"
 };
+static const unsigned char file_expectation[] = {
+#embed "../Netforge/Expectation.swift"
+};
+static const unsigned char file_expecting[] = {
+#embed "../Netforge/Expecting.swift"
+};
 static const unsigned char file_filerequest[] = {
 #embed "../Netforge/FileRequest.swift"
 };
@@ -39,6 +45,9 @@ static const unsigned char file_output[] = {
 };
 static const unsigned char file_record[] = {
 #embed "../Netforge/Record.swift"
+};
+static const unsigned char file_scenario[] = {
+#embed "../Netforge/Scenario.swift"
 };
 static const unsigned char file_chain[] = {
 #embed "../Netforge/Table/Chain.swift"
@@ -79,10 +88,13 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("Programs.swift", file_programs),
   NF_FILE("Routing.swift", file_routing),
   NF_FILE("Translation.swift", file_translation),
+  NF_FILE("Expectation.swift", file_expectation),
+  NF_FILE("Expecting.swift", file_expecting),
   NF_FILE("FileRequest.swift", file_filerequest),
   NF_FILE("Handles.swift", file_handles),
   NF_FILE("Output.swift", file_output),
   NF_FILE("Record.swift", file_record),
+  NF_FILE("Scenario.swift", file_scenario),
   NF_FILE("Chain.swift", file_chain),
   NF_FILE("Rule.swift", file_rule),
   NF_FILE("Selectors.swift", file_selectors),

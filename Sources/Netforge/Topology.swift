@@ -26,7 +26,7 @@ public struct Topology: Sendable {
 
   /// Declares, unless the declaration stands at the top level of a helper file: such a line runs only when something
   /// else happens to use it, so whether it counts would be left to chance.
-  private func declare(_ record: Record, _ function: StaticString, _ file: StaticString, _ line: UInt) {
+  func declare(_ record: Record, _ function: StaticString, _ file: StaticString, _ line: UInt) {
     var record = record
     let name = Record.name(of: file)
     let module = file.description.prefix { $0 != "/" }
@@ -144,64 +144,8 @@ public struct Topology: Sendable {
     return Internet(name: name)
   }
 
-  /// Expects that packets get from one place to another and are answered.
-  /// - Parameters:
-  ///   - source: a node, or the interface that the packets leave by.
-  ///   - target: a node, an interface or an address.
-  ///   - probe: `.ping`, `.tcp(80)` or `.udp(53)`.
-  ///   - time: how long it may take until it holds.
-  public func expect(
-    _ source: some Place, reaches target: some Place, on probe: Probe = .ping, within time: Duration? = nil,
-    function: StaticString = #function, file: StaticString = #fileID, line: UInt = #line
-  ) {
-    expect("reaches", source.placeRecord, target.placeRecord, probe, nil, time, function, file, line)
-  }
-
-  /// Expects that packets leave the source and do not arrive at the target.
-  /// - Parameters:
-  ///   - source: a node, or the interface that the packets leave by.
-  ///   - target: a node, an interface or an address.
-  ///   - probe: `.ping`, `.tcp(80)` or `.udp(53)`.
-  ///   - time: how long it may take until it holds.
-  public func expect(
-    _ source: some Place, cannotReach target: some Place, on probe: Probe = .ping,
-    within time: Duration? = nil,
-    function: StaticString = #function, file: StaticString = #fileID, line: UInt = #line
-  ) {
-    expect("cannotReach", source.placeRecord, target.placeRecord, probe, nil, time, function, file, line)
-  }
-
-  /// Expects that the target sees the source's packets come from an address.
-  /// - Parameters:
-  ///   - source: a node, or the interface that the packets leave by.
-  ///   - target: a node or an interface.
-  ///   - address: what the target sees.
-  ///   - probe: `.ping`, `.tcp(80)` or `.udp(53)`.
-  ///   - time: how long it may take until it holds.
-  public func expect(
-    _ source: some Place, appearsTo target: some Place, as address: String, on probe: Probe = .ping,
-    within time: Duration? = nil, function: StaticString = #function, file: StaticString = #fileID,
-    line: UInt = #line
-  ) {
-    expect("appearsTo", source.placeRecord, target.placeRecord, probe, address, time, function, file, line)
-  }
-
-  private func expect(
-    _ what: String, _ source: Record, _ target: Record, _ probe: Probe, _ address: String?,
-    _ within: Duration?,
-    _ function: StaticString, _ file: StaticString, _ line: UInt
-  ) {
-    var record = Record("expectation")
-    record.add("what", what)
-    record.add("source", source)
-    record.add("target", target)
-    record.add("as", address)
-    record.add("probe", probe.record)
-    record.add("withinNanoseconds", within)
-    declare(record, function, file, line)
-  }
-
-  /// Says what shall happen at a time after the lab is up: `lab.at(.seconds(5), .linkDown(gw["wan0"]))`.
+  /// Says what shall happen at a time after the lab is up: `lab.at(.seconds(5), .linkDown(gw["wan0"]))`. Expectations
+  /// with `.at(…)` say what must hold then.
   public func at(
     _ time: Duration, _ actions: EventAction..., function: StaticString = #function,
     file: StaticString = #fileID, line: UInt = #line
@@ -210,6 +154,22 @@ public struct Topology: Sendable {
     record.add("atNanoseconds", time)
     record.add("actions", actions.map(\.record))
     declare(record, function, file, line)
+  }
+
+  /// Declares a change on the way: its actions are carried out one after the other, its own expectations are tried, and
+  /// the lab is as before again.
+  ///
+  ///     let cut = lab.scenario("the ring is cut", .linkDown(r1["eth1"]))
+  ///     cut.expect(pcs[0], reaches: pcs[1], .eventually(within: .seconds(3)))
+  public func scenario(
+    _ name: String, _ actions: EventAction..., function: StaticString = #function,
+    file: StaticString = #fileID, line: UInt = #line
+  ) -> Scenario {
+    var record = Record("scenario")
+    record.add("name", name)
+    record.add("actions", actions.map(\.record))
+    declare(record, function, file, line)
+    return Scenario(name: name, topology: self)
   }
 
   /// The text of a file, by its path from the topology file's folder.

@@ -812,7 +812,38 @@ struct MistakeTests {
       line: 7, "did you mean 'reaches'?"),
     Mistake(
       "appearsTo without an address",
-      expecting(#""what":"appearsTo","source":{"node":"a"},"target":{"node":"b"}"#), line: 7, "needs it"),
+      expecting(#""what":"appearsTo","source":{"node":"a"},"target":{"node":"b"}"#), line: 7, "needs 'as'"),
+    Mistake(
+      "a key of another expectation",
+      expecting(#""what":"reaches","source":{"node":"a"},"target":{"node":"b"},"mtu":1400"#), line: 7,
+      "'mtu' does not belong to it"),
+    Mistake(
+      "a TTL of a connection",
+      expecting(
+        #""what":"reaches","source":{"node":"a"},"target":{"node":"b"},"ttl":64,"probe":{"transport":"tcp","port":80}"#
+      ), line: 7, "only an answer to a ping"),
+    Mistake(
+      "bounds the wrong way round",
+      expecting(#""what":"loss","source":{"node":"a"},"target":{"node":"b"},"minimum":5,"maximum":1"#),
+      line: 7, "both in this order"),
+    Mistake(
+      "a mesh of one", expecting(#""what":"mesh","groups":[["a"]]"#), line: 7, "two nodes or more"),
+    Mistake(
+      "a group without the other", expecting(#""what":"isolated","groups":[["a","b"]]"#), line: 7,
+      "two groups or more"),
+    Mistake(
+      "an unknown scenario",
+      expecting(#""what":"reaches","source":{"node":"a"},"target":{"node":"b"},"scenario":"cut""#), line: 7,
+      "no scenario 'cut'"),
+    Mistake(
+      "a scenario in which nothing happens", lines(pair, #"{"kind":"scenario","name":"cut",@}"#), line: 7,
+      "nothing happens"),
+    Mistake(
+      "a flap without a time",
+      lines(
+        pair,
+        #"{"kind":"scenario","name":"cut","actions":[{"action":"flap","interface":{"node":"a","interface":"e"}}],@}"#
+      ), line: 7, "for how long"),
     Mistake(
       "appearsTo an address",
       expecting(#""what":"appearsTo","as":"10.0.0.1","source":{"node":"a"},"target":{"address":"10.0.0.2"}"#),

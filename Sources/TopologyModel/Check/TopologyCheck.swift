@@ -72,13 +72,16 @@ struct TopologyCheck {
     checkSegments()
     checkRouting()
     for reader in readers where reader.kind == "node" || reader.kind == "router" { policies(of: reader) }
-    let expectations = readers.filter { $0.kind == "expectation" }.compactMap { expectation($0) }
+    let scenarios = scenarios(readers.filter { $0.kind == "scenario" })
+    let expectations = readers.filter { $0.kind == "expectation" }.compactMap {
+      expectation($0, scenarios: scenarios)
+    }
     checkContradictions(expectations)
     let events = readers.filter { $0.kind == "event" }.flatMap { event($0) }
     guard errors.isEmpty, let lab else { throw TopologyErrors(errors) }
     return Topology(
       name: lab, bridges: bridges, nodes: nodes, links: links, internet: internet, expectations: expectations,
-      events: events, location: location)
+      events: events, scenarios: scenarios, location: location)
   }
 
   /// The one `Topology(…)` of the file.

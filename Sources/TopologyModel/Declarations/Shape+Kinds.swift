@@ -33,25 +33,19 @@ extension Shape {
     Kind(
       "expectation",
       [
-        Field("what", .text, required: true), Field("source", place, required: true),
-        Field("target", place, required: true), Field("as", .text),
-        Field(
-          "probe",
-          .object([Field("transport", .text, required: true), Field("port", .integer, required: true)])),
-        Field("withinNanoseconds", .integer),
+        Field("what", .text, required: true), Field("source", place), Field("target", place),
+        Field("as", .text), Field("probe", probe), Field("withinNanoseconds", .integer),
+        Field("ttl", .integer), Field("because", .text), Field("hops", .list(place)), Field("mtu", .integer),
+        Field("minimum", .number), Field("maximum", .number), Field("durationNanoseconds", .integer),
+        Field("count", .integer), Field("node", .text), Field("bridge", .text), Field("reason", .text),
+        Field("destination", .text), Field("via", .text), Field("interface", .text), Field("mac", .text),
+        Field("state", .text), Field("port", interface), Field("rule", .text), Field("command", .list(.text)),
+        Field("exitCode", .integer), Field("output", .text), Field("groups", .list(.list(.text))),
+        Field("scenario", .text), Field("name", .text), Field("tags", .list(.text)), Field("level", .text),
+        Field("eventuallyNanoseconds", .integer), Field("atNanoseconds", .integer),
       ]),
-    Kind(
-      "event",
-      [
-        Field("atNanoseconds", .integer, required: true),
-        Field(
-          "actions",
-          .list(
-            .object([
-              Field("action", .text, required: true), Field("interface", interface),
-              Field("impairment", impairment), Field("node", .text), Field("command", .list(.text)),
-            ]))),
-      ]),
+    Kind("event", [Field("atNanoseconds", .integer, required: true), actions]),
+    Kind("scenario", [name, actions]),
   ]
 
   private static let nodeFields = [
@@ -60,6 +54,20 @@ extension Shape {
 
   private static let interface = Shape.object([
     Field("node", .text, required: true), Field("interface", .text, required: true),
+  ])
+
+  private static let actions = Field(
+    "actions",
+    .list(
+      .object([
+        Field("action", .text, required: true), Field("interface", interface),
+        Field("impairment", impairment),
+        Field("durationNanoseconds", .integer), Field("node", .text), Field("command", .list(.text)),
+      ])))
+
+  private static let probe = Shape.object([
+    Field("transport", .text, required: true), Field("port", .integer, required: true), Field("path", .text),
+    Field("status", .integer), Field("body", .text),
   ])
 
   private static let place = Shape.object([

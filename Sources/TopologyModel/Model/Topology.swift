@@ -17,11 +17,13 @@ public struct Topology: Hashable, Sendable {
   public var internet: Internet?
   public var expectations: [Expectation] = []
   public var events: [Event] = []
+  public var scenarios: [Scenario] = []
   public var location: SourceLocation
 
   public init(
     name: LabName, bridges: [Bridge] = [], nodes: [Node] = [], links: [Link] = [], internet: Internet? = nil,
-    expectations: [Expectation] = [], events: [Event] = [], location: SourceLocation
+    expectations: [Expectation] = [], events: [Event] = [], scenarios: [Scenario] = [],
+    location: SourceLocation
   ) {
     self.name = name
     self.bridges = bridges
@@ -30,6 +32,7 @@ public struct Topology: Hashable, Sendable {
     self.internet = internet
     self.expectations = expectations
     self.events = events
+    self.scenarios = scenarios
     self.location = location
   }
 }

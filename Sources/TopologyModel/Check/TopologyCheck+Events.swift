@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What shall happen: at a time, and in scenarios.
+
+import LabCore
+import NetTypes
+
+extension TopologyCheck {
+  mutating func scenarios(_ readers: [Reader]) -> [Topology.Scenario] {
+    var scenarios: [Topology.Scenario] = []
+    for reader in readers {
+      let name = reader.required("name")
+      let who = "scenario '\(name)'"
+      if let taken = scenarios.first(where: { $0.name == name }) {
+        fail("\(who): the name is taken by the one at \(taken.location)", at: reader.location)
+        continue
+      }
+      if reader.values("actions").isEmpty { fail("\(who): nothing happens", at: reader.location) }
+      scenarios.append(
+        Topology.Scenario(
+          name: name, actions: reader.objects("actions").compactMap { action($0, "\(who):") },
+          location: reader.location))
+    }
+    return scenarios
+  }
+
+  mutating func event(_ reader: Reader) -> [Topology.Event] {
+    guard let time = nanoseconds(reader, "atNanoseconds", "event: time") else { return [] }
+    if reader.values("actions").isEmpty { fail("event: nothing happens", at: reader.location) }
+    return reader.objects("actions").compactMap { action in
+      self.action(action, "event").map { Topology.Event(at: time, action: $0, location: reader.location) }
+    }
+  }
+
+  private mutating func action(_ reader: Reader, _ what: String) -> Topology.Action? {
+    let word = reader.required("action")
+    let who = "\(what) '\(word)'"
+    let location = reader.location
+    switch word {
+    case "wait": return duration(reader, who).map { .wait($0) }
+    case "linkDown", "linkUp", "flap", "impair", "heal":
+      guard let target = reader.object("interface"),
+        let node = node(target.required("node"), who, at: location),
+        let device = device(target.required("interface"), of: node, who, at: location)
+      else {
+        if reader.object("interface") == nil { fail("\(who): it names no interface", at: location) }
+        return nil
+      }
+      let reference = Topology.DeviceReference(nodes[node].name, device.name)
+      switch word {
+      case "linkDown": return .linkDown(reference)
+      case "linkUp": return .linkUp(reference)
+      case "flap": return duration(reader, who).map { .flap(reference, $0) }
+      case "heal": return .impair(reference, nil)
+      default:
+        guard let impairment = reader.object("impairment") else {
+          fail("\(who): it does not say how", at: location)
+          return nil
+        }
+        return .impair(reference, self.impairment(of: impairment, who))
+      }
+    case "run", "restart":
+      guard let name = reader.text("node") else {
+        fail("\(who): it names no node", at: location)
+        return nil
+      }
+      guard let node = node(name, who, at: location) else { return nil }
+      guard word == "run" else { return .restart(nodes[node].name) }
+      let words = reader.texts("command")
+      guard let program = words.first, !program.allSatisfy(\.isWhitespace) else {
+        fail("\(who): there is no command", at: location)
+        return nil
+      }
+      return .run(nodes[node].name, arguments: words)
+    default:
+      fail("\(who): it is none of linkDown, linkUp, flap, impair, heal, run, restart, wait", at: location)
+      return nil
+    }
+  }
+
+  private mutating func duration(_ reader: Reader, _ who: String) -> Interval? {
+    guard reader.integer("durationNanoseconds") != nil else {
+      fail("\(who): it does not say for how long", at: reader.location)
+      return nil
+    }
+    return nanoseconds(reader, "durationNanoseconds", "\(who): for", upTo: Self.hour)
+  }
+}
