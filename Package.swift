@@ -87,11 +87,18 @@ let package = Package(
     module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
     module("Manifest", ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource", system]),
 
+    module(
+      "LabHost",
+      [
+        "NetTypes", "LabCore", "TopologyModel", "Reconcile", "KernelDatapath", "EmulatedDatapath",
+        "LabProcess",
+      ]),
+
     .executableTarget(
       name: "netforge",
       dependencies: [
         "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-        "EmulatedDatapath", "LabProcess", "Spawn", "CLinux", argumentParser, logging, system,
+        "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux", argumentParser, logging, system,
       ],
       swiftSettings: settings),
 

@@ -31,5 +31,5 @@ let sites = (1...2).map { site in
 lab.expect(sites[0], reaches: h0, on: .tcp(80))
 lab.expect(sites[0], appearsTo: h0, as: "10.0.0.11")
 lab.expect(sites[1], appearsTo: h0, as: "10.0.0.12")
-lab.expect(h0, cannotReach: sites[0])
+lab.expect(h0, cannotReach: sites[0], because: .noRoute)
 lab.expect(sites[0], cannotReach: sites[1])

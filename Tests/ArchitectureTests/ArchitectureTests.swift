@@ -29,9 +29,12 @@ struct ArchitectureTests {
     ],
     "Reconcile": ["NetTypes", "Nftables", "LabCore", "TopologyModel"],
     "Manifest": ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource"],
+    "LabHost": [
+      "NetTypes", "LabCore", "TopologyModel", "Reconcile", "KernelDatapath", "EmulatedDatapath", "LabProcess",
+    ],
     "netforge": [
       "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-      "EmulatedDatapath", "LabProcess", "Spawn", "CLinux",
+      "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux",
     ],
   ]
 

@@ -21,7 +21,8 @@ extension ResolveWork {
       sources.record(StatePath(id, .link, key: [link.name.text]), at: device.location)
       resolveAddresses(of: device, on: link.name, node: node, into: &space)
       if let impairment = device.impairment,
-        let kind = QdiscKind(impairment, seed: StableHash.of("\(lab)/\(node.name)/\(device.name)/seed"))
+        let kind = QdiscKind(
+          impairment, seed: StableHash.of("\(seedOfImpairments)/\(node.name)/\(device.name)/seed"))
       {
         let qdisc = QdiscState(link: link.name, kind: kind)
         space.qdiscs.append(qdisc)

@@ -24,16 +24,20 @@ public struct Resolver: Sendable {
   public var previous: Allocations
   /// The lab's name when it is not the topology's own.
   public var lab: LabName?
+  /// What chooses the seeds of impairments that have none; left out, the lab's name does.
+  public var seed: UInt64?
 
-  public init(previous: Allocations = Allocations(), lab: LabName? = nil) {
+  public init(previous: Allocations = Allocations(), lab: LabName? = nil, seed: UInt64? = nil) {
     self.previous = previous
     self.lab = lab
+    self.seed = seed
   }
 
   /// Throws what only shows once everything has an address: gateways that are nobody's, full subnets, rules that the
   /// kernel would refuse.
   public func resolve(_ topology: Topology) throws(TopologyErrors) -> Resolution {
     var work = ResolveWork(topology, lab: lab ?? topology.name, previous: previous)
+    if let seed { work.seedOfImpairments = "\(seed)" }
     work.run()
     guard work.errors.isEmpty else { throw TopologyErrors(work.errors) }
     return Resolution(
@@ -48,6 +52,8 @@ struct ResolveWork {
   let topology: Topology
   let lab: LabName
   let previous: Allocations
+  /// What the seeds of impairments are made of, beside their devices' names.
+  var seedOfImpairments: String
   let book: AddressBook
   var errors: [TopologyError]
   var sources = SourceMap()
@@ -78,6 +84,7 @@ struct ResolveWork {
     self.topology = topology
     self.lab = lab
     self.previous = previous
+    seedOfImpairments = lab.text
     let allocation = AddressAllocation(topology, previous: previous)
     book = allocation.book
     allocations.addresses = allocation.allocations

@@ -4,6 +4,7 @@ import ArgumentParser
 import Glibc
 import KernelDatapath
 import LabCore
+import LabHost
 import LabProcess
 import Manifest
 import Reconcile
@@ -35,7 +36,7 @@ struct Doctor: AsyncParsableCommand {
 
   func run() async throws {
     var checks: [Check] = []
-    let isKernel = DatapathOptions.mayChangeTheKernel
+    let isKernel = RunningLab.mayChangeTheKernel
     checks.append(
       Check(
         name: "datapath kernel", state: isKernel ? .ok : .missing,
@@ -61,7 +62,7 @@ struct Doctor: AsyncParsableCommand {
     checks.append(Self.toolchain)
     checks.append(Self.program("dot", use: "netforge graph -f svg", package: "graphviz"))
     let document = Document(
-      kernel: SystemIdentity().release, datapath: DatapathOptions.first.rawValue, checks: checks)
+      kernel: SystemIdentity().release, datapath: RunningLab.firstKind.rawValue, checks: checks)
     try output.print(document) { Self.text(of: document) }
   }
 

@@ -2,7 +2,7 @@
 
 import ArgumentParser
 import LabCore
-import LabProcess
+import LabHost
 import NetTypes
 import Reconcile
 
@@ -48,28 +48,5 @@ struct Down: AsyncParsableCommand {
     try output.print(Document(removed: names)) {
       names.map { "lab '\($0)' is gone" }.joined(separator: "\n")
     }
-  }
-}
-
-extension RunningLab {
-  /// Removes all of a lab, whatever state it is in.
-  static func takeAway(_ folder: LabFolder) async throws {
-    let lock = try folder.lock()
-    let kind = (try? folder.record())??.datapath
-    // Such a lab goes with its process; what a crashed first `up` left behind is the kernel's.
-    if kind?.livesInProcess ?? !DatapathOptions.mayChangeTheKernel {
-      try await release(folder)
-      try folder.remove()
-      return
-    }
-    // First, so that a process that does not answer cannot stand in the way.
-    try await release(folder)
-    let datapath = try await open(folder).datapath
-    try await Reconciler(datapath: datapath, folder: folder).down(holding: lock)
-  }
-
-  /// Ends the lab's process, when it has one, and what programs of its nodes left running.
-  static func release(_ folder: LabFolder) async throws {
-    try await LabProcess.end(folder: folder.path)
   }
 }

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import LabCore
+import LabHost
 
 /// `netforge events`: what the kernel says has changed, as it happens.
 struct Events: AsyncParsableCommand {

@@ -4,6 +4,7 @@ import ArgumentParser
 import Glibc
 import KernelDatapath
 import LabCore
+import LabHost
 import LabProcess
 import Reconcile
 
@@ -40,7 +41,7 @@ struct GC: AsyncParsableCommand {
       removed.append(Leftover(lab: folder.lab.text, what: reason))
       if !dryRun { try await RunningLab.takeAway(folder) }
     }
-    if DatapathOptions.mayChangeTheKernel {
+    if RunningLab.mayChangeTheKernel {
       let datapath = try KernelDatapath()
       let known = Set(LabFolders.ofCaller.list().map(\.lab))
       for lab in try await datapath.markedLabs() where !known.contains(lab) {

@@ -25,13 +25,14 @@ struct Netforge: AsyncParsableCommand {
         ]),
       CommandGroup(name: "Packets", subcommands: [LinkCommand.self, Netem.self]),
       CommandGroup(
-        name: "Topologies", subcommands: [Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
+        name: "Topologies",
+        subcommands: [Test.self, Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
       CommandGroup(name: "This host", subcommands: [Doctor.self, Version.self, Completion.self]),
     ])
 
   /// Verbs of the design that this version does not have; asking for one says so.
   private static let missing = [
-    "test", "trace", "capture", "nc", "iperf", "conntrack",
+    "trace", "capture", "nc", "iperf", "conntrack",
   ]
 
   static func main() async {

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import LabCore
+import LabHost
 import Nftables
 import TopologyModel
 

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import LabCore
+import LabHost
 import NetTypes
 import Reconcile
 import TopologyModel
@@ -90,7 +91,7 @@ struct Traceroute: AsyncParsableCommand {
     _ limit: UInt8, from node: NodeName, to address: IPAddress, in lab: RunningLab, _ book: NodeAddresses
   ) async throws -> Hop {
     var hop = Hop(hopLimit: Int(limit), answers: [])
-    let request = EndpointRequest.echo(address.family, hopLimit: limit)
+    let request = EndpointRequest.echo(address.family, EchoOptions(hopLimit: limit))
     let endpoint = try await lab.datapath.endpoint(request, in: node, of: lab.name)
     let clock = lab.datapath.clock
     for number in 0..<queries {

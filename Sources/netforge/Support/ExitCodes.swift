@@ -20,6 +20,8 @@ struct Failure: Error {
     case permission = 77
     case notExecutable = 126
     case commandNotFound = 127
+    /// By SIGINT, as a shell reports it.
+    case interrupted = 130
   }
 
   var code: Int32

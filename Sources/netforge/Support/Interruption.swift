@@ -18,6 +18,20 @@ struct Interruption {
     }
   }
 
+  /// Cancels `work` when a signal comes; ends when it is cancelled itself.
+  static func cancelling<Value>(_ work: Task<Value, any Error>) throws -> Task<Void, Never> {
+    let interruption = try Interruption()
+    return Task.detached {
+      while !Task.isCancelled {
+        var entry = pollfd(
+          fd: interruption.descriptor, events: Int16(truncatingIfNeeded: POLLIN), revents: 0)
+        if poll(&entry, 1, 0) > 0 { return work.cancel() }
+        // Ends early when the work has ended first.
+        try? await Task.sleep(for: .milliseconds(50))
+      }
+    }
+  }
+
   /// Waits so long, or until a signal comes, which it says.
   @MainActor func sleep(_ interval: Interval) -> Bool {
     var entry = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: POLLIN), revents: 0)

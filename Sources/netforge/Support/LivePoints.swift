@@ -4,6 +4,7 @@
 
 import ArgumentParser
 import LabCore
+import LabHost
 import Reconcile
 import TopologyModel
 

@@ -5,6 +5,7 @@
 import ArgumentParser
 import Glibc
 import LabCore
+import LabHost
 import Manifest
 import Reconcile
 import SystemPackage
