@@ -86,21 +86,16 @@ struct FragmentOracleTests {
 
   @Test("Every sequence of frames is answered as the kernel's router answers it")
   func sequences() throws {
-    let router = try KernelOracleTests.Router()
-    var emulated = try KernelOracleTests.Emulated()
-    usleep(50_000)
-    _ = try router.answers(to: nil)
+    var twins = try KernelOracleTests.Twins()
     for (name, frames) in Self.sequences {
       for (number, frame) in frames.enumerated() {
-        let expected = try router.answers(to: frame).map(Self.normal)
-        let got = emulated.answers(to: frame).map(Self.normal)
-        #expect(got == expected, "\(name), frame \(number)")
+        try twins.compare("\(name), frame \(number)", frame, normal: Self.normal)
       }
     }
-    #expect(emulated.kernel.accounting.isClosed)
+    #expect(twins.emulated.kernel.accounting.isClosed)
     // What never came is given up, and its sender told.
-    emulated.kernel.run(for: .seconds(40))
-    #expect(emulated.kernel.fragmentQueues.indices.isEmpty)
-    #expect(emulated.kernel.accounting.isClosed)
+    twins.emulated.kernel.run(for: .seconds(40))
+    #expect(twins.emulated.kernel.fragmentQueues.indices.isEmpty)
+    #expect(twins.emulated.kernel.accounting.isClosed)
   }
 }

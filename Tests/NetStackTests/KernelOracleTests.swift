@@ -4,12 +4,8 @@
 // into an emulated one with the same addresses, and what comes out must be the same but for the identification of
 // new datagrams, which both choose as they like.
 
-import Foundation
 import Glibc
 import NetTypes
-import Netlink
-import Rtnetlink
-import SystemPackage
 import Testing
 
 @testable import NetStack
@@ -20,135 +16,6 @@ import Testing
 struct KernelOracleTests {
   static let macs: [[UInt8]] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 2, 1]]
   static let sender: [UInt8] = [2, 0, 0, 0, 9, 9]
-
-  /// The host's kernel as a router with two taps.
-  final class Router {
-    let name = "netstack-oracle-\(getpid())-\(UInt32.random(in: 0 ... .max))"
-    private(set) var taps: [FileDescriptor] = []
-
-    init() throws {
-      try ip("netns", "add", name)
-      let namespace = try KernelNamespace(path: "/run/netns/\(name)")
-      taps = try namespace.run { (visitor) throws(NetlinkError) in
-        try visitor.writeSysctl("net/ipv6/conf/all/disable_ipv6", "1")
-        try visitor.writeSysctl("net/ipv6/conf/default/disable_ipv6", "1")
-        try visitor.writeSysctl("net/ipv4/conf/all/rp_filter", "0")
-        try visitor.writeSysctl("net/ipv4/conf/default/rp_filter", "0")
-        try visitor.writeSysctl("net/ipv4/ip_forward", "1")
-        try visitor.writeSysctl("net/ipv4/icmp_ratemask", "0")
-        var taps: [FileDescriptor] = []
-        for text in ["t0", "t1"] {
-          if let name = InterfaceName(text) { taps.append(try visitor.openTun(TunDevice(name, .tap))) }
-        }
-        return taps
-      }
-      try ip("-n", name, "link", "set", "lo", "up")
-      for (number, subnet) in ["10.0.0.1/24", "10.0.1.1/24"].enumerated() {
-        let mac = MACAddress(bytes: KernelOracleTests.macs[number])?.description ?? ""
-        try ip("-n", name, "link", "set", "t\(number)", "address", mac, "up")
-        try ip("-n", name, "address", "add", subnet, "brd", "+", "dev", "t\(number)")
-      }
-      try ip("-n", name, "link", "set", "t1", "mtu", "600")
-      try ip("-n", name, "neigh", "add", "10.0.0.9", "lladdr", "02:00:00:00:09:09", "dev", "t0")
-      try ip("-n", name, "neigh", "add", "10.0.1.9", "lladdr", "02:00:00:00:08:08", "dev", "t1")
-      try ip("-n", name, "route", "add", "10.2.0.0/16", "via", "10.0.1.9")
-      try ip("-n", name, "route", "add", "blackhole", "10.3.0.0/16")
-      try ip("-n", name, "route", "add", "unreachable", "10.4.0.0/16")
-      try ip("-n", name, "route", "add", "prohibit", "10.5.0.0/16")
-    }
-
-    deinit {
-      for tap in taps { try? tap.close() }
-      try? ip("netns", "del", name)
-    }
-
-    private func ip(_ arguments: String...) throws { try Self.ip(arguments) }
-
-    static func ip(_ arguments: [String]) throws {
-      let process = Process()
-      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-      process.arguments = ["ip"] + arguments
-      try process.run()
-      process.waitUntilExit()
-      try #require(process.terminationStatus == 0, "ip \(arguments.joined(separator: " "))")
-    }
-
-    /// What comes out of the taps once a frame has gone into the first.
-    func answers(to frame: [UInt8]?, by face: Int = 0) throws -> [[[UInt8]]] {
-      if let frame {
-        let written = unsafe frame.withUnsafeBytes {
-          unsafe write(taps[face].rawValue, $0.baseAddress, $0.count)
-        }
-        try #require(written == frame.count)
-      }
-      usleep(3000)
-      return taps.map { tap in
-        var frames: [[UInt8]] = []
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        while true {
-          let count = unsafe buffer.withUnsafeMutableBytes {
-            unsafe read(tap.rawValue, $0.baseAddress, $0.count)
-          }
-          guard count > 0 else { return frames }
-          frames.append(Array(buffer.prefix(count)))
-        }
-      }
-    }
-  }
-
-  /// The same router, emulated.
-  struct Emulated: ~Copyable {
-    var kernel: Kernel
-    let faces: [DeviceIndex]
-    let node: NamespaceIndex
-
-    init() throws {
-      var kernel = Kernel(seed: 1)
-      let node = try kernel.node()
-      var faces: [DeviceIndex] = []
-      try kernel.setSysctl("net/ipv4/ip_forward", to: "1", in: node)
-      try kernel.setSysctl("net/ipv4/icmp_ratemask", to: "0", in: node)
-      for (number, subnet) in ["10.0.0.1/24", "10.0.1.1/24"].enumerated() {
-        let name = try #require(InterfaceName("t\(number)"))
-        faces.append(
-          try kernel.makeOutside(name, in: node, mac: MACAddress(bytes: KernelOracleTests.macs[number])))
-        try kernel.set(name.text, up: true, in: node)
-        var address = AddressMessage(prefix(subnet), index: kernel.ifindex(name.text, node))
-        address.broadcast = v4("10.0.\(number).255")
-        try kernel.perform(address.request(.create), in: node)
-        var neighbor = NeighborMessage(family: .ipv4, index: kernel.ifindex(name.text, node))
-        neighbor.destination = .v4(v4("10.0.\(number).9"))
-        neighbor.linkAddress = [2, 0, 0, 0, 9 - UInt8(number), 9 - UInt8(number)]
-        neighbor.state = .permanent
-        try kernel.perform(neighbor.request(.create), in: node)
-      }
-      try kernel.change("t1", node) { $0.mtu = 600 }
-      try kernel.route("10.2.0.0/16", via: "10.0.1.9", node)
-      for (text, type) in [
-        ("10.3.0.0/16", RouteType.blackhole), ("10.4.0.0/16", .unreachable), ("10.5.0.0/16", .prohibit),
-      ] {
-        var route = RouteMessage(family: .ipv4)
-        route.destination = prefix(text)
-        route.type = type
-        try kernel.perform(route.request(.create), in: node)
-      }
-      self.kernel = kernel
-      self.faces = faces
-      self.node = node
-    }
-
-    mutating func answers(to frame: [UInt8], by face: Int = 0) -> [[[UInt8]]] {
-      kernel.inject(frame, into: faces[face])
-      kernel.run(for: .milliseconds(3))
-      var result: [[[UInt8]]] = []
-      for face in faces {
-        var frames: [[UInt8]] = []
-        while let frame = kernel.takeFrame(from: face) { frames.append(frame) }
-        result.append(frames)
-      }
-      return result
-    }
-  }
 
   // MARK: Probes
 
@@ -299,16 +166,8 @@ struct KernelOracleTests {
 
   @Test("A router answers every probe as the kernel's does")
   func probes() throws {
-    let router = try Router()
-    var emulated = try Emulated()
-    // What the taps' coming up made the kernel say.
-    usleep(50_000)
-    _ = try router.answers(to: nil)
-    for (name, frame) in Self.probes {
-      let expected = try router.answers(to: frame).map(Self.normal)
-      let got = emulated.answers(to: frame).map(Self.normal)
-      #expect(got == expected, "\(name)")
-    }
-    #expect(emulated.kernel.accounting.isClosed)
+    var twins = try Twins()
+    for (name, frame) in Self.probes { try twins.compare(name, frame) }
+    #expect(twins.emulated.kernel.accounting.isClosed)
   }
 }

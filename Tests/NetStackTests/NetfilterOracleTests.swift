@@ -102,7 +102,7 @@ struct NetfilterOracleTests {
 
   // MARK: Both routers
 
-  private static func load(_ text: String, into router: KernelOracleTests.Router) throws -> [NftTable] {
+  static func load(_ text: String, into router: KernelOracleTests.Router) throws -> [NftTable] {
     // nft wants a semicolon before the brace that closes a block on its own line.
     let lines = text.split(separator: "\n").map { line in
       line.hasSuffix(" }") && !line.hasSuffix("; }") ? line.dropLast(2) + "; }" : String(line)

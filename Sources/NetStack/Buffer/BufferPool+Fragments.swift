@@ -107,6 +107,33 @@ extension BufferPool {
     return true
   }
 
+  /// The list of a packet that was put together of pieces, if it could be taken apart into them again: each but the last
+  /// a multiple of eight bytes, the first counted without `header`, and none larger than `most`.
+  func members(of slot: Slot, behind header: Int, atMost most: Int) -> Slot {
+    guard self[slot].dataLength != 0, self[shared: slot].fragmentList != .none else { return .none }
+    let first = Int(self[slot].length) - header - listLength(of: slot)
+    guard first <= most, first & 7 == 0 else { return .none }
+    let list = self[shared: slot].fragmentList
+    var member = list
+    while member != .none {
+      let (length, next) = (Int(self[member].length), self[member].next)
+      guard length <= most, length & 7 == 0 || next == .none else { return .none }
+      member = next
+    }
+    return list
+  }
+
+  /// Bytes in a packet's list.
+  func listLength(of slot: Slot) -> Int {
+    var total = 0
+    var member = self[slot].dataLength != 0 ? self[shared: slot].fragmentList : .none
+    while member != .none {
+      total += Int(self[member].length)
+      member = self[member].next
+    }
+    return total
+  }
+
   /// Says how a packet is to be cut.
   func setSegmentation(_ slot: Slot, _ type: GSOType, size: UInt16, segments: UInt16) {
     openShared(slot)

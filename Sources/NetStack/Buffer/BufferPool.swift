@@ -77,7 +77,9 @@
   /// A pool of the given size.
   public init(_ configuration: Configuration = Configuration()) {
     precondition(
-      MemoryLayout<SKBuff>.size <= 64 && MemoryLayout<SharedInfo>.size <= 64,
+      MemoryLayout<SKBuff>.size <= 64
+        && MemoryLayout<SharedInfo>.stride + MemoryLayout<ConntrackReference>.stride
+          + MemoryLayout<IPv4Control>.stride <= 64,
       "the halves of an sk_buff are a cache line each")
     let small = configuration.packets
     let large = configuration.largeBlocks
@@ -199,6 +201,9 @@
     unsafe skb(index).pointee.flags.remove(.charged)
     if unsafe skb(index).pointee.flags.contains(.tracked) {
       unsafe conntrackPlace(index).initialize(to: conntrackPlace(slot.index).pointee)
+    }
+    if unsafe skb(index).pointee.flags.contains(.controlled) {
+      unsafe controlPlace(index).initialize(to: controlPlace(slot.index).pointee)
     }
     return Slot(index: index)
   }
@@ -325,6 +330,23 @@
   private func conntrackPlace(_ index: UInt32) -> UnsafeMutablePointer<ConntrackReference> {
     let offset = Int(index) &* Self.metadataStride &+ 64 &+ MemoryLayout<SharedInfo>.stride
     return unsafe (metadata + offset).assumingMemoryBound(to: ConntrackReference.self)
+  }
+
+  /// What IPv4 has found out about a packet (IPCB). It stands behind the connection and means nothing unless the flags
+  /// say `controlled`.
+  func ipv4Control(_ slot: Slot) -> IPv4Control {
+    self[slot].flags.contains(.controlled) ? unsafe controlPlace(slot.index).pointee : IPv4Control()
+  }
+
+  func setIPv4Control(_ control: IPv4Control, of slot: Slot) {
+    self[slot].flags.insert(.controlled)
+    unsafe controlPlace(slot.index).initialize(to: control)
+  }
+
+  private func controlPlace(_ index: UInt32) -> UnsafeMutablePointer<IPv4Control> {
+    let end = Int(index) * Self.metadataStride + Self.metadataStride
+    return unsafe (metadata + end - MemoryLayout<IPv4Control>.stride).assumingMemoryBound(
+      to: IPv4Control.self)
   }
 
   /// The packet's bytes in its data block, from the first: all of it, unless it has fragments.

@@ -49,7 +49,6 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case echoIgnored
   case duplicateFragment
   case fragmentTooFar
-  case optionsUnsupported
   case deviceRemoved
   case ipv6Disabled
   case fragmentTimeout
@@ -120,7 +119,6 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .echoIgnored: "nf_echo_ignored"
     case .duplicateFragment: "dup_frag"
     case .fragmentTooFar: "frag_too_far"
-    case .optionsUnsupported: "nf_ip_options_unsupported"
     case .deviceRemoved: "nf_device_removed"
     case .fragmentTimeout: "frag_reasm_timeout"
     case .fragmentOverlap: "nf_fragment_overlap"

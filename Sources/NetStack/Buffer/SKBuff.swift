@@ -71,6 +71,8 @@ struct SKBuff: BitwiseCopyable {
     static let sourceRouted = Flags(rawValue: 32)
     /// It came in pieces.
     static let reassembled = Flags(rawValue: 64)
+    /// IPv4, which has no use for a bit of IPv6's: there is an `IPv4Control`.
+    static let controlled = routerAlert
     /// It has waited for its answer already.
     static let delayed = Flags(rawValue: 128)
   }

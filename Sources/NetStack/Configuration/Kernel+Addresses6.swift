@@ -29,7 +29,7 @@ extension Kernel {
       throw .notSupported(
         "an address of the emulated kernel has no temporary ones, joins no group and is not optimistic")
     }
-    guard hasIPv6(device) else { throw .noBuffers }
+    guard hasIPv6(device) else { throw .invalidArgument }
     guard devices[device].settings.ipv6[.disable] == 0 else {
       throw KernelError(13, "ipv6: IPv6 is disabled on this device")
     }

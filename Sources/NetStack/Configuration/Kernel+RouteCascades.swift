@@ -11,8 +11,11 @@ extension Kernel {
   func refreshState<Address>(_ hop: inout RouteHop<Address>) {
     guard devices.contains(hop.device) else { return }
     hop.isLinkDown = !hasCarrier(hop.device)
-    hop.isIgnored =
-      Address.bitWidth == 32 && hop.isLinkDown && devices[hop.device].ipv4.ignoreRoutesWithLinkDown
+    let ignores =
+      Address.family == .ipv4
+      ? devices[hop.device].ipv4.ignoreRoutesWithLinkDown
+      : devices[hop.device].settings.ipv6[.ignoreRoutesWithLinkDown] != 0
+    hop.isIgnored = hop.isLinkDown && ignores
   }
 
   /// A device is up or down, has got or lost its carrier, or has other settings: its next hops live, rest or die, and
@@ -30,14 +33,16 @@ extension Kernel {
     Address.withRoutes(of: &namespaces[namespace]) { base in
       base.changeAll { route in
         guard route.uses(device) else { return .same }
-        // What is local stays when its device goes down.
-        let staysAnyway = route.scope == .host && route.type == .local
+        // What is local stays when its device goes down, and needs no carrier (fib6_ifdown).
+        let isHere =
+          Address.family == .ipv4
+          ? route.scope == .host && route.type == .local : route.type == .local || route.type == .anycast
         var isChanged = false
         for index in route.hops.indices where route.hops[index].device == device {
           var hop = route.hops[index]
-          hop.isLinkDown = fresh.isLinkDown && !staysAnyway
-          hop.isIgnored = fresh.isIgnored && !staysAnyway
-          hop.isDead = !isUp && !staysAnyway
+          hop.isLinkDown = fresh.isLinkDown && !isHere
+          hop.isIgnored = fresh.isIgnored && !isHere
+          hop.isDead = !isUp && !isHere
           isChanged = isChanged || hop != route.hops[index]
           route.hops[index] = hop
         }

@@ -111,7 +111,7 @@ extension Kernel {
     return path
   }
 
-  /// The same in IPv6; the address that the host would speak from is not told.
+  /// The same in IPv6 (rt6_fill_node).
   private mutating func ipv6RouteTo(
     _ request: RouteMessage, in namespace: NamespaceIndex
   ) throws(KernelError) -> NetlinkMessage {
@@ -133,6 +133,10 @@ extension Kernel {
     answer.outputIndex = devices[result.device].ifindex
     answer.gateway = result.gateway == 0 ? nil : result.gateway.address
     if request.source != nil { answer.source = IPPrefix(host: flow.source.address) }
+    let speaker =
+      result.preferredSource != 0
+      ? result.preferredSource : selectSource6(for: flow.destination, on: result.device)
+    if speaker != 0 { answer.preferredSource = speaker.address }
     return answer.message(.newRoute, [])
   }
 }

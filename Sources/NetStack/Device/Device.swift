@@ -205,4 +205,8 @@ struct DeviceIPv4 {
   var validMark = false
   /// Routes by a device without a carrier do not count.
   var ignoreRoutesWithLinkDown = false
+  /// Packets that say by which routers they go are taken.
+  var acceptsSourceRoutes = false
+  /// What comes from addresses that cannot be is told.
+  var logsMartians = false
 }

@@ -119,20 +119,24 @@ extension Kernel {
     }
     let request = pool.bytes(slot, from: pool[slot].transportHeader)
     let bytes = pool.bytes(answer)
-    let time = UInt32(truncatingIfNeeded: max(cpu.now, 0) / 1_000_000 % 86_400_000)
     bytes.set(0, u8: ICMPType.timestampReply.rawValue)
     bytes.set(1, u8: 0)
     bytes.set(2, u16: 0)
     bytes.set(4, u32: request.u32(4))
     bytes.set(8, u32: request.u32(8))
-    bytes.set(12, u32: time)
-    bytes.set(16, u32: time)
+    bytes.set(12, u32: timeOfDay)
+    bytes.set(16, u32: timeOfDay)
     bytes.set(2, u16: bytes.checksum())
     let header = pool.bytes(slot)
-    let datagram = IPv4Datagram(
+    var datagram = IPv4Datagram(
       source: source, destination: header.u32(IPv4Header.source), proto: 1,
       typeOfService: header.u8(IPv4Header.typeOfService))
+    let isAnswerable = echoOptions(of: slot, into: answer, instead: 0, &datagram, in: namespace)
     pool.free(slot, .consumed)
+    guard isAnswerable else {
+      pool.free(answer, .ipInvalidHeader)
+      return
+    }
     namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
     namespaces[namespace].snmp[.icmpOutTimestampReps] &+= 1
     ipv4Send(answer, datagram, in: namespace)
@@ -154,15 +158,18 @@ extension Kernel {
       return
     }
     let header = pool.bytes(slot)
-    let datagram = IPv4Datagram(
+    var datagram = IPv4Datagram(
       source: source, destination: header.u32(IPv4Header.source), proto: 1,
       typeOfService: header.u8(IPv4Header.typeOfService))
-    pool.pull(slot, header.ipv4HeaderLength)
-    let bytes = pool.bytes(slot)
+    let bytes = header.dropFirst(header.ipv4HeaderLength)
     bytes.set(0, u8: ICMPType.echoReply.rawValue)
     // RFC 1624: the word that held type 8 and the code has become smaller by 0x0800.
     let sum = UInt32(bytes.u16(2)) &+ 0x0800
     bytes.set(2, u16: UInt16(truncatingIfNeeded: sum & 0xffff &+ sum &>> 16))
+    guard echoOptions(of: slot, into: slot, instead: header.ipv4HeaderLength, &datagram, in: namespace) else {
+      drop(slot, .ipInvalidHeader, in: namespace)
+      return
+    }
     pool[slot].flags = []
     namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
     namespaces[namespace].snmp[.icmpOutEchoReps] &+= 1
@@ -193,15 +200,35 @@ extension Kernel {
     }
     let back = lookup(source, in: namespace)
     guard mayTell(type, source, isLocal: back.type == .local, in: namespace) else { return }
-    let quoted = min(
-      pool.length(slot, fromHeader: pool[slot].networkHeader), 576 - IPv4Header.length - 8)
-    let error = pool.allocate(8 + quoted, headroom: BufferPool.headroom)
+    // What is not told from the address that was meant is told from the route's, or the link's that it came by.
+    let speaker =
+      namespaces[namespace].ipv4.errorsUseInbound && !devices[device].isLoopback
+      ? selectSource(source, on: device, scope: RouteScope.link.rawValue) : 0
+    var datagram = IPv4Datagram(
+      source: target == .local && !pool.ipv4Control(slot).flags.contains(.isOnSourceRoute)
+        ? destination : speaker,
+      destination: source, proto: 1,
+      typeOfService: packet.u8(IPv4Header.typeOfService) & 0x1e | 0xc0)
+    let error = pool.allocate(576, headroom: BufferPool.headroom)
     guard error != .none else {
       namespaces[namespace].snmp[.icmpOutErrors] &+= 1
       return
     }
+    guard echoOptions(of: slot, into: error, instead: 0, &datagram, in: namespace),
+      let path = try? ipv4Route(datagram, in: namespace)
+    else {
+      pool.free(error, .ipOutNoRoutes)
+      return
+    }
+    let options = Int(pool[error].length)
+    let room = min(path.mtu, 576) - IPv4Header.length - options - 8
+    guard room > IPv4Header.length else {
+      pool.free(error, .packetTooBig)
+      return
+    }
+    let quoted = min(pool.length(slot, fromHeader: pool[slot].networkHeader), room)
     _ = pool.put(error, 8 + quoted)
-    let bytes = pool.bytes(error)
+    let bytes = pool.bytes(error).dropFirst(options)
     bytes.set(0, u8: type.rawValue)
     bytes.set(1, u8: code)
     bytes.set(2, u16: 0)
@@ -217,14 +244,7 @@ extension Kernel {
     case .parameterProblem: namespaces[namespace].snmp[.icmpOutParmProbs] &+= 1
     default: break
     }
-    // What is not told from the address that was meant is told from the route's, or the link's that it came by.
-    let speaker =
-      namespaces[namespace].ipv4.errorsUseInbound && !devices[device].isLoopback
-      ? selectSource(source, on: device, scope: RouteScope.link.rawValue) : 0
-    let datagram = IPv4Datagram(
-      source: target == .local ? destination : speaker, destination: source, proto: 1,
-      typeOfService: packet.u8(IPv4Header.typeOfService) & 0x1e | 0xc0)
-    ipv4Send(error, datagram, in: namespace)
+    _ = ipv4Output(error, datagram, by: path, in: namespace)
   }
 
   private mutating func mayTell(

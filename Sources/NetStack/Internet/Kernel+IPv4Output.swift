@@ -25,6 +25,9 @@ struct IPv4Datagram {
   var destinationPort: UInt16 = 0
   /// Whether this host hears what it sends to a group that it has joined.
   var loopsBack = true
+  /// The options that stand before the payload already, and whom the last router of a source route sends it to.
+  var control = IPv4Control()
+  var finalDestination: UInt32 = 0
 }
 
 extension Kernel {
@@ -38,10 +41,6 @@ extension Kernel {
     } catch {
       drop(slot, .ipOutNoRoutes, in: namespace)
       return error
-    }
-    guard path.type != .broadcast else {
-      drop(slot, .ipOutNoRoutes, in: namespace)
-      return .accessDenied
     }
     return ipv4Output(slot, datagram, by: path, in: namespace)
   }
@@ -64,7 +63,7 @@ extension Kernel {
     case .want: if total <= path.mtu, !path.isMTULocked { fragment = IPv4Header.dontFragment }
     case .dont, .interface, .omit: break
     }
-    bytes.set(0, u8: 0x45)
+    bytes.set(0, u8: 0x45 &+ datagram.control.length / 4)
     bytes.set(IPv4Header.typeOfService, u8: datagram.typeOfService)
     bytes.set(IPv4Header.totalLength, u16: UInt16(truncatingIfNeeded: total))
     bytes.set(IPv4Header.identification, u16: identification)
@@ -75,6 +74,10 @@ extension Kernel {
     bytes.set(IPv4Header.proto, u8: datagram.proto)
     bytes.set(IPv4Header.source, u32: path.source)
     bytes.set(IPv4Header.destination, u32: path.destination)
+    if datagram.control.length != 0 {
+      buildOptions(bytes, datagram, from: path.source)
+      pool.setIPv4Control(datagram.control, of: slot)
+    }
     return ipv4OutputHeader(slot, datagram, by: path, in: namespace)
   }
 
@@ -164,7 +167,7 @@ extension Kernel {
   ) {
     guard netfilter(slot, .ipv4, .postrouting, in: .none, out: device, namespace) else { return }
     let nextHop = gateway != 0 ? gateway : pool.bytes(slot).u32(IPv4Header.destination)
-    if Int(pool[slot].length) > mtu {
+    if Int(pool[slot].length) > mtu || pool.ipv4Control(slot).flags.contains(.keepsPieces) {
       ipv4Fragment(slot, nextHop, by: device, mtu: mtu, namespace)
     } else {
       neighborOutput(slot, nextHop, by: device)
@@ -213,12 +216,23 @@ extension Kernel {
     transmit(slot, by: device)
   }
 
-  /// Sends a packet in pieces that fit a device's MTU (ip_fragment). Options are copied into all of them, which for
-  /// the one kind that gets here (router alert) is what RFC 2113 asks.
+  /// Sends a packet in pieces that fit a device's MTU (ip_fragment, ip_do_fragment). What has come in pieces and was put
+  /// together for rules leaves in the same pieces if it can, and in none that is larger than the largest of them.
   mutating func ipv4Fragment(
     _ slot: Slot, _ nextHop: UInt32, by device: DeviceIndex, mtu: Int, _ namespace: NamespaceIndex
   ) {
-    guard pool[slot].checksumState != .partial || pool.completeChecksum(slot) else {
+    let control = pool.ipv4Control(slot)
+    let largest = Int(control.largestPiece)
+    guard pool.bytes(slot).u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0 || 1...mtu ~= largest
+    else {
+      namespaces[namespace].snmp[.ipFragFails] &+= 1
+      icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(clamping: mtu))
+      drop(slot, .packetTooBig, in: namespace)
+      return
+    }
+    guard pool[slot].checksumState != .partial || pool.completeChecksum(slot),
+      !hasOptions(slot) || pool.makeWritable(slot)
+    else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       drop(slot, .noMemory, in: namespace)
       return
@@ -226,7 +240,7 @@ extension Kernel {
     let whole = pool.bytes(slot)
     let header = whole.ipv4HeaderLength
     let payload = Int(pool[slot].length) - header
-    let room = (mtu - header) & ~7
+    let room = (largest > 0 ? min(mtu, largest) : mtu) - header
     let fragment = whole.u16(IPv4Header.fragment)
     let first = Int(fragment & IPv4Header.offsetMask)
     guard room >= 8 else {
@@ -234,9 +248,21 @@ extension Kernel {
       drop(slot, .packetTooBig, in: namespace)
       return
     }
+    var member =
+      fragment & (IPv4Header.offsetMask | IPv4Header.moreFragments) == 0
+      ? pool.members(of: slot, behind: header, atMost: room) : .none
+    let keepsPieces = member != .none
+    // Pieces that are as they came say no more that they must not be cut.
+    let flag = control.flags.contains(.keepsPieces) && !keepsPieces ? IPv4Header.dontFragment : 0
     var offset = 0
     while offset < payload {
-      let length = min(room, payload - offset)
+      let rest = payload - offset
+      var length = rest <= room ? rest : room & ~7
+      if keepsPieces {
+        // The first is what stands before the list.
+        length = offset == 0 ? payload - pool.listLength(of: slot) : Int(pool[member].length)
+        if offset > 0 { member = pool[member].next }
+      }
       let piece = pool.allocate(length: header + length)
       guard piece != .none else {
         namespaces[namespace].snmp[.ipFragFails] &+= 1
@@ -249,17 +275,19 @@ extension Kernel {
       let isLast = offset + length == payload
       let more = isLast ? fragment & IPv4Header.moreFragments : IPv4Header.moreFragments
       bytes.set(IPv4Header.totalLength, u16: UInt16(truncatingIfNeeded: header + length))
-      bytes.set(IPv4Header.fragment, u16: more | UInt16(truncatingIfNeeded: first + offset / 8))
+      bytes.set(IPv4Header.fragment, u16: flag | more | UInt16(truncatingIfNeeded: first + offset / 8))
       bytes.set(IPv4Header.checksum, u16: 0)
       bytes.set(IPv4Header.checksum, u16: bytes.prefix(header).checksum())
       pool[piece].networkHeader = pool[piece].dataOffset
       pool[piece].transportHeader = pool[piece].dataOffset &+ UInt16(header)
-      pool[piece].flags = pool[slot].flags.subtracting(.charged)
+      pool[piece].flags = pool[slot].flags.subtracting([.charged, .controlled])
       if let sender = pool.sender(of: slot) { pool.charge(piece, to: sender) }
       pool[piece].device = pool[slot].device
       pool[piece].mark = pool[slot].mark
       namespaces[namespace].snmp[.ipFragCreates] &+= 1
       neighborOutput(piece, nextHop, by: device)
+      // Of what came in whole the other pieces have only the options that all have to have.
+      if offset == 0, first == 0, pool[slot].flags.contains(.controlled) { removeUncopiedOptions(whole) }
       offset += length
     }
     namespaces[namespace].snmp[.ipFragOKs] &+= 1

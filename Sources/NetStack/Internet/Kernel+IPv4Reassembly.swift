@@ -59,9 +59,8 @@ extension Kernel {
   /// ip_frag_reasm.
   private mutating func ipv4Join(_ index: FragmentIndex, _ namespace: NamespaceIndex) -> Slot {
     let bits = fragmentQueues[index].congestion
-    let isUncut =
-      fragmentQueues[index].largestUncut > 0
-      && fragmentQueues[index].largestUncut == fragmentQueues[index].largest
+    let (largest, largestUncut) = (fragmentQueues[index].largest, fragmentQueues[index].largestUncut)
+    let isUncut = largestUncut > 0 && largestUncut == largest
     // RFC 3168 5.3: what says that it knows of congestion and what does not are no one datagram.
     let mixes = bits & 1 != 0 && bits != 1
     guard !mixes else {
@@ -87,6 +86,10 @@ extension Kernel {
     bytes.set(IPv4Header.checksum, u16: bytes.prefix(header).checksum())
     pool[slot].networkHeader = pool[slot].dataOffset
     pool[slot].transportHeader = pool[slot].dataOffset &+ UInt16(header)
+    var control = pool.ipv4Control(slot)
+    control.largestPiece = UInt16(clamping: largest)
+    if isUncut { control.flags.insert(.keepsPieces) }
+    pool.setIPv4Control(control, of: slot)
     namespaces[namespace].snmp[.ipReasmOKs] &+= 1
     return slot
   }

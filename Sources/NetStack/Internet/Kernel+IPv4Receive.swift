@@ -35,6 +35,12 @@ extension Kernel {
         slot = ipv4MeetRules(slot, on: index, namespace)
         guard slot != .none else { continue }
       }
+      guard !hasOptions(slot) else {
+        flush(&run)
+        run.isShared = false
+        ipv4ReceiveOptions(slot, on: index, namespace)
+        continue
+      }
       let bytes = pool.bytes(slot)
       let source = bytes.u32(IPv4Header.source)
       let destination = bytes.u32(IPv4Header.destination)
@@ -68,6 +74,7 @@ extension Kernel {
         ipv4Forward(slot, &run, from: index, namespace)
         flush(&run)
       case .drop(let reason):
+        if devices[index].ipv4.logsMartians { logMartian(reason, flow, slot, on: index) }
         drop(slot, reason, in: namespace)
       case .refuse(let outcome):
         flush(&run)
@@ -136,8 +143,7 @@ extension Kernel {
     return true
   }
 
-  /// The same for headers that are not plain. Options that ask for nothing go on; those that a router would have to
-  /// fill in are not understood here, and a packet with one is dropped rather than passed on wrong.
+  /// The same for headers that are not plain.
   @inline(never)
   private mutating func ipv4ValidateOptions(_ slot: Slot, _ namespace: NamespaceIndex) -> Bool {
     guard pool.mayPull(slot, IPv4Header.length) else { return badHeader(slot, .headerTruncated, namespace) }
@@ -152,17 +158,6 @@ extension Kernel {
     guard total >= length else { return badHeader(slot, .ipInvalidHeader, namespace) }
     pool.trim(slot, to: total)
     pool[slot].transportHeader = pool[slot].networkHeader &+ UInt16(length)
-    var offset = IPv4Header.length
-    while offset < length {
-      switch bytes.u8(offset) {
-      case 0: return true
-      case 1: offset += 1
-      case 148 where offset + 4 <= length && bytes.u8(offset + 1) == 4: offset += 4
-      default:
-        drop(slot, .optionsUnsupported, in: namespace)
-        return false
-      }
-    }
     return true
   }
 
@@ -187,7 +182,7 @@ extension Kernel {
   // MARK: Onwards
 
   /// A packet with no way on (ip_error): only a router tells the sender.
-  private mutating func ipv4Refuse(
+  mutating func ipv4Refuse(
     _ slot: Slot, _ outcome: RouteOutcome, on index: DeviceIndex, _ namespace: NamespaceIndex
   ) {
     guard devices[index].ipv4.forwarding else {
@@ -227,7 +222,8 @@ extension Kernel {
       !meetsForwardRules(in: namespace)
     else {
       flush(&run)
-      ipv4ForwardSlowly(slot, run.nextHop, by: egress, run.mtu, from: index, namespace)
+      ipv4ForwardSlowly(
+        slot, run.nextHop, by: egress, run.mtu, redirects: run.redirects, from: index, namespace)
       return
     }
     guard pool.makeWritable(slot) else {
@@ -258,11 +254,12 @@ extension Kernel {
     hasHook(.ipv4, .forward, in: namespace) || hasHook(.ipv4, .postrouting, in: namespace)
   }
 
-  /// Packets whose time is over, that are too large for the next link, or that meet rules (ip_forward).
+  /// Packets whose time is over, that are too large for the next link, that meet rules, or that have options
+  /// (ip_forward).
   @inline(never)
-  private mutating func ipv4ForwardSlowly(
-    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ mtu: Int, from index: DeviceIndex,
-    _ namespace: NamespaceIndex
+  mutating func ipv4ForwardSlowly(
+    _ slot: Slot, _ nextHop: UInt32, by egress: DeviceIndex, _ mtu: Int, redirects: Bool,
+    from index: DeviceIndex, _ namespace: NamespaceIndex
   ) {
     let bytes = pool.bytes(slot)
     guard bytes.u8(IPv4Header.ttl) > 1 else {
@@ -271,9 +268,18 @@ extension Kernel {
       drop(slot, .ttlExpired, in: namespace)
       return
     }
+    let control = pool.ipv4Control(slot)
+    let target =
+      control.flags.contains(.isOnSourceRoute) ? control.nextHop : bytes.u32(IPv4Header.destination)
+    guard !control.flags.contains(.isStrict) || nextHop == target else {
+      icmpError(for: slot, .destinationUnreachable, code: 5, information: 0)
+      drop(slot, .ipInvalidHeader, in: namespace)
+      return
+    }
+    // What came in pieces leaves in pieces, unless even those are too large.
     guard
       bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
-        || Int(pool[slot].length) <= mtu
+        || (control.largestPiece != 0 ? Int(control.largestPiece) : Int(pool[slot].length)) <= mtu
     else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(mtu))
@@ -288,8 +294,10 @@ extension Kernel {
     namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
     pool.bytes(slot).decrementTTL()
     pool[slot].flags.insert(.forwarded)
-    let isDirect = pool.bytes(slot).u32(IPv4Header.destination) == nextHop
+    let isDirect = target == nextHop
+    if redirects { icmpRedirect(slot, to: nextHop, by: egress, in: namespace) }
     guard netfilter(slot, .ipv4, .forward, in: index, out: egress, namespace) else { return }
+    if hasOptions(slot) { forwardOptions(slot, nextHop, by: egress, in: namespace) }
     ipv4Finish(slot, gateway: isDirect ? 0 : nextHop, by: egress, mtu: mtu, namespace)
   }
 

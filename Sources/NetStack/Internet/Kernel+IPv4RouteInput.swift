@@ -144,7 +144,7 @@ extension Kernel {
     let source = check(flow, to: route.device, on: index, namespace)
     if case .bad(let reason) = source { return .drop(reason) }
     // A group's frame must not be forwarded to one host (RFC 1812 5.3.4).
-    guard type == .host || route.type == .broadcast else { return .drop(.unicastInLayer2Multicast) }
+    guard type == .host else { return .drop(.unicastInLayer2Multicast) }
     if !namespaces[namespace].routes.exceptions.isEmpty { redirect(&route, flow.destination, namespace) }
     if case .onLink = source, route.device == index, devices[index].ipv4.sendRedirects,
       devices[index].ipv4.sharesMedia || isOnLink(flow.source, with: route.gateway, on: index)
@@ -159,13 +159,18 @@ extension Kernel {
     devices[index].addresses.contains { $0.isOnSubnet(address) && (other == 0 || $0.isOnSubnet(other)) }
   }
 
-  /// A better gateway that somebody has told of.
+  /// A better gateway that somebody has told of; and an MTU, where it counts for what is passed on
+  /// (ip_dst_mtu_maybe_forward).
   @inline(never)
   private mutating func redirect(
     _ route: inout RouteResult<UInt32>, _ destination: UInt32, _ namespace: NamespaceIndex
   ) {
     let known = namespaces[namespace].routes.exceptions.find(destination, by: route.device, now: cpu.now)
-    if let known, known.gateway != 0 { route.gateway = known.gateway }
+    guard let known else { return }
+    if known.gateway != 0 { route.gateway = known.gateway }
+    if known.mtu != 0, known.isMTULocked || namespaces[namespace].ipv4.forwardsByPathMTU {
+      route.mtu = known.mtu
+    }
   }
 
   // MARK: The source

@@ -16,18 +16,35 @@ extension Kernel {
   ) {
     let source = pool.bytes(slot).u32(IPv4Header.source)
     guard namespaces[namespace].errorLimits.allowRedirect(source, now: cpu.now) else { return }
+    // Hosts whose packets are translated must not go past the translator, nor may those of whom it is not decided yet
+    // (nf_nat_icmp_reply_translation).
+    let connection = pool.conntrack(slot).index
+    guard
+      !conntracks.contains(connection)
+        || conntracks[connection].status.isSuperset(of: .natDone)
+          && conntracks[connection].status.isDisjoint(with: .nat)
+    else { return }
     icmpError(for: slot, .redirect, code: 1, information: nextHop)
   }
 
-  /// Learns from an error about a socket's datagram.
+  /// Learns from an error about what this host has sent.
   mutating func learnPath(from error: ICMPErrorReport, in namespace: NamespaceIndex) {
+    if case .v6(let destination) = error.destination {
+      guard error.type == ICMPv6Type.packetTooBig.rawValue,
+        let device = device(ifindex: error.ifindex, in: namespace)
+      else { return }
+      learnPathMTU(UInt128(destination), error.information, on: device, in: namespace)
+      return
+    }
     guard case .v4(let destination) = error.destination, case .v4(let source) = error.source,
       case .v4(let router) = error.offender
     else { return }
     var flow = Flow(destination: destination.rawValue)
     flow.source = source.rawValue
     flow.proto = error.proto
-    switch (ICMPType(rawValue: error.type), error.code) {
+    switch (
+      ICMPType(rawValue: error.type), error.type == ICMPType.redirect.rawValue ? error.code & 7 : error.code
+    ) {
     case (.destinationUnreachable, 4): learnMTU(error.information, flow, in: namespace)
     case (.redirect, 0...3): learnGateway(error.information, router.rawValue, flow, in: namespace)
     default: break

@@ -164,7 +164,7 @@ extension Kernel {
     case 1: return devices[index].addresses.contains { $0.local.rawValue == target }
     case 2:
       return devices[index].addresses.contains {
-        $0.local.rawValue == target && (sender ^ target) & $0.mask == 0
+        $0.local.rawValue == target && (sender == 0 || (sender ^ target) & $0.mask == 0)
       }
     case 3:
       return namespaces[namespace].devices.contains { device in

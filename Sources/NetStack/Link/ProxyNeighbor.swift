@@ -35,12 +35,16 @@ extension Kernel {
     guard let index = proxies.insert(ProxyNeighbor(key: key)) else { return .none }
     let place = namespaces[namespace].proxies.firstIndex { NeighborKey.isBefore(key, proxies[$0].key) }
     namespaces[namespace].proxies.insert(index, at: place ?? namespaces[namespace].proxies.count)
+    // Who asks for it asks its group (pndisc_constructor).
+    if key.family == .ipv6 { joinGroup(IPv6.solicitedNode(key.ipv6), on: key.device) }
     return index
   }
 
   mutating func removeProxy(_ index: ProxyIndex, in namespace: NamespaceIndex) {
+    let key = proxies[index].key
     namespaces[namespace].proxies.removeAll { $0 == index }
     proxies.remove(index)
+    if key.family == .ipv6 { leaveGroup(IPv6.solicitedNode(key.ipv6), on: key.device) }
   }
 
   mutating func removeProxies(of device: DeviceIndex, family: IPFamily?) {

@@ -25,7 +25,8 @@ struct SettingValues<Setting: DeviceSetting>: Sendable {
 
 /// net/ipv4/conf/{all,default,DEVICE}/…
 enum IPv4Setting: Int, DeviceSetting {
-  case acceptLocal, acceptRedirects, secureRedirects, sharesMedia, igmpVersion, unsolicitedReportInterval,
+  case acceptLocal, acceptRedirects, acceptSourceRoute, logMartians, secureRedirects, sharesMedia, igmpVersion
+  case unsolicitedReportInterval,
     unsolicitedReportIntervalV3, forwardsBroadcasts,
     ignoreRoutesWithLinkDown, sendRedirects, validMark, arpAccept,
     arpAnnounce, arpFilter, arpIgnore, arpNotify, dropGratuitousARP, forwarding
@@ -35,6 +36,8 @@ enum IPv4Setting: Int, DeviceSetting {
     switch self {
     case .acceptLocal: "accept_local"
     case .acceptRedirects: "accept_redirects"
+    case .acceptSourceRoute: "accept_source_route"
+    case .logMartians: "log_martians"
     case .secureRedirects: "secure_redirects"
     case .sharesMedia: "shared_media"
     case .igmpVersion: "force_igmp_version"
@@ -140,6 +143,13 @@ struct DeviceSettings: Sendable {
   var neighbor = SettingValues<NeighborSetting>()
   var neighbor6 = SettingValues<NeighborSetting>()
   var ipv6 = SettingValues<IPv6Setting>()
+
+  /// What `default` has: some of it only counts where `all` says so too.
+  static let forNewDevices: DeviceSettings = {
+    var settings = standard
+    settings.ipv4[.acceptSourceRoute] = 1
+    return settings
+  }()
 
   /// As the kernel has it by default.
   static let standard: DeviceSettings = {

@@ -34,7 +34,7 @@ public struct NetNamespace: ~Copyable {
   /// What `all` says of devices.
   var everyDevice = DeviceSettings.standard
   /// What `default` says: the settings of the next device.
-  var newDevices = DeviceSettings.standard
+  var newDevices = DeviceSettings.forNewDevices
   var sockets: SocketTables
   var errorLimits: ICMPRateLimiter
   /// Those of IPv6's destinations; the bucket for all is IPv4's too.
@@ -102,6 +102,8 @@ struct IPv4Settings {
   var minimumPathMTU: UInt32 = 552
   /// Nanoseconds for which a path's MTU is believed (mtu_expires).
   var pathMTUExpiry: Int64 = 600_000_000_000
+  /// What routers say of a path counts for what is passed on, too (ip_forward_use_pmtu).
+  var forwardsByPathMTU = false
   /// Errors speak from the device that the packet came in by (icmp_errors_use_inbound_ifaddr).
   var errorsUseInbound = false
 }

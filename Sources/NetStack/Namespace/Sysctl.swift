@@ -21,7 +21,8 @@ private enum SysctlDefaults {
     "net/ipv4/icmp_errors_use_inbound_ifaddr": "0",
     "net/ipv4/igmp_link_local_mcast_reports": "1", "net/ipv4/igmp_max_memberships": "20",
     "net/ipv4/igmp_qrv": "2",
-    "net/ipv4/ip_no_pmtu_disc": "0", "net/ipv4/ipfrag_high_thresh": "4194304",
+    "net/ipv4/ip_forward_use_pmtu": "0", "net/ipv4/ip_no_pmtu_disc": "0",
+    "net/ipv4/ipfrag_high_thresh": "4194304",
     "net/ipv4/ipfrag_low_thresh": "3145728", "net/ipv4/ipfrag_max_dist": "64", "net/ipv4/ipfrag_time": "30",
     "net/ipv4/route/min_pmtu": "552", "net/ipv4/route/mtu_expires": "600",
     "net/ipv4/icmp_echo_ignore_all": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
@@ -185,7 +186,12 @@ extension Kernel {
       touched = [index]
     case .all:
       namespaces[namespace].everyDevice.ipv6[setting] = value
-      guard setting == .disable || setting == .forwarding || setting == .addressGeneration else { break }
+      switch setting {
+      case .disable, .forwarding, .addressGeneration, .ignoreRoutesWithLinkDown: break
+      default:
+        applySettings(of: namespace)
+        return
+      }
       namespaces[namespace].newDevices.ipv6[setting] = value
       touched = namespaces[namespace].devices
       for index in touched { devices[index].settings.ipv6[setting] = value }
@@ -202,9 +208,11 @@ extension Kernel {
     }
   }
 
-  /// As in Linux, one switch sets `all`, `default`, and every device (inet_forward_change).
+  /// As in Linux, one switch sets `all`, `default`, and every device, and a router believes no redirects
+  /// (inet_forward_change).
   private mutating func forwardEverywhere(_ value: Int32, _ namespace: NamespaceIndex) {
     namespaces[namespace].everyDevice.ipv4[.forwarding] = value
+    namespaces[namespace].everyDevice.ipv4[.acceptRedirects] = value == 0 ? 1 : 0
     namespaces[namespace].newDevices.ipv4[.forwarding] = value
     for index in namespaces[namespace].devices {
       devices[index].settings.ipv4[.forwarding] = value
@@ -240,7 +248,9 @@ extension Kernel {
       unsolicitedReportInterval: Int64(own.ipv4[.unsolicitedReportInterval]) * 1_000_000,
       unsolicitedReportIntervalV3: Int64(own.ipv4[.unsolicitedReportIntervalV3]) * 1_000_000,
       forwardsBroadcasts: all[.forwardsBroadcasts] != 0 && own.ipv4[.forwardsBroadcasts] != 0,
-      validMark: either(.validMark), ignoreRoutesWithLinkDown: own.ipv4[.ignoreRoutesWithLinkDown] != 0)
+      validMark: either(.validMark), ignoreRoutesWithLinkDown: own.ipv4[.ignoreRoutesWithLinkDown] != 0,
+      acceptsSourceRoutes: all[.acceptSourceRoute] != 0 && own.ipv4[.acceptSourceRoute] != 0,
+      logsMartians: either(.logMartians))
     syncRoutes(of: index)
     devices[index].neighborParameters = NeighborParameters(own.neighbor)
     devices[index].neighborParameters6 = NeighborParameters(own.neighbor6)
@@ -341,6 +351,7 @@ extension Kernel {
     settings.robustness = Int(number("net/ipv4/igmp_qrv", namespace))
     settings.membershipLimit = Int(number("net/ipv4/igmp_max_memberships", namespace))
     settings.pathMTUDiscovery = Int(number("net/ipv4/ip_no_pmtu_disc", namespace))
+    settings.forwardsByPathMTU = flag("net/ipv4/ip_forward_use_pmtu")
     settings.minimumPathMTU = UInt32(clamping: number("net/ipv4/route/min_pmtu", namespace))
     settings.pathMTUExpiry = number("net/ipv4/route/mtu_expires", namespace) * 1_000_000_000
     namespaces[namespace].fragments.limits = FragmentLimits(

@@ -75,10 +75,14 @@ extension Kernel {
     return .none
   }
 
-  /// An error about an echo request (ping_err).
+  /// An error about an echo request (ping_err). What this host has answered by itself only teaches it the path
+  /// (icmp_err).
   mutating func pingError(_ error: ICMPErrorReport, in namespace: NamespaceIndex) {
-    let request = error.source.family == .ipv6 ? ICMPv6Type.echo.rawValue : ICMPType.echo.rawValue
-    guard error.transport.u8(0) == request else { return }
+    let isIPv6 = error.source.family == .ipv6
+    if !isIPv6, error.transport.u8(0) == ICMPType.echoReply.rawValue { learnPath(from: error, in: namespace) }
+    guard error.transport.u8(0) == (isIPv6 ? ICMPv6Type.echo.rawValue : ICMPType.echo.rawValue) else {
+      return
+    }
     let index = pingSocket(error.transport.u16(4), local: error.source, error.ifindex, in: namespace)
     guard !index.isNone else { return }
     report(error, to: index, port: 0, payload: error.transport)

@@ -49,8 +49,8 @@ struct InterfaceAddress6 {
   /// Whether the device may speak from it.
   var isUsable: Bool { flags.isDisjoint(with: [.tentative, .dadFailed]) }
   var isLinkLocal: Bool { IPv6.isLinkLocal(address) }
-  /// What the prefix's route is for.
-  var subnet: UInt128 { (peer != 0 ? peer : address) & UInt128.mask(prefixLength) }
+  /// What the prefix's route is for; the other end of a point-to-point link has one of its own.
+  var subnet: UInt128 { address & UInt128.mask(prefixLength) }
 
   func isOnSubnet(_ other: UInt128) -> Bool { (address ^ other) & UInt128.mask(prefixLength) == 0 }
 

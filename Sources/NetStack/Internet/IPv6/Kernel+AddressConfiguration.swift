@@ -87,15 +87,18 @@ extension Kernel {
       destination: destination & UInt128.mask(length), length: length, table: table, priority: priority,
       type: type, origin: .kernel)
     var hop = RouteHop<UInt128>(device: device)
-    refreshState(&hop)
+    // What is here needs no carrier (fib6_nh_init).
+    if type != .local, type != .anycast { refreshState(&hop) }
     route.hops = [hop]
     return route
   }
 
-  /// Puts a route unless it is there already; a device that is down has none.
+  /// Puts a route unless it is there already; a device that is down has none but to its own addresses.
   mutating func insertRoute6(_ route: Route<UInt128>) {
     let namespace = devices[route.device].namespace
-    guard devices[route.device].isUp, !namespaces[namespace].routes6.contains(route) else { return }
+    guard devices[route.device].isUp || route.type == .local || route.type == .anycast,
+      !namespaces[namespace].routes6.contains(route)
+    else { return }
     namespaces[namespace].routes6.insert(route)
   }
 
@@ -116,7 +119,6 @@ extension Kernel {
   /// The host hears what is for an address, and for the routers of its subnet if it is one (__ipv6_ifa_notify).
   mutating func install(_ index: Address6Index) {
     let address = addresses6[index]
-    guard devices[address.device].isUp else { return }
     insertRoute6(
       kernelRoute(address.address, 128, .local, address.device, table: Route<UInt128>.localTable, priority: 0)
     )

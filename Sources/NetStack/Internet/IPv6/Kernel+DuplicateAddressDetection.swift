@@ -11,7 +11,6 @@ extension Kernel {
   mutating func beginDetection(_ index: Address6Index) {
     let address = addresses6[index]
     let device = address.device
-    guard devices[device].isUp else { return }
     joinGroup(IPv6.solicitedNode(address.address), on: device)
     let all = namespaces[devices[device].namespace].everyDevice.ipv6[.acceptDAD]
     let isAsked = all >= 1 || devices[device].settings.ipv6[.acceptDAD] >= 1
@@ -72,7 +71,8 @@ extension Kernel {
     // What was reported so far came from nobody.
     if isFirstLinkLocal, devices[device].inet6.isReady { reportAllGroups(of: device) }
     if announces, notifiesDiscovery(device) { announce(address.address, on: device) }
-    if isFirstLinkLocal, acceptsAdvertisements(device), !devices[device].isLoopback,
+    if isFirstLinkLocal, devices[device].inet6.isReady, acceptsAdvertisements(device),
+      !devices[device].isLoopback,
       devices[device].settings.ipv6[.solicitations] != 0
     {
       beginSolicitation(on: device)

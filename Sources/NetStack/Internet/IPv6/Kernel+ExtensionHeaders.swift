@@ -16,8 +16,10 @@ struct HeaderChain {
   var nextHeader: UInt8
   /// From the IPv6 header's first byte.
   var offset: Int
-  /// Of the last fragment header, if there was one; 0 otherwise.
-  var fragmentOffset = 0
+  /// Offset and more of the last fragment header, if there was one; 0 otherwise.
+  var fragment: UInt16 = 0
+  /// Whether a later piece of a datagram was met, in which none of what follows is.
+  var isLaterPiece: Bool { fragment & 0xfff8 != 0 }
   /// False: the bytes ended before the chain did.
   var isComplete = true
 }
@@ -47,11 +49,11 @@ extension Kernel {
         }
         let header = bytes.dropFirst(chain.offset)
         if chain.nextHeader == IPv6NextHeader.fragment {
-          chain.fragmentOffset = Int(header.u16(2) & 0xfff8)
+          chain.fragment = header.u16(2)
           chain.nextHeader = header.u8(0)
           chain.offset += 8
           // What follows is in the first fragment only.
-          if chain.fragmentOffset != 0 { return chain }
+          if chain.isLaterPiece { return chain }
         } else {
           chain.nextHeader = header.u8(0)
           chain.offset += (Int(header.u8(1)) + 1) * 8

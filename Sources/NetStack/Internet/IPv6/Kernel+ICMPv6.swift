@@ -122,17 +122,20 @@ extension Kernel {
       drop(slot, .headerTruncated, in: namespace)
       return
     }
-    if report.type == ICMPv6Type.packetTooBig.rawValue, case .v6(let destination) = report.destination {
-      learnPathMTU(
-        UInt128(destination), report.information, on: DeviceIndex(pool[slot].device), in: namespace)
-    }
+    icmpv6Notify(report, in: namespace)
+    pool.free(slot, .consumed)
+  }
+
+  /// Whose packet an error is about is told (icmpv6_notify); what it says of the path is believed by who has sent it.
+  private mutating func icmpv6Notify(_ report: ICMPErrorReport, in namespace: NamespaceIndex) {
     switch report.proto {
-    case IPv6NextHeader.icmp: pingError(report, in: namespace)
+    case IPv6NextHeader.icmp:
+      learnPath(from: report, in: namespace)
+      pingError(report, in: namespace)
     case IPv6NextHeader.tcp: tcpError(report, in: namespace)
     case IPv6NextHeader.udp: udpError(report, in: namespace)
     default: break
     }
-    pool.free(slot, .consumed)
   }
 
   /// What an error says; nil when the packet that it quotes cannot be read.
@@ -204,8 +207,10 @@ extension Kernel {
     guard source != 0, !IPv6.isMulticast(source) else { return }
     // Never about an error.
     let inner = skipExtensionHeaders(packet)
-    if inner.isComplete, inner.nextHeader == IPv6NextHeader.icmp, inner.fragmentOffset == 0 {
-      guard packet.count > inner.offset, !ICMPv6Type.isError(packet.u8(inner.offset)) else { return }
+    if inner.isComplete, inner.nextHeader == IPv6NextHeader.icmp, !inner.isLaterPiece {
+      // A first piece may be too short to say what it is (RFC 8200 4.5).
+      let isKnown = packet.count > inner.offset
+      guard isKnown ? !ICMPv6Type.isError(packet.u8(inner.offset)) : inner.fragment != 0 else { return }
     }
     var datagram = IPv6Datagram(source: speaker, destination: source, proto: IPv6NextHeader.icmp)
     if IPv6.isLinkLocal(source) { datagram.device = device }
@@ -224,7 +229,7 @@ extension Kernel {
     sendICMPv6(error, datagram, in: namespace)
   }
 
-  /// The limits of RFC 4443 2.4 f (icmpv6_global_allow, icmpv6_xrlim_allow): wider prefixes may hear more.
+  /// The limits of RFC 4443 2.4 f (icmpv6_global_allow, icmpv6_xrlim_allow).
   private mutating func mayTell6(
     _ type: ICMPv6Type, _ datagram: IPv6Datagram, from device: DeviceIndex, in namespace: NamespaceIndex
   ) -> Bool {
@@ -244,9 +249,9 @@ extension Kernel {
       return false
     }
     guard !devices[path.device].isLoopback, settings.icmpRateLimit > 0 else { return true }
-    let interval = settings.icmpRateLimit >> (Int64(128 - Int(path.prefixLength)) >> 5)
     guard
-      namespaces[namespace].errorLimits6.allow(datagram.destination, now: cpu.now, interval: max(interval, 1))
+      namespaces[namespace].errorLimits6.allow(
+        datagram.destination, now: cpu.now, interval: settings.icmpRateLimit)
     else {
       namespaces[namespace].snmp[.icmp6OutRateLimitHost] &+= 1
       return false

@@ -35,8 +35,6 @@ struct IPv6Path {
   /// What fits in one packet.
   var mtu = 0
   var hopLimit: UInt8 = 64
-  /// Of the route.
-  var prefixLength: UInt8 = 0
 }
 
 extension Kernel {
@@ -73,7 +71,6 @@ extension Kernel {
     }
     var path = IPv6Path()
     path.type = result.type
-    path.prefixLength = result.prefixLength
     path.source = datagram.source
     if path.source == 0 {
       path.source =
@@ -100,7 +97,6 @@ extension Kernel {
     else { return }
     if known.gateway != 0 { path.nextHop = known.gateway }
     if known.mtu != 0, !result.isMTULocked { path.mtu = min(path.mtu, Int(known.mtu)) }
-    path.prefixLength = 128
   }
 
   /// A router cannot send packets of a size on (ip6_rt_update_pmtu); below 1,280 nothing is believed (RFC 8201 4).

@@ -304,12 +304,41 @@ extension Kernel {
     sendICMPv6(message, datagram, in: namespace)
   }
 
+  /// Whether a packet that a redirect quotes is one of this host's, as far as can be told; that it quotes none is no
+  /// fault (icmpv6_notify).
+  private mutating func hasSent(_ quote: PacketBytes?, on device: DeviceIndex) -> Bool {
+    guard let quote else { return true }
+    guard quote.count >= IPv6Header.length else { return false }
+    let chain = skipExtensionHeaders(quote)
+    guard chain.isComplete, quote.count >= chain.offset + 8 else { return false }
+    switch chain.nextHeader {
+    case IPv6NextHeader.icmp: return true
+    case IPv6NextHeader.udp:
+      let flow = SocketFlow(
+        source: quote.destinationAddress, sourcePort: quote.u16(chain.offset + UDPHeader.destination),
+        destination: quote.sourceAddress, destinationPort: quote.u16(chain.offset + UDPHeader.source),
+        ifindex: devices[device].ifindex)
+      return !udpSocket(for: flow, in: devices[device].namespace).isNone
+    case IPv6NextHeader.tcp:
+      let key = FlowKey(
+        local: SocketAddress(quote.sourceAddress, quote.u16(chain.offset + TCPHeader.source)),
+        remote: SocketAddress(quote.destinationAddress, quote.u16(chain.offset + TCPHeader.destination)))
+      return if case .socket = namespaces[devices[device].namespace].sockets.flows.find(key) {
+        true
+      } else {
+        false
+      }
+    default: return false
+    }
+  }
+
   /// ndisc_redirect_rcv, rt6_do_redirect: only the router that is used now may send one elsewhere.
   mutating func redirectReceive(_ header: PacketBytes, _ bytes: PacketBytes, on device: DeviceIndex) {
     let source = header.ipv6Source
     let namespace = devices[device].namespace
     guard bytes.count >= 40, IPv6.isLinkLocal(source), !devices[device].ipv6.forwarding,
-      devices[device].settings.ipv6[.acceptRedirects] != 0, let options = DiscoveryOptions(bytes, from: 40)
+      devices[device].settings.ipv6[.acceptRedirects] != 0, let options = DiscoveryOptions(bytes, from: 40),
+      hasSent(options.redirected.map { bytes.dropFirst($0 + 8) }, on: device)
     else { return }
     let target = bytes.u128(8)
     let destination = bytes.u128(24)

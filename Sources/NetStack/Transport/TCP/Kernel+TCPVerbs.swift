@@ -376,6 +376,7 @@ extension Kernel {
       namespaces[namespace].snmp[.tcpExtOutOfWindowIcmps] &+= 1
       return
     }
+    learnPath(from: error, in: namespace)
     if error.errno == KernelError.messageTooLong.errno {
       let header = error.source.family == .ipv6 ? IPv6Header.length : IPv4Header.length
       let mss = Int(error.information) - header - TCPHeader.length
