@@ -16,6 +16,13 @@ func nanoseconds() -> Int64 {
   return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
+/// Of this thread's processor time: what others run beside makes no difference but for the caches.
+func processorNanoseconds() -> Int64 {
+  var time = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+  return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+}
+
 func residentBytes() -> Int {
   var text = [UInt8](repeating: 0, count: 256)
   let file = open("/proc/self/statm", O_RDONLY)
@@ -46,6 +53,11 @@ struct Frames {
     next = next + 1 == frames.count ? 0 : next + 1
     return frames[next]
   }
+}
+
+/// Whether a figure was asked for: all are, unless words on the command line choose.
+func isWanted(_ name: String) -> Bool {
+  CommandLine.arguments.count == 1 || CommandLine.arguments.dropFirst().contains(name)
 }
 
 func report(_ name: String, _ nanoseconds: Int64, _ packets: Int) {
@@ -247,12 +259,17 @@ func memory() throws {
 }
 
 for burst in [64, 1] {
-  try bridgeHop(burst: burst)
-  try forwarding(burst: burst)
+  if isWanted("bridge") { try bridgeHop(burst: burst) }
+  if isWanted("forwarding") { try forwarding(burst: burst) }
 }
-try simulation()
-try crossing()
-try memory()
+if isWanted("simulation") { try simulation() }
+if isWanted("tcp") {
+  try tcpStream()
+  try tcpRoundTrips()
+  try tcpConnections()
+}
+if isWanted("crossing") { try crossing() }
+if isWanted("memory") { try memory() }
 
 extension Kernel {
   /// A namespace that says nothing unasked.
