@@ -38,6 +38,7 @@ let package = Package(
   products: [
     .executable(name: "netforge", targets: ["netforge"]),
     .library(name: "Netforge", targets: ["Netforge"]),
+    .library(name: "NetforgeTesting", targets: ["NetforgeTesting"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -94,6 +95,10 @@ let package = Package(
         "LabProcess",
       ]),
 
+    module(
+      "NetforgeTesting",
+      ["NetTypes", "LabCore", "TopologyModel", "Manifest", "Reconcile", "LabHost", system]),
+
     .executableTarget(
       name: "netforge",
       dependencies: [
@@ -124,6 +129,7 @@ let package = Package(
     tests(
       of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", "Seeds", system],
       resources: [.copy("Golden")]),
+    tests(of: "NetforgeTesting", []),
     tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge", "Seeds"], swiftSettings: settings),

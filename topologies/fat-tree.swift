@@ -64,4 +64,4 @@ func makePod(_ pod: Int) -> [Node] {
 }
 
 let all = (0..<k).flatMap(makePod)
-lab.expect(all[0], reaches: all[all.count - 1])
+lab.expect(mesh: all)

@@ -22,4 +22,5 @@ let b = lab.node("b") {
 }
 
 lab.expect(a, reaches: b, on: .tcp(80))
-lab.expect(b, reaches: a)
+lab.expect(b, reaches: a, ttl: 63)
+lab.expect(b, reaches: a, through: [router])

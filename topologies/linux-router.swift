@@ -25,6 +25,6 @@ let h3 = lab.node("h3") {
   Route(.default, via: r0)
 }
 
-lab.expect(h1, reaches: h2)
-lab.expect(h2, reaches: h3)
-lab.expect(h3, reaches: h1)
+lab.expect(mesh: [h1, h2, h3], ttl: 63)
+lab.expect(h1, reaches: h2, through: [r0])
+lab.expect(r0, hasNeighbor: "192.168.1.100", on: "eth1")

@@ -11,7 +11,7 @@ let balancer = lab.router("balancer") {
   Publish(.tcp(80), on: "eth0", toHosts: ["10.0.0.1", "10.0.0.2", "10.0.0.3"], port: 80)
 }
 
-for i in 1...3 {
+let servers = (1...3).map { i in
   lab.node("server\(i)") {
     Interface("eth0", on: back, address: "10.0.0.\(i)/24")
     Route(.default, via: "10.0.0.5")
@@ -25,3 +25,5 @@ let clients = (1...2).map { i in
 
 lab.expect(clients[0], reaches: balancer["eth0"], on: .tcp(80))
 lab.expect(clients[1], reaches: balancer["eth0"], on: .tcp(80))
+lab.expect(clients[0], reaches: balancer["eth0"], spreadOver: servers, connections: 60)
+lab.expect(clients[0], cannotReach: "10.0.0.1", because: .noRoute)

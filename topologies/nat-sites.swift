@@ -28,8 +28,12 @@ let sites = (1...2).map { site in
   }
 }
 
-lab.expect(sites[0], reaches: h0, on: .tcp(80))
+lab.expect(sites[0], reaches: h0, ttl: 63)
+lab.expect(sites[0], reaches: h0, on: .http(80, status: 200, body: "h0 in lab"))
+lab.expect(sites[1], reaches: h0, on: .udp(53))
+lab.expect(sites[0], reaches: h0, through: ["192.168.1.1"])
 lab.expect(sites[0], appearsTo: h0, as: "10.0.0.11")
 lab.expect(sites[1], appearsTo: h0, as: "10.0.0.12")
 lab.expect(h0, cannotReach: sites[0], because: .noRoute)
 lab.expect(sites[0], cannotReach: sites[1])
+lab.expect(sites[0], pathMTU: 1500, to: h0)

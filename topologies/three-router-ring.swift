@@ -39,6 +39,14 @@ let pcs = [r1, r2, r3].enumerated().map { index, router in
   return pc
 }
 
-lab.expect(pcs[0], reaches: pcs[1])
-lab.expect(pcs[1], reaches: pcs[2])
-lab.expect(pcs[2], reaches: pcs[0])
+lab.expect(mesh: pcs, ttl: 62)
+lab.expect(pcs[0], reaches: pcs[1], through: [r1, r2])
+lab.expect(pcs[0], reaches: "10.10.10.1", ttl: 64)
+lab.expect(r1, routes: "192.168.12.2", via: "192.168.1.2", on: "eth1")
+
+// Static routes do not go round: what used the cut link is lost, the rest is as before.
+let cut = lab.scenario("the link between router1 and router2 is cut", .linkDown(r1["eth1"]))
+cut.expect(pcs[0], cannotReach: pcs[1])
+cut.expect(pcs[0], reaches: pcs[2], ttl: 62)
+let flap = lab.scenario("it comes back", .flap(r1["eth1"], for: .milliseconds(500)))
+flap.expect(pcs[0], reaches: pcs[1], .eventually(within: .seconds(5)))

@@ -30,4 +30,5 @@ let blue = lab.node("blue") { Interface("eth0", address: "10.42.0.2/24") }
 lab.link(left["c0"], red["eth0"])
 lab.link(right["c0"], blue["eth0"])
 
-lab.expect(red, reaches: blue)
+lab.expect(red, reaches: blue, ttl: 64)
+lab.expect(core, cannotReach: blue, because: .noRoute)

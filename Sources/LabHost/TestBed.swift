@@ -28,30 +28,47 @@ public struct TestBed: Sendable {
     self.seed = seed
   }
 
-  /// Brings the lab of `declarations` up, has `body` try it, and takes it away, also when the task is cancelled.
+  /// A lab that is up, and how it goes away.
+  public struct Standing: Sendable {
+    public var lab: LabUnderTest
+    /// Also where the calling task is cancelled.
+    public var takeDown: @Sendable () async throws -> Void
+  }
+
+  /// Brings the lab of `declarations` up. When that fails, nothing is left of it.
+  public func bringUp(_ declarations: Declarations) async throws -> Standing {
+    // An emulated lab goes with the last reference to it.
+    if kind == .emulated {
+      return Standing(lab: try await emulated(try Topology(declarations)), takeDown: {})
+    }
+    let folder = try Self.makeFolder(for: try Topology(declarations).name)
+    // By a task of its own: whoever gave up the calling one still wants it done.
+    let takeDown: @Sendable () async throws -> Void = {
+      try await Task { try await RunningLab.takeAway(folder) }.value
+    }
+    let own = declarations.renamed(folder.lab.text)
+    do {
+      let lab = try await onHost(try Topology(own), Array(own.json.utf8), folder)
+      return Standing(lab: lab, takeDown: takeDown)
+    } catch {
+      try await takeDown()
+      throw error
+    }
+  }
+
+  /// Brings a lab up, has `body` try it, and takes it away, also when the task is cancelled.
   public func run<Value: Sendable>(
     _ declarations: Declarations, _ body: @Sendable (LabUnderTest) async -> Value
   ) async throws -> Value {
-    if kind == .emulated { return await body(try await emulated(try Topology(declarations)).lab) }
-    let folder = try Self.makeFolder(for: try Topology(declarations).name)
-    let own = declarations.renamed(folder.lab.text)
-    // Taking away is done by a task of its own: whoever gave up this one still wants it done.
-    let result: Result<Value, any Error>
-    do {
-      let lab = try await onHost(try Topology(own), Array(own.json.utf8), folder)
-      result = .success(await body(lab))
-    } catch {
-      result = .failure(error)
-    }
-    if case .success = result, isKept { return try result.get() }
-    try await Task { try await RunningLab.takeAway(folder) }.value
-    return try result.get()
+    let standing = try await bringUp(declarations)
+    let value = await body(standing.lab)
+    if !isKept { try await standing.takeDown() }
+    return value
   }
 
   // MARK: In this process
 
-  /// Brings a lab up in the emulated kernel of this process. It goes with the last reference to it.
-  public func emulated(_ topology: Topology) async throws -> (lab: LabUnderTest, services: EmulatedServices) {
+  private func emulated(_ topology: Topology) async throws -> LabUnderTest {
     let resolution = try Resolver(seed: seed).resolve(topology)
     let datapath = try EmulatedDatapath(
       lab: topology.name, seed: seed, time: isRealTime ? .real : .virtual)
@@ -66,7 +83,7 @@ public struct TestBed: Sendable {
     ) { (node) throws(DatapathError) in try await services.restart(node) }
     try await lab.settle()
     for node in resolution.runtime.nodes { try await services.start(node.node) }
-    return (lab, services)
+    return lab
   }
 
   // MARK: On the host's kernel
@@ -113,7 +130,7 @@ public struct TestBed: Sendable {
 }
 
 /// The services of the nodes of an emulated lab in this process.
-public actor EmulatedServices {
+actor EmulatedServices {
   private let datapath: EmulatedDatapath
   private let runtime: LabRuntime
   private var open: [NodeName: [any OpenService]] = [:]

@@ -81,6 +81,23 @@ extension Expecting {
     }
   }
 
+  /// Expects that connections to a port are spread over the web servers of these nodes: none goes elsewhere, and each
+  /// gets half of an even share or more.
+  /// - Parameters:
+  ///   - port: of the target.
+  ///   - servers: who answers, as netforge's own `Service(.http)` says it.
+  ///   - count: how many connections are made.
+  public func expect(
+    _ source: some Place, reaches target: some Place, on port: Int = 80, spreadOver servers: [Node],
+    connections count: Int = 30, _ options: CheckOption..., function: StaticString = #function,
+    file: StaticString = #fileID, line: UInt = #line
+  ) {
+    flow("spread", source, target, .http(port), options, function, file, line) {
+      $0.add("groups", json: Record.list([Record.list(servers.map { Record.quoted($0.name) })]))
+      $0.add("count", count)
+    }
+  }
+
   /// Expects the largest IP packet that gets to the target in one piece.
   /// - Parameter bytes: with the IP header.
   public func expect(

@@ -32,6 +32,7 @@ struct ArchitectureTests {
     "LabHost": [
       "NetTypes", "LabCore", "TopologyModel", "Reconcile", "KernelDatapath", "EmulatedDatapath", "LabProcess",
     ],
+    "NetforgeTesting": ["NetTypes", "LabCore", "TopologyModel", "Manifest", "Reconcile", "LabHost"],
     "netforge": [
       "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
       "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux",

@@ -75,6 +75,8 @@ extension Topology.Expectation.Claim: CustomStringConvertible {
     case .appears(let flow, let address): "\(flow.source) appears as \(address) to \(flow.to)"
     case .path(let flow, let hops):
       "\(flow.source) reaches \(flow.to) through \(hops.map(\.description).joined(separator: ", "))"
+    case .spread(let flow, let nodes, let count):
+      "\(count) connections from \(flow.source) to \(flow.target) are spread over \(nodes.map(\.text).joined(separator: ", "))"
     case .pathMTU(let flow, let bytes): "the path MTU from \(flow.source) to \(flow.target) is \(bytes)"
     case .throughput(let flow, let bounds, _):
       "\(flow.source) sends \(bounds.text { Self.rate($0) }) to \(flow.target)"

@@ -58,6 +58,24 @@ extension Examination {
     }
   }
 
+  // MARK: Who answers
+
+  func spread(_ flow: Flow, _ nodes: [NodeName], _ count: Int) async -> Finding {
+    var shares: [String: Int] = [:]
+    for number in 1...max(count, 1) {
+      guard let report = await answered(flow) else { return Self.noAddress }
+      guard case .answered(_, let who) = report.outcome, report.status != nil else {
+        let isUntried = if case .couldNotProbe = report.outcome { true } else { false }
+        return Finding(isUntried ? .inconclusive : .fail, "connection \(number): \(report.text)")
+      }
+      shares[who, default: 0] += 1
+    }
+    let seen = shares.sorted { $0.key < $1.key }.map { "\($0.value) by \($0.key)" }.joined(separator: ", ")
+    let isEven = nodes.allSatisfy { 2 * nodes.count * (shares[$0.text] ?? 0) >= count }
+    let isClosed = shares.keys.allSatisfy { name in nodes.contains { $0.text == name } }
+    return Finding(isEven && isClosed, "answered: \(seen)")
+  }
+
   // MARK: Sizes
 
   func pathMTU(_ flow: Flow, _ bytes: Int) async -> Finding {

@@ -60,6 +60,7 @@ struct Examination: Sendable {
     case .cannotReach(let flow, let cause): await cannotReach(flow, cause)
     case .appears(let flow, let address): await appears(flow, address)
     case .path(let flow, let hops): await path(flow, hops)
+    case .spread(let flow, let nodes, let count): await spread(flow, nodes, count)
     case .pathMTU(let flow, let bytes): await pathMTU(flow, bytes)
     case .throughput(let flow, let bounds, let time): await throughput(flow, bounds, time)
     case .loss(let flow, let bounds, let count): await loss(flow, bounds, count)

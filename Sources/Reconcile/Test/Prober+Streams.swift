@@ -7,12 +7,14 @@ import LabCore
 import NetTypes
 import Synchronization
 
-/// The first of two tasks to end says so to the clock.
-private final class FirstToEnd: Sendable {
+/// Of two tasks that use a lab, the first to end leaves its clock; the other is then the one that was there before.
+public final class FirstToEnd: Sendable {
   private let hasEnded = Atomic(false)
 
+  public init() {}
+
   /// True for the first caller.
-  func claim() -> Bool { !hasEnded.exchange(true, ordering: .acquiringAndReleasing) }
+  public func claim() -> Bool { !hasEnded.exchange(true, ordering: .acquiringAndReleasing) }
 }
 
 extension Prober {

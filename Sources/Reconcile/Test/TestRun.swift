@@ -212,7 +212,7 @@ extension Examination {
   func nodes(of claim: Claim) -> Set<NodeName> {
     switch claim {
     case .reaches(let flow, _, _), .cannotReach(let flow, _), .appears(let flow, _), .path(let flow, _),
-      .pathMTU(let flow, _), .throughput(let flow, _, _), .loss(let flow, _, _):
+      .spread(let flow, _, _), .pathMTU(let flow, _), .throughput(let flow, _, _), .loss(let flow, _, _):
       return nodes(of: flow)
     case .dropped(let flow, let node, _): return nodes(of: flow).union([node])
     case .route(let node, _, _, _), .neighbor(let node, _, _, _, _), .counts(let node, _, _),

@@ -34,7 +34,8 @@ extension TopologyCheck {
 
   /// The words that say what is expected.
   private static let words = [
-    "reaches", "cannotReach", "appearsTo", "path", "pathMTU", "throughput", "loss", "dropped", "route",
+    "reaches", "cannotReach", "appearsTo", "path", "spread", "pathMTU", "throughput", "loss", "dropped",
+    "route",
     "neighbor", "learned", "counts", "runs", "isolated", "mesh",
   ]
 
@@ -46,6 +47,7 @@ extension TopologyCheck {
     case "cannotReach": return flow.union(["because"])
     case "appearsTo": return flow.union(["as"])
     case "path": return flow.union(["hops"])
+    case "spread": return flow.union(["groups", "count"])
     case "pathMTU": return flow.union(["mtu"])
     case "throughput": return flow.union(["minimum", "maximum", "durationNanoseconds"])
     case "loss": return flow.union(["minimum", "maximum", "count"])
@@ -153,6 +155,13 @@ extension TopologyCheck {
         }
       }
       return hops.count == reader.values("hops").count ? .path(flow, hops: hops) : nil
+    case "spread":
+      guard case .http = flow.probe, let nodes = groups(reader, who)?.flatMap({ $0 }), nodes.count > 1 else {
+        fail("\(who): it takes two web servers or more, and http", at: location)
+        return nil
+      }
+      let count = integer(reader, "count", nodes.count...100_000, "\(who): connections") ?? 30
+      return .spread(flow, over: nodes, connections: count)
     case "pathMTU":
       guard reader.integer("mtu") != nil else {
         fail("\(who): it needs 'mtu'", at: location)
@@ -250,7 +259,25 @@ extension TopologyCheck {
     _ what: String, _ reader: Reader, _ who: String
   ) -> Topology.Expectation.Claim? {
     let location = reader.location
-    guard let probe = probe(reader, who) else { return nil }
+    guard let probe = probe(reader, who), let groups = groups(reader, who) else { return nil }
+    let all = groups.flatMap { $0 }
+    if what == "mesh" {
+      guard all.count > 1 else {
+        fail("\(who): a mesh takes two nodes or more", at: location)
+        return nil
+      }
+      return .mesh(all, probe, ttl: integer(reader, "ttl", 1...255, "\(who): TTL"))
+    }
+    guard groups.count > 1, !groups.contains(where: \.isEmpty) else {
+      fail("\(who): it takes two groups or more, and a node in each", at: location)
+      return nil
+    }
+    return .isolated(groups, probe)
+  }
+
+  /// Lists of nodes that have addresses, each node once.
+  private mutating func groups(_ reader: Reader, _ who: String) -> [[NodeName]]? {
+    let location = reader.location
     var groups: [[NodeName]] = []
     for value in reader.values("groups") {
       guard case .array(let words) = value else { continue }
@@ -270,18 +297,7 @@ extension TopologyCheck {
       fail("\(who): a node stands in it twice", at: location)
       return nil
     }
-    if what == "mesh" {
-      guard all.count > 1 else {
-        fail("\(who): a mesh takes two nodes or more", at: location)
-        return nil
-      }
-      return .mesh(all, probe, ttl: integer(reader, "ttl", 1...255, "\(who): TTL"))
-    }
-    guard groups.count > 1, !groups.contains(where: \.isEmpty) else {
-      fail("\(who): it takes two groups or more, and a node in each", at: location)
-      return nil
-    }
-    return .isolated(groups, probe)
+    return groups
   }
 
   private mutating func nodeKey(_ reader: Reader, _ who: String) -> NodeName? {

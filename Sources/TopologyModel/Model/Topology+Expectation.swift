@@ -77,6 +77,8 @@ extension Topology {
       /// The target sees the packets come from this address.
       case appears(Flow, as: IPAddress)
       case path(Flow, hops: [Target])
+      /// So many connections are answered by the web servers of these nodes.
+      case spread(Flow, over: [NodeName], connections: Int)
       /// Bytes of the largest IP packet.
       case pathMTU(Flow, Int)
       /// Bits of payload a second.
