@@ -139,7 +139,8 @@ let package = Package(
       path: "Benchmarks/Emulated",
       swiftSettings: settings),
     .executableTarget(
-      name: "netstack-bench", dependencies: ["NetStack", "NetTypes", "Rtnetlink"],
+      name: "netstack-bench",
+      dependencies: ["NetStack", "NetTypes", "Rtnetlink", "Netlink", system],
       path: "Benchmarks/NetStack",
       swiftSettings: settings),
   ]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// How fast the emulated kernel is on one core and on two, and what an idle node takes. Only `poll` is timed: frames are put into
-// the ring before and taken from the other one after, so that the generator's cost is not in the figures.
+// How fast the emulated kernel is on one core and on two, beside the host's kernel doing the same, and what an idle node
+// takes. Of frames only `poll` is timed: they are put into the ring before and taken from the other one after, so that the
+// generator's cost is not in the figures.
 //
 //    swift build -c release --product netstack-bench && .build/release/netstack-bench
 
@@ -36,22 +37,13 @@ func residentBytes() -> Int {
 func address(_ text: String) -> IPv4Address { IPv4Address(text) ?? .any }
 
 extension Kernel {
-  mutating func set(_ name: String, _ namespace: NamespaceIndex, _ body: (inout LinkMessage) -> Void) throws {
+  mutating func set(
+    _ name: String, _ namespace: NamespaceIndex, _ body: (inout LinkMessage) -> Void
+  ) throws {
     var link = LinkMessage(name: name)
     link.set(.up, true)
     body(&link)
     try perform(link.request(.change), in: namespace)
-  }
-}
-
-/// Frames of 64 bytes (60 without the checksum that a wire adds) from many sources to many destinations.
-struct Frames {
-  var frames: [[UInt8]] = []
-  var next = 0
-
-  mutating func take() -> [UInt8] {
-    next = next + 1 == frames.count ? 0 : next + 1
-    return frames[next]
   }
 }
 
@@ -62,13 +54,15 @@ func isWanted(_ name: String) -> Bool {
 
 func report(_ name: String, _ nanoseconds: Int64, _ packets: Int) {
   let each = Double(nanoseconds) / Double(packets)
-  let text = "\(name): \((each * 10).rounded() / 10) ns a packet, \((10_000 / each).rounded() / 10) Mpps"
+  let text =
+    "\(name): \((each * 10).rounded() / 10) ns a packet, \((10_000 / each).rounded() / 10) Mpps"
   print(text)
 }
 
 /// Puts rounds of frames into one face, polls, and takes them from another; the time of the polls alone.
 func measure(
-  _ kernel: inout Kernel, from: DeviceIndex, to: DeviceIndex, _ frames: inout Frames, round: Int, packets: Int
+  _ kernel: inout Kernel, from: DeviceIndex, to: DeviceIndex, _ frames: inout Frames, round: Int,
+  packets: Int
 ) -> Int64 {
   var best = Int64.max
   for _ in 0..<5 {
@@ -105,21 +99,12 @@ func bridgeHop(burst: Int) throws {
     ports.append(try kernel.makeOutside(valid, in: network))
     try kernel.set(name, network) { $0.master = master }
   }
-  func mac(_ side: UInt8, _ number: Int) -> [UInt8] {
-    [2, 0, 0, side, UInt8(number >> 8), UInt8(number & 255)]
-  }
-  // Behind b stand 1,000 hosts that have all said something.
-  for number in 0..<1000 {
-    kernel.inject(mac(0, 0) + mac(2, number) + [8, 0] + [UInt8](repeating: 0, count: 46), into: ports[1])
+  for teacher in bridgeTeachers() {
+    kernel.inject(teacher, into: ports[1])
     while kernel.poll(now: kernel.now).hasMore {}
     while kernel.takeFrame(from: ports[0], { _ in () }) != nil {}
   }
-  var frames = Frames()
-  for number in 0..<4096 {
-    frames.frames.append(
-      mac(2, (number * 7919) % 1000) + mac(1, (number * 104_729) % 1000) + [8, 0]
-        + [UInt8](repeating: 0, count: 46))
-  }
+  var frames = Frames(frames: bridgeFrames())
   let packets = 512_000
   let spent = measure(&kernel, from: ports[0], to: ports[1], &frames, round: 256, packets: packets)
   report("bridge hop, 64 bytes, 1,000 + 1,000 hosts, bursts of \(burst)", spent, packets)
@@ -132,42 +117,15 @@ func forwarding(burst: Int) throws {
   var faces: [DeviceIndex] = []
   for (name, subnet) in [("left", "10.0.1.1/24"), ("right", "10.0.2.1/24")] {
     guard let valid = InterfaceName(name), let prefix = IPPrefix(subnet) else { return }
-    faces.append(try kernel.makeOutside(valid, in: router, mac: MACAddress(rawValue: 0x0200_0000_0001)))
+    faces.append(
+      try kernel.makeOutside(valid, in: router, mac: MACAddress(rawValue: 0x0200_0000_0001)))
     try kernel.set(name, router) { _ in }
     guard let index = kernel.index(of: name, in: router) else { return }
     try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: router)
   }
   guard let right = kernel.index(of: "right", in: router) else { return }
-  for hop in 2..<18 {
-    var neighbor = NeighborMessage(family: .ipv4, index: right)
-    neighbor.destination = IPAddress("10.0.2.\(hop)")
-    neighbor.macAddress = MACAddress(rawValue: 0x0200_0000_0100 + UInt64(hop))
-    neighbor.state = .permanent
-    try kernel.perform(neighbor.request(.create), in: router)
-  }
-  for number in 0..<1000 {
-    var route = RouteMessage(family: .ipv4)
-    route.destination = IPPrefix("20.\(number / 250).\(number % 250).0/24")
-    route.gateway = IPAddress("10.0.2.\(2 + number % 16)")
-    route.type = .unicast
-    route.table = RouteMessage.mainTable
-    try kernel.perform(route.request(.create), in: router)
-  }
-  var frames = Frames()
-  for number in 0..<4096 {
-    let network = (number * 7919) % 1000
-    var header: [UInt8] = [0x45, 0, 0, 46, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 1, UInt8(2 + number % 200)]
-    header += [20, UInt8(network / 250), UInt8(network % 250), UInt8(number & 255)]
-    var sum: UInt32 = 0
-    for place in stride(from: 0, to: 20, by: 2) {
-      sum += UInt32(header[place]) << 8 | UInt32(header[place + 1])
-    }
-    while sum > 0xffff { sum = sum & 0xffff + sum >> 16 }
-    header[10] = UInt8(~sum >> 8 & 255)
-    header[11] = UInt8(~sum & 255)
-    frames.frames.append(
-      [2, 0, 0, 0, 0, 1] + [2, 0, 0, 0, 0, 9] + [8, 0] + header + [UInt8](repeating: 0, count: 26))
-  }
+  for request in forwardingRequests(right: right) { try kernel.perform(request, in: router) }
+  var frames = Frames(frames: forwardingFrames())
   let packets = 512_000
   let spent = measure(&kernel, from: faces[0], to: faces[1], &frames, round: 256, packets: packets)
   report("IPv4 forwarding, 64 bytes, 1,000 routes, 4,096 flows, bursts of \(burst)", spent, packets)
@@ -190,7 +148,8 @@ func simulation() throws {
     try kernel.perform(link.request(.create), in: node)
     for (name, at, host) in [("right", node, 1), ("left", nodes[number + 1], 2)] {
       try kernel.set(name, at) { _ in }
-      guard let index = kernel.index(of: name, in: at), let prefix = IPPrefix("10.0.\(number).\(host)/24")
+      guard let index = kernel.index(of: name, in: at),
+        let prefix = IPPrefix("10.0.\(number).\(host)/24")
       else { return }
       try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: at)
     }
@@ -203,7 +162,9 @@ func simulation() throws {
     route.table = RouteMessage.mainTable
     try kernel.perform(route.request(.create), in: node)
   }
-  for number in 0..<hops { try addRoute("10.0.\(hops - 1).2/32", "10.0.\(number).2", nodes[number]) }
+  for number in 0..<hops {
+    try addRoute("10.0.\(hops - 1).2/32", "10.0.\(number).2", nodes[number])
+  }
   for number in 2...hops { try addRoute("10.0.0.0/24", "10.0.\(number - 1).1", nodes[number]) }
   try kernel.setSysctl("net/ipv4/ping_group_range", to: "0 0", in: nodes[0])
   let socket = try kernel.makeSocket(.ping(.ipv4), in: nodes[0])
@@ -220,7 +181,8 @@ func simulation() throws {
   }
   let spent = nanoseconds() - start
   guard replies >= pings - 16 else { fatalError("\(replies) replies of \(pings)") }
-  report("virtual time, pings over \(hops) hops, bursts of one, a packet a hop", spent, pings * hops * 2)
+  report(
+    "virtual time, pings over \(hops) hops, bursts of one, a packet a hop", spent, pings * hops * 2)
 }
 
 func memory() throws {
@@ -263,11 +225,14 @@ for burst in [64, 1] {
   if isWanted("forwarding") { try forwarding(burst: burst) }
 }
 if isWanted("simulation") { try simulation() }
+if isWanted("udp") { try udpRoundTrips() }
+if isWanted("pings") { try manyPings() }
 if isWanted("tcp") {
   try tcpStream()
   try tcpRoundTrips()
   try tcpConnections()
 }
+if isWanted("kernel") { try hostKernel() }
 if isWanted("crossing") { try crossing() }
 if isWanted("memory") { try memory() }
 

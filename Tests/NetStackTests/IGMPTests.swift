@@ -67,7 +67,7 @@ struct IGMPTests {
   func third() throws {
     var host = try Host()
     _ = host.said(.seconds(1))
-    try host.kernel.setOption(.joinGroup(Self.group, device: 2), on: host.socket)
+    try host.kernel.setOption(.joinGroup(.v4(Self.group), device: 2), on: host.socket)
     let joined = host.said(.seconds(5))
     #expect(joined == ["22 22/4 239.1.2.3", "22 22/4 239.1.2.3"])
     host.query(100, isV3: true)
@@ -76,7 +76,7 @@ struct IGMPTests {
     host.query(10, [239, 1, 2, 3], isV3: true)
     let alone = host.said(.seconds(2))
     #expect(alone == ["22 22/2 239.1.2.3"])
-    try host.kernel.setOption(.leaveGroup(Self.group, device: 2), on: host.socket)
+    try host.kernel.setOption(.leaveGroup(.v4(Self.group), device: 2), on: host.socket)
     let left = host.said(.seconds(5))
     #expect(left == ["22 22/3 239.1.2.3", "22 22/3 239.1.2.3"])
     let others = host.said(.seconds(500))
@@ -89,7 +89,7 @@ struct IGMPTests {
     var host = try Host()
     host.query(100)
     _ = host.said(.seconds(1))
-    try host.kernel.setOption(.joinGroup(Self.group, device: 2), on: host.socket)
+    try host.kernel.setOption(.joinGroup(.v4(Self.group), device: 2), on: host.socket)
     let joined = host.said(.seconds(12))
     #expect(joined == ["3 16 239.1.2.3", "3 16 239.1.2.3"])
     host.query(100)
@@ -120,20 +120,20 @@ struct IGMPTests {
     host.kernel.inject(datagram(), into: host.face)
     _ = host.said(.milliseconds(1))
     let before = heard(&host.kernel, host.socket)
-    try host.kernel.setOption(.joinGroup(Self.group, device: 2), on: host.socket)
+    try host.kernel.setOption(.joinGroup(.v4(Self.group), device: 2), on: host.socket)
     host.kernel.inject(datagram(), into: host.face)
     _ = host.said(.seconds(5))
     let during = heard(&host.kernel, host.socket)
-    try host.kernel.setOption(.leaveGroup(Self.group, device: 2), on: host.socket)
+    try host.kernel.setOption(.leaveGroup(.v4(Self.group), device: 2), on: host.socket)
     host.kernel.inject(datagram(), into: host.face)
     _ = host.said(.seconds(5))
     let after = heard(&host.kernel, host.socket)
     #expect([before, during, after] == [0, 1, 0])
     #expect(throws: KernelError(99)) {
-      try host.kernel.setOption(.leaveGroup(Self.group, device: 2), on: host.socket)
+      try host.kernel.setOption(.leaveGroup(.v4(Self.group), device: 2), on: host.socket)
     }
     #expect(throws: KernelError(22)) {
-      try host.kernel.setOption(.joinGroup(v4("10.0.0.9"), device: 2), on: host.socket)
+      try host.kernel.setOption(.joinGroup(.v4(v4("10.0.0.9")), device: 2), on: host.socket)
     }
   }
 }

@@ -6,7 +6,9 @@ import Testing
 
 @testable import NetStack
 
-func name(_ address: String, _ port: UInt16 = 0) -> SocketAddress { SocketAddress(.v4(v4(address)), port) }
+func name(_ address: String, _ port: UInt16 = 0) -> SocketAddress {
+  SocketAddress(IPAddress(address) ?? .v4(.any), port)
+}
 
 /// The error number that something fails with; 0 when it does not.
 func failure(_ body: () throws -> Void) -> Int32 {

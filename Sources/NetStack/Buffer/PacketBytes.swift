@@ -91,6 +91,13 @@
     body(unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(start: base, count: count)))
   }
 
+  /// Lends the bytes to code that writes them at once.
+  func withMutableSpan<Result>(_ body: (inout MutableRawSpan) -> Result) -> Result {
+    var span = unsafe MutableRawSpan(
+      _unsafeBytes: UnsafeMutableRawBufferPointer(start: base, count: count))
+    return body(&span)
+  }
+
   /// The sum of the bytes as 16-bit words (RFC 1071) added to `initial`, not folded, not complemented.
   @inline(__always) func sum(_ initial: UInt64 = 0) -> UInt64 {
     var total = initial

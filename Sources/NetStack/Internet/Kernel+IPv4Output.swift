@@ -189,31 +189,41 @@ extension Kernel {
     if !cpu.backlog.push(copy) { drop(copy, .fullRing, in: devices[path.device].namespace) }
   }
 
-  /// Gives a packet its link header and sends it, or lets it wait for one (neigh_output).
+  /// Gives a packet to its next hop (ip_finish_output2).
   mutating func neighborOutput(_ slot: Slot, _ nextHop: UInt32, by device: DeviceIndex) {
+    // RFC 1112 6.4.
+    let group =
+      IPv4Header.isMulticast(nextHop) ? 0x0100_5e00_0000 | UInt64(nextHop & 0x7f_ffff) : nil
+    guard linkOutput(slot, NeighborKey(device, nextHop), group: group, type: 0x0800) else { return }
+    transmit(slot, by: device)
+  }
+
+  /// Gives a packet of either family its link header, or lets it wait for one (neigh_output). False: it is gone, or waits.
+  @inline(__always)
+  mutating func linkOutput(_ slot: Slot, _ key: NeighborKey, group: UInt64?, type: UInt16) -> Bool {
+    let device = key.device
     let namespace = devices[device].namespace
-    pool[slot].etherType = 0x0800
+    pool[slot].etherType = type
     let mac: UInt64
     if devices[device].isLoopback {
       mac = 0
-    } else if IPv4Header.isMulticast(nextHop) {
-      // RFC 1112 6.4.
-      mac = 0x0100_5e00_0000 | UInt64(nextHop & 0x7f_ffff)
+    } else if let group {
+      mac = group
     } else {
-      let index = neighbor(nextHop, on: device)
+      let index = neighbor(key)
       guard !index.isNone else {
-        namespaces[namespace].snmp[.ipOutDiscards] &+= 1
+        namespaces[namespace].snmp[key.isIPv6 ? .ip6OutDiscards : .ipOutDiscards] &+= 1
         drop(slot, .neighborCreateFailed, in: namespace)
-        return
+        return false
       }
-      guard neighborMaySend(index, slot) else { return }
+      guard neighborMaySend(index, slot) else { return false }
       mac = neighbors[index].mac
     }
-    guard pushEthernet(slot, to: mac, from: devices[device].mac, type: 0x0800) else {
+    guard pushEthernet(slot, to: mac, from: devices[device].mac, type: type) else {
       drop(slot, .deviceHeader, in: namespace)
-      return
+      return false
     }
-    transmit(slot, by: device)
+    return true
   }
 
   /// Sends a packet in pieces that fit a device's MTU (ip_fragment, ip_do_fragment). What has come in pieces and was put

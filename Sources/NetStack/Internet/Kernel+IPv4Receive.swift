@@ -44,7 +44,7 @@ extension Kernel {
       let bytes = pool.bytes(slot)
       let source = bytes.u32(IPv4Header.source)
       let destination = bytes.u32(IPv4Header.destination)
-      if run.isShared, destination == run.destination, source == run.source {
+      if run.isShared, destination == run.destination, source == run.source, pool[slot].packetType == .host {
         ipv4Forward(slot, &run, from: index, namespace)
         continue
       }

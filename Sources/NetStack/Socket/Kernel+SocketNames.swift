@@ -14,6 +14,7 @@ extension Kernel {
     guard isOpen(index) else { throw .badDescriptor }
     guard let family = sockets[index].kind.family else { throw .invalidArgument }
     guard name.address.family == family else { throw .familyNotSupported }
+    let name = try namedForBinding(name, index)
     let namespace = sockets[index].namespace
     let type = addressType(name.address, in: namespace)
     switch sockets[index].kind {
@@ -47,6 +48,28 @@ extension Kernel {
     }
     sockets[index].isAddressBound = !name.address.isUnspecified
     sockets[index].isPortBound = name.port != 0
+  }
+
+  /// A name as bind takes it: a mapped address is IPv4's, and a link-local one is of a link, which the socket keeps to
+  /// (inet6_bind, rawv6_bind).
+  private mutating func namedForBinding(
+    _ name: SocketAddress, _ index: SocketIndex
+  ) throws(KernelError) -> SocketAddress {
+    guard case .v6(let address) = name.address else { return name }
+    if IPv6.isMapped(UInt128(address)) {
+      guard sockets[index].kind.speaksBoth else { throw .addressNotAvailable }
+      guard !sockets[index].options.isV6Only else { throw .invalidArgument }
+      return name.unmapped
+    }
+    if IPv6.isLinkLocal(UInt128(address)) {
+      let number = name.scope != 0 ? name.scope : sockets[index].options.device
+      guard number != 0 else { throw .invalidArgument }
+      guard device(ifindex: number, in: sockets[index].namespace) != nil else { throw .noSuchDevice }
+      sockets[index].options.device = number
+    }
+    // Who has an address of IPv6 does not speak IPv4 any more.
+    if !name.address.isUnspecified { sockets[index].options.isV6Only = true }
+    return name
   }
 
   private func isBindable(_ address: IPAddress, _ type: RouteOutcome, _ options: SocketOptions) -> Bool {
@@ -154,11 +177,11 @@ extension Kernel {
   private func overlap(_ a: SocketIndex, _ b: SocketIndex) -> Bool {
     func covers(_ wide: SocketIndex, _ other: SocketIndex) -> Bool {
       guard sockets[wide].local.address.isUnspecified else { return false }
-      guard let wideFamily = sockets[wide].kind.family, wideFamily != sockets[other].kind.family else {
-        return true
-      }
-      return wideFamily == .ipv6
-        ? !sockets[wide].options.isV6Only : !sockets[other].options.isV6Only
+      // Of any address of its own family it takes; of the other's, one that speaks both.
+      let narrow = sockets[other].local.address
+      if sockets[wide].local.address.family == narrow.family { return true }
+      return narrow.isUnspecified || narrow.family == .ipv4
+        ? !sockets[narrow.family == .ipv4 ? wide : other].options.isV6Only : false
     }
     return sockets[a].local.address == sockets[b].local.address || covers(a, b) || covers(b, a)
   }
@@ -193,10 +216,9 @@ extension Kernel {
       try tcpConnect(index, to: peer)
       return
     }
-    guard let family = sockets[index].kind.family else { throw .operationNotSupported }
-    guard peer.address.family == family else { throw .familyNotSupported }
-    try autobind(index)
+    guard sockets[index].kind.family != nil else { throw .operationNotSupported }
     let target = try destination(of: index, peer)
+    try autobind(index)
     let route = try socketRoute(index, to: target, SendControl())
     guard !route.isBroadcast || sockets[index].options.broadcast else { throw .accessDenied }
     let source = route.source

@@ -34,25 +34,15 @@ extension Kernel {
 
   private mutating func append(_ slot: Slot, _ size: Int, to index: SocketIndex) {
     pool.orphan(slot)
-    pool[slot].next = .none
-    if sockets[index].receiveQueue.count == 0 {
-      sockets[index].receiveQueue.head = slot
-    } else {
-      pool[sockets[index].receiveQueue.tail].next = slot
-    }
-    sockets[index].receiveQueue.tail = slot
-    sockets[index].receiveQueue.count += 1
+    sockets[index].receiveQueue.packets.append(slot, pool)
     sockets[index].receiveQueue.charged += size
   }
 
   /// Takes the oldest packet out of a socket's queue.
   mutating func takeReceived(_ index: SocketIndex) -> Slot? {
-    guard sockets[index].receiveQueue.count > 0 else { return nil }
-    let slot = sockets[index].receiveQueue.head
-    sockets[index].receiveQueue.head = pool[slot].next
-    sockets[index].receiveQueue.count -= 1
+    let slot = sockets[index].receiveQueue.packets.pop(pool)
+    guard slot != .none else { return nil }
     sockets[index].receiveQueue.charged -= pool.trueSize(slot)
-    pool[slot].next = .none
     return slot
   }
 
@@ -63,9 +53,29 @@ extension Kernel {
   public mutating func receive(
     _ index: SocketIndex, into buffer: inout [UInt8], limit: Int = .max, flags: ReceiveFlags = []
   ) throws(KernelError) -> ReceivedMessage {
+    buffer.removeAll(keepingCapacity: true)
+    var bytes: [UInt8] = []
+    swap(&bytes, &buffer)
+    defer { swap(&bytes, &buffer) }
+    let message = try peek(index, limit: limit) { $0.append(to: &bytes) }
+    if !flags.contains(.peek) { try consume(index, bytes.count) }
+    return message
+  }
+
+  /// Lends what could be received, piece by piece where it lies, and takes nothing: `consume` does. At most `limit` bytes
+  /// of the oldest message, or of what has come of a stream, of which none are its end. EAGAIN: there is none.
+  public mutating func peek(
+    _ index: SocketIndex, limit: Int = .max, _ body: (RawSpan) -> Void
+  ) throws(KernelError) -> ReceivedMessage {
+    try peek(index, limit: limit) { (piece: PacketBytes) in piece.withSpan(body) }
+  }
+
+  private mutating func peek(
+    _ index: SocketIndex, limit: Int, _ body: (PacketBytes) -> Void
+  ) throws(KernelError) -> ReceivedMessage {
     guard isOpen(index) else { throw .badDescriptor }
     if sockets[index].kind.isStream {
-      let length = try tcpReceive(index, into: &buffer, limit: limit, isPeek: flags.contains(.peek))
+      let length = try tcpPeek(index, limit: limit, body)
       return ReceivedMessage(
         length: length, isTruncated: false, ifindex: 0, ttl: 0, typeOfService: 0, time: now)
     }
@@ -76,16 +86,25 @@ extension Kernel {
     let start = payloadOffset(slot, of: sockets[index].kind)
     let length = Int(pool[slot].length) - start
     let taken = min(length, max(limit, 0))
-    buffer.removeAll(keepingCapacity: true)
-    pool.forEachPiece(of: slot, from: start, count: taken) { $0.append(to: &buffer) }
-    let message = message(slot, length: length, isTruncated: taken < length, on: index)
-    guard !flags.contains(.peek) else { return message }
+    pool.forEachPiece(of: slot, from: start, count: taken, body)
+    return message(slot, length: length, isTruncated: taken < length, on: index)
+  }
+
+  /// Takes what was peeked at: `count` bytes of a stream, or the oldest message, however much of it was seen. EINVAL:
+  /// there is not so much.
+  public mutating func consume(_ index: SocketIndex, _ count: Int) throws(KernelError) {
+    guard isOpen(index) else { throw .badDescriptor }
+    if sockets[index].kind.isStream {
+      guard count > 0 else { return }
+      try tcpConsume(index, count)
+      return
+    }
+    guard let slot = takeReceived(index) else { throw .invalidArgument }
     if case .udp = sockets[index].kind {
       let counters = UDPCounters(sockets[index].kind.family ?? .ipv4)
       namespaces[sockets[index].namespace].snmp[counters.inDatagrams] &+= 1
     }
-    if let slot = takeReceived(index) { pool.free(slot, .consumed) }
-    return message
+    pool.free(slot, .consumed)
   }
 
   /// Where a packet's message begins, from the packet's first byte: behind UDP's header; at ICMP's; raw IPv4 sockets
@@ -117,10 +136,11 @@ extension Kernel {
     var port: UInt16 = 0
     if case .udp = sockets[index].kind { port = pool.bytes(slot, from: pool[slot].transportHeader).u16(0) }
     let isIPv6 = header.u8(0) >> 4 == 6
-    message.source = SocketAddress(header.sourceAddress, port)
+    let family = sockets[index].kind.family
+    message.source = SocketAddress(header.sourceAddress.told(to: family), port)
     // Whose link a link-local address is of has to be said with it.
     if isIPv6, IPv6.isLinkLocal(header.ipv6Source) { message.source?.scope = ifindex }
-    message.destination = header.destinationAddress
+    message.destination = header.destinationAddress.told(to: family)
     message.ttl = header.u8(isIPv6 ? IPv6Header.hopLimit : IPv4Header.ttl)
     message.typeOfService = isIPv6 ? header.trafficClass : header.u8(IPv4Header.typeOfService)
     return message

@@ -32,12 +32,28 @@ extension Kernel {
     try send(unsafe data.span.bytes, on: index, to: peer, control: control)
   }
 
+  /// Lends room of a stream's send buffer, at most `limit` bytes in one piece, and sends as many of them as `body` says
+  /// that it has written: nothing is copied. EAGAIN: there is no room; EOPNOTSUPP: no stream.
+  public mutating func send(
+    on index: SocketIndex, atMost limit: Int, _ body: (inout MutableRawSpan) -> Int
+  ) throws(KernelError) -> Int {
+    guard isOpen(index) else { throw .badDescriptor }
+    guard sockets[index].kind.isStream else { throw .operationNotSupported }
+    return try tcpSend(on: index, atMost: limit, body)
+  }
+
   /// Whom a datagram goes to; EDESTADDRREQ: nobody is named.
   func destination(
     of index: SocketIndex, _ peer: SocketAddress?
   ) throws(KernelError) -> SocketAddress {
     guard var target = peer ?? sockets[index].peer else { throw .destinationRequired }
-    guard target.address.family == sockets[index].kind.family else { throw .familyNotSupported }
+    let family = sockets[index].kind.family
+    let speaksBoth = sockets[index].kind.speaksBoth
+    if speaksBoth, target.address.family == .ipv6 { target = target.unmapped }
+    guard target.address.family == family || speaksBoth else { throw .familyNotSupported }
+    guard target.address.family == family || !sockets[index].options.isV6Only else {
+      throw .networkUnreachable
+    }
     // The unspecified address means this host, on the way out.
     if target.address.isUnspecified {
       target.address = target.address.family == .ipv6 ? .v6(.loopback) : .v4(.loopback)

@@ -15,9 +15,6 @@ extension Kernel {
     _ kind: SocketKind, in namespace: NamespaceIndex, credentials: SocketCredentials = .root
   ) throws(KernelError) -> SocketIndex {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
-    if case .raw(.ipv6, _) = kind {
-      throw .notSupported("the emulated kernel has no raw IPv6 sockets yet")
-    }
     switch kind {
     case .tcp, .udp: break
     case .ping:
@@ -119,7 +116,8 @@ extension Kernel {
     let address = sockets[index].local.address
     return SocketAddress(
       address.isUnspecified ? sockets[index].source : address, sockets[index].local.port,
-      scope: sockets[index].local.scope)
+      scope: sockets[index].local.scope
+    ).told(to: sockets[index].kind.family)
   }
 
   /// Whom it is connected to (getpeername). ENOTCONN: nobody.
@@ -128,7 +126,7 @@ extension Kernel {
     guard let peer = sockets[index].peer, peer.port != 0 || !sockets[index].kind.hasPorts else {
       throw .notConnected
     }
-    return peer
+    return peer.told(to: sockets[index].kind.family)
   }
 
   /// The error that waits to be told, which is told by this (SO_ERROR); 0 for none.
@@ -177,7 +175,9 @@ extension Kernel {
         : (Int(tcps[tcp].receiveNext &- tcps[tcp].copied), tcps[tcp].unacknowledged.count)
     }
     return SocketSummary(
-      socket: index, kind: sockets[index].kind, local: sockets[index].local, peer: sockets[index].peer,
+      socket: index, kind: sockets[index].kind,
+      local: sockets[index].local.told(to: sockets[index].kind.family),
+      peer: sockets[index].peer?.told(to: sockets[index].kind.family),
       link: sockets[index].link, state: tcp.isNone ? nil : tcps[tcp].state, receiveQueue: queues.received,
       sendQueue: queues.sent, receiveMemory: sockets[index].receiveQueue.charged,
       sendMemory: pool.writers.charged(to: index.rawValue), options: sockets[index].options,

@@ -32,6 +32,14 @@ public enum SocketKind: Hashable, Sendable {
     if case .tcp = self { true } else { false }
   }
 
+  /// Whether a socket of IPv6 may speak to IPv4's hosts by their mapped addresses.
+  var speaksBoth: Bool {
+    switch self {
+    case .tcp(.ipv6), .udp(.ipv6): true
+    default: false
+    }
+  }
+
   var hasPorts: Bool {
     switch self {
     case .tcp, .udp, .ping: true
@@ -75,13 +83,15 @@ public struct SocketShutdown: OptionSet, Hashable, Sendable {
   public static let both: SocketShutdown = [.receive, .send]
 }
 
-/// Packets that wait to be received, threaded through their sk_buffs.
-struct PacketQueue {
-  var head = Slot.none
-  var tail = Slot.none
-  var count = 0
+/// Packets that wait to be received.
+struct ReceiveQueue {
+  var packets = SlotQueue()
   /// What they hold of the pool (sk_rmem_alloc).
   var charged = 0
+
+  var head: Slot { packets.head }
+  var tail: Slot { packets.tail }
+  var count: Int { Int(packets.count) }
 }
 
 /// A socket.
@@ -101,7 +111,9 @@ public struct Socket: ~Copyable {
   /// What a packet socket is bound to.
   var link: PacketAddress
   var options = SocketOptions()
-  var receiveQueue = PacketQueue()
+  var receiveQueue = ReceiveQueue()
+  /// A datagram that is still being written.
+  var cork: UDPCork?
   var errorQueue: [SocketErrorReport] = []
   /// sk_err: told once, by the next verb or SO_ERROR.
   var error: Int32 = 0
@@ -127,9 +139,10 @@ public struct Socket: ~Copyable {
     link = PacketAddress()
     switch kind {
     case .packet(let proto, _): link.proto = proto
-    case .raw(_, let proto):
+    case .raw(let family, let proto):
       local.port = UInt16(proto)
       options.headerIncluded = proto == 255
+      if family == .ipv6, proto == IPv6NextHeader.icmp { options.checksumOffset = 2 }
     case .tcp, .udp, .ping: break
     }
   }

@@ -21,6 +21,27 @@ public struct SocketAddress: Hashable, Sendable {
   }
 }
 
+extension SocketAddress {
+  /// The IPv4 name that a mapped one stands for (RFC 4291 2.5.5.2); any other stays as it is.
+  var unmapped: SocketAddress {
+    guard case .v6(let address) = address, IPv6.isMapped(UInt128(address)) else { return self }
+    return SocketAddress(.v4(IPv4Address(rawValue: UInt32(truncatingIfNeeded: address.low))), port)
+  }
+
+  /// As a socket of that family tells it.
+  func told(to family: IPFamily?) -> SocketAddress {
+    SocketAddress(address.told(to: family), port, scope: scope)
+  }
+}
+
+extension IPAddress {
+  /// As a socket of that family tells it: IPv4's mapped, on a socket of IPv6.
+  func told(to family: IPFamily?) -> IPAddress {
+    guard family == .ipv6, case .v4(let address) = self else { return self }
+    return .v6(IPv6Address(high: 0, low: 0xffff_0000_0000 | UInt64(address.rawValue)))
+  }
+}
+
 /// A device and whom on its link is meant (sockaddr_ll).
 public struct PacketAddress: Hashable, Sendable {
   /// The device's number; 0: all, where that is possible.

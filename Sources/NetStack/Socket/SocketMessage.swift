@@ -49,11 +49,15 @@ public struct SendControl: Hashable, Sendable {
   public var ttl: UInt8?
   /// Type of service or traffic class.
   public var typeOfService: UInt8?
+  /// More of the same datagram follows (MSG_MORE): UDP sends nothing before the last piece.
+  public var isContinued: Bool
 
   /// Nothing but what is given.
   public init(
-    source: IPAddress? = nil, ifindex: Int32 = 0, ttl: UInt8? = nil, typeOfService: UInt8? = nil
+    source: IPAddress? = nil, ifindex: Int32 = 0, ttl: UInt8? = nil, typeOfService: UInt8? = nil,
+    isContinued: Bool = false
   ) {
+    self.isContinued = isContinued
     self.source = source
     self.ifindex = ifindex
     self.ttl = ttl

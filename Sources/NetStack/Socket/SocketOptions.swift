@@ -64,7 +64,7 @@ public struct SocketOptions: Hashable, Sendable {
   public var isV6Only = false
   /// TCP_NODELAY.
   public var noDelay = false
-  /// TCP_CORK.
+  /// TCP_CORK, UDP_CORK.
   public var isCorked = false
   /// SO_LINGER in seconds; nil: off. Closing never waits here, so that only 0, which resets, makes a difference.
   public var linger: Int?
@@ -72,6 +72,10 @@ public struct SocketOptions: Hashable, Sendable {
   public var isSendBufferLocked = false
   /// ICMP_FILTER: a bit for each ICMP type that a raw socket is not given.
   public var icmpFilter: UInt32 = 0
+  /// ICMPV6_FILTER: the same for the types of ICMPv6, 0 to 127 and 128 to 255.
+  public var icmp6Filter = ICMP6Filter()
+  /// IPV6_CHECKSUM: where in what a raw socket of IPv6 sends and receives the checksum is; nil: nowhere.
+  public var checksumOffset: Int?
 
   /// The kernel's defaults.
   public init() {}
@@ -80,6 +84,24 @@ public struct SocketOptions: Hashable, Sendable {
   static let bufferMaximum = 212_992
   static let receiveBufferMinimum = 2304
   static let sendBufferMinimum = 4608
+}
+
+/// Types of ICMPv6 that a raw socket is not given, a bit each.
+public struct ICMP6Filter: Hashable, Sendable {
+  /// Types 0 to 127, which are errors.
+  public var errors: UInt128
+  /// Types 128 to 255.
+  public var messages: UInt128
+
+  /// By default none is kept away.
+  public init(errors: UInt128 = 0, messages: UInt128 = 0) {
+    self.errors = errors
+    self.messages = messages
+  }
+
+  func blocks(_ type: UInt8) -> Bool {
+    (type < 128 ? errors : messages) >> UInt128(type & 127) & 1 == 1
+  }
 }
 
 /// One option with its value.
@@ -104,12 +126,15 @@ public enum SocketOption: Hashable, Sendable {
   case multicastLoop(Bool)
   case multicastAll(Bool)
   case multicastDevice(Int32)
-  /// IP_ADD_MEMBERSHIP, by the device of that number; 0: the route's.
-  case joinGroup(IPv4Address, device: Int32)
-  /// IP_DROP_MEMBERSHIP.
-  case leaveGroup(IPv4Address, device: Int32)
+  /// IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP, by the device of that number; 0: the route's.
+  case joinGroup(IPAddress, device: Int32)
+  /// IP_DROP_MEMBERSHIP, IPV6_LEAVE_GROUP.
+  case leaveGroup(IPAddress, device: Int32)
   case v6Only(Bool)
   case icmpFilter(UInt32)
+  case icmp6Filter(ICMP6Filter)
+  /// Nil: nowhere.
+  case checksumOffset(Int?)
   case noDelay(Bool)
   case cork(Bool)
   case linger(Int?)
@@ -178,8 +203,8 @@ extension Kernel {
       sockets[index].options.multicastTTL = ttl == -1 ? 1 : UInt8(ttl)
     case .multicastLoop(let isOn): sockets[index].options.multicastLoop = isOn
     case .multicastAll(let isOn): sockets[index].options.multicastAll = isOn
-    case .joinGroup(let group, let device): try join(group.rawValue, device, by: index)
-    case .leaveGroup(let group, let device): try leave(group.rawValue, device, by: index)
+    case .joinGroup(let group, let device): try join(group, device, by: index)
+    case .leaveGroup(let group, let device): try leave(group, device, by: index)
     case .multicastDevice(let number):
       guard number == 0 || device(ifindex: number, in: sockets[index].namespace) != nil else {
         throw .addressNotAvailable
@@ -197,9 +222,27 @@ extension Kernel {
       sockets[index].options.noDelay = isOn
       if isOn { tcpPush(sockets[index].tcp) }
     case .cork(let isOn):
-      guard sockets[index].kind.isStream else { throw .noSuchOption }
-      sockets[index].options.isCorked = isOn
-      if !isOn { tcpPush(sockets[index].tcp) }
+      switch sockets[index].kind {
+      case .tcp:
+        sockets[index].options.isCorked = isOn
+        if !isOn { tcpPush(sockets[index].tcp) }
+      case .udp:
+        sockets[index].options.isCorked = isOn
+        // What cannot be sent any more is nobody's error here.
+        if !isOn { _ = udpPushPending(index) }
+      default: throw .noSuchOption
+      }
+    case .icmp6Filter(let filter):
+      guard case .raw(.ipv6, 58) = sockets[index].kind else { throw .noSuchOption }
+      sockets[index].options.icmp6Filter = filter
+    case .checksumOffset(let offset):
+      guard case .raw(.ipv6, _) = sockets[index].kind else { throw .noSuchOption }
+      guard let offset, offset >= 0 else {
+        sockets[index].options.checksumOffset = nil
+        return
+      }
+      guard offset % 2 == 0 else { throw .invalidArgument }
+      sockets[index].options.checksumOffset = offset
     case .linger(let seconds): sockets[index].options.linger = seconds
     }
   }

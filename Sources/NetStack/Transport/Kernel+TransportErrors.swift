@@ -91,12 +91,20 @@ extension Kernel {
     learnPath(from: error, in: sockets[index].namespace)
     guard error.errno != 0 else { return }
     let isTooBig = error.errno == KernelError.messageTooLong.errno
-    if isTooBig, sockets[index].options.pathMTUDiscovery == .dont { return }
+    let discovery = sockets[index].options.pathMTUDiscovery
+    if isTooBig, discovery == .dont { return }
+    var isHard = error.isHard
+    if isTooBig, error.source.family == .ipv6 {
+      // What routers cannot cut is final to who does not cut it himself (__udp6_lib_err, rawv6_err).
+      isHard = if case .raw = sockets[index].kind { discovery == .do } else { true }
+    }
+    let family = sockets[index].kind.family
     report(
       SocketErrorReport(
         errno: error.errno, origin: error.origin, type: error.type, code: error.code,
-        information: error.information, offender: error.offender,
-        destination: SocketAddress(error.destination, port), payload: payload.array, time: now),
-      isHard: error.isHard, to: index)
+        information: error.information, offender: error.offender.told(to: family),
+        destination: SocketAddress(error.destination.told(to: family), port), payload: payload.array,
+        time: now),
+      isHard: isHard, to: index)
   }
 }

@@ -105,17 +105,52 @@ extension Kernel {
 
   // MARK: Sending
 
-  /// Sends a datagram (udp_sendmsg).
+  /// Sends a datagram (udp_sendmsg), or more of one that is still being written.
   mutating func udpSend(
     _ data: borrowing RawSpan, on index: SocketIndex, to peer: SocketAddress?, _ control: SendControl
   ) throws(KernelError) {
     guard data.byteCount <= 0xffff else { throw .messageTooLong }
-    let target = try destination(of: index, peer)
-    guard target.port != 0 else { throw .invalidArgument }
-    try autobind(index)
+    let waits = control.isContinued || sockets[index].options.isCorked
+    if sockets[index].cork == nil {
+      let target = try destination(of: index, peer)
+      guard target.port != 0 else { throw .invalidArgument }
+      try autobind(index)
+      let route = try socketRoute(index, to: target, control)
+      guard !route.isBroadcast || sockets[index].options.broadcast else { throw .accessDenied }
+      guard waits else {
+        try udpTransmit(data, on: index, to: target, by: route)
+        return
+      }
+      sockets[index].cork = UDPCork(route: route, target: target)
+    }
+    guard let cork = sockets[index].cork else { return }
+    let length = UDPHeader.length + cork.bytes.count + data.byteCount
+    guard length <= cork.route.room else {
+      // What was written so far is lost with it (udp_flush_pending_frames).
+      sockets[index].cork = nil
+      throw refuseLength(index, to: cork.target, mtu: cork.route.mtu)
+    }
+    unsafe data.withUnsafeBytes { unsafe sockets[index].cork?.bytes.append(contentsOf: $0) }
+    guard !waits, let error = udpPushPending(index) else { return }
+    throw error
+  }
+
+  /// Sends what has been written of a datagram, if anything was (udp_push_pending_frames).
+  mutating func udpPushPending(_ index: SocketIndex) -> KernelError? {
+    guard let cork = sockets[index].cork else { return nil }
+    sockets[index].cork = nil
+    do throws(KernelError) {
+      try udpTransmit(unsafe cork.bytes.span.bytes, on: index, to: cork.target, by: cork.route)
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  private mutating func udpTransmit(
+    _ data: borrowing RawSpan, on index: SocketIndex, to target: SocketAddress, by route: SocketRoute
+  ) throws(KernelError) {
     let namespace = sockets[index].namespace
-    let route = try socketRoute(index, to: target, control)
-    guard !route.isBroadcast || sockets[index].options.broadcast else { throw .accessDenied }
     let length = UDPHeader.length + data.byteCount
     guard length <= route.room else { throw refuseLength(index, to: target, mtu: route.mtu) }
     let counters = UDPCounters(target.address.family)

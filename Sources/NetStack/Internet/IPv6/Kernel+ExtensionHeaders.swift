@@ -207,7 +207,9 @@ extension Kernel {
     var place = start
     while true {
       let offset = Int(pool[slot].transportHeader) - Int(pool[slot].dataOffset)
-      switch pool.bytes(slot).u8(place) {
+      let proto = pool.bytes(slot).u8(place)
+      let isRaw = !namespaces[namespace].sockets.raw.isEmpty && rawDeliver(slot, proto, in: namespace)
+      switch proto {
       case IPv6NextHeader.destination:
         guard destinationOptions(slot, offset, in: namespace) else { return }
         place = offset
@@ -218,15 +220,15 @@ extension Kernel {
         // Gone, kept, or whole: then it comes up again with the header taken out.
         ipv6FragmentReceive(slot, offset, nextHeaderPlace: place, in: namespace)
         return
-      case let proto:
-        ipv6DeliverTransport(slot, proto, place, in: namespace)
+      default:
+        ipv6DeliverTransport(slot, proto, place, isRaw: isRaw, in: namespace)
         return
       }
     }
   }
 
   private mutating func ipv6DeliverTransport(
-    _ slot: Slot, _ proto: UInt8, _ place: Int, in namespace: NamespaceIndex
+    _ slot: Slot, _ proto: UInt8, _ place: Int, isRaw: Bool, in namespace: NamespaceIndex
   ) {
     switch proto {
     case IPv6NextHeader.icmp:
@@ -238,7 +240,8 @@ extension Kernel {
     case IPv6NextHeader.udp:
       namespaces[namespace].snmp[.ip6InDelivers] &+= 1
       udpReceive(slot, in: namespace)
-    case IPv6NextHeader.none:
+    case IPv6NextHeader.none,
+      _ where isRaw:
       namespaces[namespace].snmp[.ip6InDelivers] &+= 1
       pool.free(slot, .consumed)
     default:

@@ -122,6 +122,10 @@ extension Kernel {
       drop(slot, .headerTruncated, in: namespace)
       return
     }
+    if !namespaces[namespace].sockets.raw.isEmpty {
+      let quote = pool.bytes(slot, from: pool[slot].transportHeader).dropFirst(8)
+      rawError(report, quote: quote, in: namespace)
+    }
     icmpv6Notify(report, in: namespace)
     pool.free(slot, .consumed)
   }

@@ -132,23 +132,8 @@ extension Kernel {
 
   // MARK: Sending
 
-  /// Sends a packet whose bytes begin with the transport header, or with extension headers that lead to it. It is gone
-  /// afterwards, whatever the answer.
-  @discardableResult
-  mutating func ipv6Send(
-    _ slot: Slot, _ datagram: IPv6Datagram, in namespace: NamespaceIndex
-  ) -> KernelError? {
-    let path: IPv6Path
-    do throws(KernelError) {
-      path = try ipv6Route(datagram, in: namespace)
-    } catch {
-      drop(slot, .ipOutNoRoutes, in: namespace)
-      return error
-    }
-    return ipv6Output(slot, datagram, by: path, in: namespace)
-  }
-
-  /// The same by a path that has been found.
+  /// Sends a packet by a path that has been found. Its bytes begin with the transport header, or with extension headers
+  /// that lead to it. It is gone afterwards, whatever the answer.
   mutating func ipv6Output(
     _ slot: Slot, _ datagram: IPv6Datagram, by path: IPv6Path, in namespace: NamespaceIndex
   ) -> KernelError? {
@@ -163,11 +148,28 @@ extension Kernel {
       drop(slot, .noMemory, in: namespace)
       return .noBuffers
     }
+    return ipv6OutputHeader(slot, datagram, by: path, in: namespace)
+  }
+
+  /// Sends a packet that has an IPv6 header of its own, as it is (rawv6_send_hdrinc).
+  mutating func ipv6OutputWhole(
+    _ slot: Slot, _ datagram: IPv6Datagram, by path: IPv6Path, in namespace: NamespaceIndex
+  ) -> KernelError? {
+    pool[slot].networkHeader = pool[slot].dataOffset
+    pool[slot].transportHeader = pool[slot].dataOffset &+ UInt16(IPv6Header.length)
+    pool[slot].etherType = 0x86dd
+    return ipv6OutputHeader(slot, datagram, by: path, in: namespace)
+  }
+
+  private mutating func ipv6OutputHeader(
+    _ slot: Slot, _ datagram: IPv6Datagram, by path: IPv6Path, in namespace: NamespaceIndex
+  ) -> KernelError? {
+    let hopLimit = pool.bytes(slot).u8(IPv6Header.hopLimit)
     pool[slot].mark = datagram.mark
     // Errors about it are for this namespace, whichever device it leaves by.
     pool[slot].device = loopback(of: namespace).rawValue
     namespaces[namespace].snmp[.ip6OutRequests] &+= 1
-    if isGroup {
+    if IPv6.isMulticast(datagram.destination) {
       namespaces[namespace].snmp[.ip6OutMcastPkts] &+= 1
       if datagram.loopsBack { loopBack6(slot, datagram.destination, by: path.device) }
       guard hopLimit > 0, IPv6.groupScope(datagram.destination) > 1 || devices[path.device].isLoopback else {
@@ -292,30 +294,11 @@ extension Kernel {
     return true
   }
 
-  /// Gives a packet its link header and sends it, or lets it wait for one (ip6_finish_output2).
+  /// Gives a packet to its next hop (ip6_finish_output2).
   mutating func neighborOutput(_ slot: Slot, _ nextHop: UInt128, by device: DeviceIndex) {
-    let namespace = devices[device].namespace
-    pool[slot].etherType = 0x86dd
-    let mac: UInt64
-    if devices[device].isLoopback {
-      mac = 0
-    } else if IPv6.isMulticast(nextHop) {
-      mac = IPv6.mac(ofGroup: nextHop)
-    } else {
-      let index = neighbor(NeighborKey(device, nextHop))
-      guard !index.isNone else {
-        namespaces[namespace].snmp[.ip6OutDiscards] &+= 1
-        drop(slot, .neighborCreateFailed, in: namespace)
-        return
-      }
-      guard neighborMaySend(index, slot) else { return }
-      mac = neighbors[index].mac
-    }
-    guard pushEthernet(slot, to: mac, from: devices[device].mac, type: 0x86dd) else {
-      drop(slot, .deviceHeader, in: namespace)
-      return
-    }
-    namespaces[namespace].snmp[.ip6OutTransmits] &+= 1
+    let group = IPv6.isMulticast(nextHop) ? IPv6.mac(ofGroup: nextHop) : nil
+    guard linkOutput(slot, NeighborKey(device, nextHop), group: group, type: 0x86dd) else { return }
+    namespaces[devices[device].namespace].snmp[.ip6OutTransmits] &+= 1
     transmit(slot, by: device)
   }
 

@@ -34,6 +34,26 @@ struct ByteQueue: ~Copyable {
     return taken
   }
 
+  /// Lends room at the end, at most `limit` bytes and no more than the last page has, and keeps as many of them as `body`
+  /// says that it has written.
+  mutating func append(
+    atMost limit: Int, _ pool: inout BufferPool, _ body: (inout MutableRawSpan) -> Int
+  ) -> Int {
+    let offset = (start + count) % PagePool.smallSize
+    let isFresh = offset == 0 || pages.isEmpty
+    let page =
+      isFresh ? pool.pages.allocate(large: false) : PageIndex(rawValue: pages[pages.count - 1])
+    guard page != .none else { return 0 }
+    let room = pool.pages.bytes(page).dropFirst(offset).prefix(min(limit, PagePool.smallSize - offset))
+    let written = min(max(room.withMutableSpan(body), 0), room.count)
+    if isFresh, written == 0 || !pages.push(page.rawValue) {
+      pool.pages.release(page)
+      return 0
+    }
+    count += written
+    return written
+  }
+
   /// Forgets the first bytes.
   mutating func removeFirst(_ length: Int, _ pool: inout BufferPool) {
     assert(length <= count)

@@ -251,14 +251,29 @@ extension Kernel {
 
   /// Takes the oldest connection that somebody has asked for. EINVAL: the socket does not listen; EAGAIN: there is none.
   public mutating func accept(_ index: SocketIndex) throws(KernelError) -> SocketIndex {
+    let connection = try acceptPeek(index)
+    try acceptCommit(index, connection)
+    return connection
+  }
+
+  /// The connection that `accept` gives out next. It stays in the queue, so that who is interrupted before `acceptCommit`
+  /// has lost nothing.
+  public func acceptPeek(_ index: SocketIndex) throws(KernelError) -> SocketIndex {
     guard isOpen(index) else { throw .badDescriptor }
     guard sockets[index].kind.isStream else { throw .operationNotSupported }
     let tcp = sockets[index].tcp
     guard tcps[tcp].state == .listen else { throw .invalidArgument }
-    guard !tcps[tcp].acceptQueue.isEmpty else { throw .wouldBlock }
-    let child = tcps[tcp].acceptQueue.removeFirst()
-    tcps[child].listener = .none
+    guard let child = tcps[tcp].acceptQueue.first else { throw .wouldBlock }
     return tcps[child].socket
+  }
+
+  /// Takes a connection that was peeked at. EAGAIN: it is not the next any more; another has taken it, or it has ended.
+  public mutating func acceptCommit(
+    _ index: SocketIndex, _ connection: SocketIndex
+  ) throws(KernelError) {
+    guard try acceptPeek(index) == connection else { throw .wouldBlock }
+    let child = tcps[sockets[index].tcp].acceptQueue.removeFirst()
+    tcps[child].listener = .none
   }
 
   /// What listens no more leaves nobody behind (inet_csk_listen_stop).

@@ -151,8 +151,8 @@ extension Kernel {
 
   // MARK: Sending and receiving
 
-  /// Takes bytes to be sent, as many as the buffer has room for (tcp_sendmsg).
-  mutating func tcpSend(_ data: borrowing RawSpan, on socket: SocketIndex) throws(KernelError) -> Int {
+  /// How many bytes a connection has room for; what is wrong with it otherwise.
+  private mutating func tcpSendRoom(_ socket: SocketIndex) throws(KernelError) -> Int {
     let index = sockets[socket].tcp
     switch tcps[index].state {
     case .established, .closeWait: break
@@ -169,9 +169,15 @@ extension Kernel {
       let error = takeError(of: socket)
       throw error == 0 ? .brokenPipe : KernelError(error)
     }
-    let room = sockets[socket].options.sendBuffer - tcps[index].unacknowledged.count
+    return max(sockets[socket].options.sendBuffer - tcps[index].unacknowledged.count, 0)
+  }
+
+  /// Takes bytes to be sent, as many as the buffer has room for (tcp_sendmsg).
+  mutating func tcpSend(_ data: borrowing RawSpan, on socket: SocketIndex) throws(KernelError) -> Int {
+    let index = sockets[socket].tcp
+    let room = try tcpSendRoom(socket)
     guard data.byteCount > 0 else { return 0 }
-    let wanted = min(data.byteCount, max(room, 0))
+    let wanted = min(data.byteCount, room)
     let taken = wanted > 0 ? tcps[index].unacknowledged.append(data.extracting(0..<wanted), &pool) : 0
     if taken < data.byteCount { tcps[index].awaitsRoom = true }
     guard taken > 0 else { throw .wouldBlock }
@@ -179,25 +185,39 @@ extension Kernel {
     return taken
   }
 
-  /// Gives out bytes that have come; none at the end of the stream (tcp_recvmsg).
-  mutating func tcpReceive(
-    _ socket: SocketIndex, into buffer: inout [UInt8], limit: Int, isPeek: Bool
+  /// The same of bytes that are written where they will stand.
+  mutating func tcpSend(
+    on socket: SocketIndex, atMost limit: Int, _ body: (inout MutableRawSpan) -> Int
   ) throws(KernelError) -> Int {
     let index = sockets[socket].tcp
-    buffer.removeAll(keepingCapacity: true)
+    let room = min(try tcpSendRoom(socket), limit)
+    guard limit > 0 else { return 0 }
+    guard room > 0 else {
+      tcps[index].awaitsRoom = true
+      throw .wouldBlock
+    }
+    let taken = tcps[index].unacknowledged.append(atMost: room, &pool, body)
+    if taken > 0 { tcpPush(index) }
+    return taken
+  }
+
+  /// Lends bytes that have come; none at the end of the stream (tcp_recvmsg).
+  mutating func tcpPeek(
+    _ socket: SocketIndex, limit: Int, _ body: (PacketBytes) -> Void
+  ) throws(KernelError) -> Int {
+    let index = sockets[socket].tcp
     guard tcps[index].state != .listen else { throw .notConnected }
     var slot = sockets[socket].receiveQueue.head
     var offset = tcps[index].readOffset
-    for _ in 0..<sockets[socket].receiveQueue.count where buffer.count < limit {
-      let count = min(Int(pool[slot].length) - offset, limit - buffer.count)
-      pool.forEachPiece(of: slot, from: offset, count: count) { $0.append(to: &buffer) }
+    var seen = 0
+    for _ in 0..<sockets[socket].receiveQueue.count where seen < limit {
+      let count = min(Int(pool[slot].length) - offset, limit - seen)
+      pool.forEachPiece(of: slot, from: offset, count: count, body)
+      seen += count
       slot = pool[slot].next
       offset = 0
     }
-    guard buffer.isEmpty else {
-      if !isPeek { tcpConsume(index, buffer.count) }
-      return buffer.count
-    }
+    guard seen == 0 else { return seen }
     if tcps[index].isDone || limit == 0 { return 0 }
     let error = takeError(of: socket)
     guard error == 0 else { throw KernelError(error) }
@@ -206,9 +226,16 @@ extension Kernel {
     throw .wouldBlock
   }
 
-  /// The user has read: room is told when it is worth it (tcp_cleanup_rbuf).
-  private mutating func tcpConsume(_ index: TCPIndex, _ count: Int) {
-    let socket = tcps[index].socket
+  /// The user has read: room is told when it is worth it (tcp_cleanup_rbuf). EINVAL: there is not so much.
+  mutating func tcpConsume(_ socket: SocketIndex, _ count: Int) throws(KernelError) {
+    let index = sockets[socket].tcp
+    var slot = sockets[socket].receiveQueue.head
+    var there = -tcps[index].readOffset
+    for _ in 0..<sockets[socket].receiveQueue.count where there < count {
+      there += Int(pool[slot].length)
+      slot = pool[slot].next
+    }
+    guard count <= there else { throw .invalidArgument }
     var rest = count
     while rest > 0 {
       let head = sockets[socket].receiveQueue.head

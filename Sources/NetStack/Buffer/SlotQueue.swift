@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A queue that is threaded through the packets themselves (`struct qdisc_skb_head`): it takes no memory of its own,
-// however long it becomes.
+// A queue that is threaded through the packets themselves (`struct sk_buff_head`, `struct qdisc_skb_head`): it takes no
+// memory of its own, however long it becomes.
 
 /// A first-in, first-out list of packets.
 struct SlotQueue: BitwiseCopyable {
