@@ -153,6 +153,23 @@ int nf_bind_any(int socket, int domain, uint16_t port) {
   return 0;
 }
 
+int nf_listen_loopback(int domain, uint16_t port) {
+  int file = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (file < 0) return -errno;
+  int on = 1;
+  setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_loopback};
+  int failed = domain == AF_INET ? bind(file, (struct sockaddr *)&four, sizeof four)
+                                 : bind(file, (struct sockaddr *)&six, sizeof six);
+  if (failed || listen(file, 128)) {
+    int number = errno;
+    close(file);
+    return -number;
+  }
+  return file;
+}
+
 int nf_accept(int socket) {
   int file = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   return file < 0 ? -errno : file;

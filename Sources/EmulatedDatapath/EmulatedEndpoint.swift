@@ -14,7 +14,9 @@ final class EmulatedEndpoint: NodeEndpoint {
   private let thread: KernelThread
   private let node: NodeName
   private enum Kind: Sendable {
-    case listener, stream, datagram, echo
+    case listener, datagram, echo
+    /// With its other end.
+    case stream(SocketEndpoint)
     case arrivals(IPFamily)
   }
 
@@ -66,7 +68,7 @@ final class EmulatedEndpoint: NodeEndpoint {
           guard error.errno == EINPROGRESS else { throw error }
         }
       }
-      return EmulatedEndpoint(thread, node, socket, .stream)
+      return EmulatedEndpoint(thread, node, socket, .stream(remote))
     case .bindUDP(let local):
       let socket = try kernel.openSocket(.udp(local.address.family), in: namespace) {
         (stack, socket) throws(KernelError) in
@@ -130,7 +132,8 @@ final class EmulatedEndpoint: NodeEndpoint {
       }
     }
     let (connection, peer) = try get(result, "accept a connection")
-    return (EmulatedEndpoint(thread, node, connection, .stream), SocketEndpoint(peer.address, peer.port))
+    let name = SocketEndpoint(peer.address, peer.port)
+    return (EmulatedEndpoint(thread, node, connection, .stream(name)), name)
   }
 
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError) {
@@ -161,21 +164,37 @@ final class EmulatedEndpoint: NodeEndpoint {
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram {
     let (socket, kind, isEcho) = (handle.index, kind, isEcho)
     let header = isEcho ? EchoMessage.headerLength : 0
-    let result = await waitForKernel(for: .in, timeout) { (kernel) throws(KernelError) in
+    let result: Result<Datagram, TransportError> = await wait(for: .in, timeout) {
+      (kernel) throws(TransportError) in
       if isEcho, let report = kernel.takeICMPError(of: socket) { return report }
       var bytes: [UInt8] = []
-      let message = try kernel.stack.receive(socket, into: &bytes, limit: max(limit, 0) + header)
-      // A connection's bytes do not tell who sent them.
-      let source: SocketAddress
-      if let told = message.source { source = told } else { source = try kernel.stack.peerName(of: socket) }
+      let message: ReceivedMessage
+      do throws(KernelError) {
+        message = try kernel.stack.receive(socket, into: &bytes, limit: max(limit, 0) + header)
+      } catch {
+        throw TransportError(error)
+      }
       bytes.removeFirst(min(header, bytes.count))
+      if case .stream(let peer) = kind { return Datagram(bytes: bytes, source: peer) }
+      guard let source = message.source else { throw TransportError(errno: ENOTCONN) }
       var datagram = Datagram(
         bytes: bytes, source: SocketEndpoint(source.address, isEcho ? 0 : source.port),
-        hopLimit: message.source == nil ? nil : message.ttl)
+        hopLimit: message.ttl)
       if case .arrivals(let family) = kind { datagram.removeRawHeader(family) }
       return datagram
     }
     return try get(result, "receive")
+  }
+
+  func finish() async throws(DatapathError) {
+    let handle = handle
+    let result: Result<Void, TransportError> = await thread.perform { kernel in
+      guard handle.isOpen else { return .failure(SocketHandle.closed) }
+      do throws(KernelError) { return .success(try kernel.stack.shutdown(handle.index, .send)) } catch {
+        return .failure(TransportError(error))
+      }
+    }
+    try get(result, "end a connection")
   }
 
   func close() async { Self.close(handle, on: thread) }

@@ -35,6 +35,17 @@ extension KernelDatapath {
               path: object.path(in: .host), cause: "a rootless lab has no way into the host's network",
               remedy: "run as root, or leave out uplinks and lab.internet"))
         }
+        if !isMachine,
+          let (node, port) = runtime.nodes.lazy.compactMap({ node in
+            node.hostPorts.first.map { (node.node, $0) }
+          }).first
+        {
+          result.append(
+            Limitation(
+              path: StatePath(.node(node)), location: port.location,
+              cause: "the process of a rootless lab has a network of its own, without the host's ports",
+              remedy: "run as root, use --datapath emulated, or leave out Publish(host:)"))
+        }
         return try result + Self.refusedTables(of: desired, kernel)
       } catch {
         let isPermission = error.errno == EPERM || error.errno == EACCES

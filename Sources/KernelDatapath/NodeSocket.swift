@@ -12,7 +12,9 @@ import Synchronization
 /// A TCP, UDP or ICMP echo socket. Never blocks by itself: every wait is a poll with a deadline.
 final class NodeSocket: NodeEndpoint {
   private enum Kind: Sendable {
-    case listener, stream, datagram
+    case listener, datagram
+    /// With its other end, which the kernel forgets before the last bytes are read.
+    case stream(SocketEndpoint)
     case echo(IPFamily)
     case arrivals(IPFamily)
   }
@@ -51,7 +53,7 @@ final class NodeSocket: NodeEndpoint {
       try check(Glibc.listen(socket.number, 128))
       return socket
     case .connectTCP(let remote, let source, _):
-      let socket = try make(node, .stream, remote.address.family, SOCK_STREAM, 0)
+      let socket = try make(node, .stream(remote), remote.address.family, SOCK_STREAM, 0)
       if let source { try socket.bind(SocketEndpoint(source, 0)) }
       return socket
     case .bindUDP(let local):
@@ -153,7 +155,7 @@ final class NodeSocket: NodeEndpoint {
       _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
       return (descriptor, peer)
     }
-    return (NodeSocket(node, .stream, descriptor), peer)
+    return (NodeSocket(node, .stream(peer), descriptor), peer)
   }
 
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError) {
@@ -194,11 +196,12 @@ final class NodeSocket: NodeEndpoint {
 
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram {
     let isEcho = if case .echo = kind { true } else { false }
+    let peer: SocketEndpoint? = if case .stream(let peer) = kind { peer } else { nil }
     let size = min(max(limit, 0), 1 << 20) + (isEcho ? EchoMessage.headerLength : 0)
     var datagram = try await run("receive") { (number) throws(TransportError) in
       while true {
         try Self.wait(number, POLLIN, timeout)
-        do throws(TransportError) { return try Reception.receive(number, size) } catch {
+        do throws(TransportError) { return try Reception.receive(number, size, peer: peer) } catch {
           // What the socket's error is about, its error queue tells.
           if isEcho, let report = Reception.report(number) { return report }
           guard error.errno == EAGAIN || error.errno == EINTR else { throw error }
@@ -208,6 +211,12 @@ final class NodeSocket: NodeEndpoint {
     if isEcho { datagram.bytes.removeFirst(min(EchoMessage.headerLength, datagram.bytes.count)) }
     if case .arrivals(let family) = kind { datagram.removeRawHeader(family) }
     return datagram
+  }
+
+  func finish() async throws(DatapathError) {
+    try await run("end a connection") { (number) throws(TransportError) in
+      try Self.check(Glibc.shutdown(number, Int32(SHUT_WR)))
+    }
   }
 
   func close() async { Self.close(descriptor) }

@@ -10,7 +10,10 @@ import NetTypes
 
 /// One message of a socket.
 enum Reception {
-  static func receive(_ number: Int32, _ limit: Int) throws(TransportError) -> Datagram {
+  /// - Parameter peer: who sends all that comes, where the socket is a connection.
+  static func receive(
+    _ number: Int32, _ limit: Int, peer: SocketEndpoint?
+  ) throws(TransportError) -> Datagram {
     var bytes = [UInt8](repeating: 0, count: limit)
     var control = [UInt8](repeating: 0, count: 256)
     var hopLimit: UInt8?
@@ -39,10 +42,8 @@ enum Reception {
     }
     guard count >= 0 else { throw TransportError(errno: failure) }
     bytes.removeLast(bytes.count - min(count, bytes.count))
-    // A connection's messages do not tell who sent them.
-    guard let source else {
-      let peer = try SocketAddress.reading { getpeername(number, $0, $1) }
-      return Datagram(bytes: bytes, source: peer, hopLimit: hopLimit)
+    guard let source = source ?? peer else {
+      throw TransportError(errno: 0, text: "the kernel does not say who has sent it")
     }
     return Datagram(bytes: bytes, source: source, hopLimit: hopLimit)
   }

@@ -119,6 +119,8 @@ public protocol NodeEndpoint: Sendable {
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError)
   /// Connections: what is there, at most `limit` bytes, empty at the end. Others: one datagram.
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram
+  /// Connections: nothing more is sent, which the other end hears; what it sends still comes.
+  func finish() async throws(DatapathError)
   func close() async
 }
 

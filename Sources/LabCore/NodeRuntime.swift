@@ -14,10 +14,12 @@ public struct NodeRuntime: Hashable, Codable, Sendable {
   /// Kept running.
   public var programs: [NodeProgram]
   public var services: [NodeService]
+  /// Ports of the host that lead to ports of the node.
+  public var hostPorts: [HostPort]
 
   public init(
     node: NodeName, environment: [String: String] = [:], files: [NodeFile] = [], commands: [NodeProgram] = [],
-    programs: [NodeProgram] = [], services: [NodeService] = []
+    programs: [NodeProgram] = [], services: [NodeService] = [], hostPorts: [HostPort] = []
   ) {
     self.node = node
     self.environment = environment
@@ -25,10 +27,26 @@ public struct NodeRuntime: Hashable, Codable, Sendable {
     self.commands = commands
     self.programs = programs
     self.services = services
+    self.hostPorts = hostPorts
   }
 
   /// Whether a process has to stay for this node.
-  public var needsProcess: Bool { !programs.isEmpty || !services.isEmpty }
+  public var needsProcess: Bool { !programs.isEmpty || !services.isEmpty || !hostPorts.isEmpty }
+}
+
+/// A TCP port of the host's loopback. Whoever connects to it is connected to a port of the node, from the node's own
+/// loopback.
+public struct HostPort: Hashable, Codable, Sendable {
+  public var hostPort: Port
+  /// The node's.
+  public var port: Port
+  public var location: SourceLocation
+
+  public init(hostPort: Port, port: Port, location: SourceLocation) {
+    self.hostPort = hostPort
+    self.port = port
+    self.location = location
+  }
 }
 
 /// A file that stands at `path` for the programs of one node only.

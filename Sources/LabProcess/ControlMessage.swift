@@ -55,6 +55,7 @@ enum ControlRequest: Codable, Sendable {
   case accept(UInt64, Interval)
   case send(UInt64, Data, SocketEndpoint?)
   case receive(UInt64, limit: Int, Interval)
+  case finish(UInt64)
   case close(UInt64)
   case inspect(Inspection, NamespaceID, LabName)
   /// With one descriptor; until it is cancelled.

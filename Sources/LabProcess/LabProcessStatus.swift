@@ -28,7 +28,7 @@ public struct LabProcessStatus: Hashable, Codable, Sendable {
 
   /// A service of a node.
   public struct Service: Hashable, Codable, Sendable {
-    /// `http`, `echo` or `discard`.
+    /// `http`, `echo`, `discard`, `chargen` or `iperf`.
     public var kind: String
     public var port: Port
   }
@@ -38,6 +38,13 @@ public struct LabProcessStatus: Hashable, Codable, Sendable {
     public var name: NodeName
     public var programs: [Program]
     public var services: [Service]
+    public var hostPorts: [PublishedPort]
+  }
+
+  /// A port of the host that leads to one of the node's.
+  public struct PublishedPort: Hashable, Codable, Sendable {
+    public var hostPort: Port
+    public var port: Port
   }
 
   public var lab: LabName

@@ -41,8 +41,7 @@ final class LabServer: Sendable {
     self.reactor = reactor
     self.logger = logger
     self.onShutdown = onShutdown
-    supervisor = LabSupervisor(
-      lab: lab, folder: folder, reactor: reactor, host: datapath as? any ServiceHost)
+    supervisor = LabSupervisor(lab: lab, folder: folder, reactor: reactor, datapath: datapath)
     since = Int64(time(nil))
   }
 

@@ -157,7 +157,8 @@ final class LabSession: Sendable {
       server.onShutdown()
     case .cancel: break
     case .spawn, .signal, .wait: try await performOnProcess(request, id, descriptors)
-    case .endpoint, .localEndpoint, .accept, .send, .receive, .close: try await performOnEndpoint(request, id)
+    case .endpoint, .localEndpoint, .accept, .send, .receive, .finish, .close:
+      try await performOnEndpoint(request, id)
     }
   }
 
@@ -209,6 +210,9 @@ final class LabSession: Sendable {
         id,
         .datagram(
           Data(datagram.bytes), datagram.source, hopLimit: datagram.hopLimit, error: datagram.error))
+    case .finish(let handle):
+      try await endpoint(handle).finish()
+      answer(id, .done)
     case .close(let handle):
       await state.withLock({ $0.endpoints.removeValue(forKey: handle) })?.close()
       answer(id, .done)

@@ -15,6 +15,12 @@ public actor LabSupervisor {
     var runtime: NodeRuntime
     var programs: [SupervisedProgram] = []
     var services: [any OpenService] = []
+    var hostPorts: [HostPortListener] = []
+
+    func closeSockets() {
+      for service in services { service.close() }
+      for port in hostPorts { port.close() }
+    }
   }
 
   private let lab: LabName
@@ -24,6 +30,8 @@ public actor LabSupervisor {
   private let leftovers: Leftovers
   /// Keeps the services where sockets of the host do not reach into the nodes.
   private let host: (any ServiceHost)?
+  /// The way from ports of the host into the nodes; nobody publishes one without a lab process.
+  private let datapath: (any Datapath)?
   private var nodes: [NodeName: Node] = [:]
   private var hosts: [HostsEntry]?
   /// One change at a time: an actor alone would let a second one in wherever the first waits.
@@ -35,9 +43,10 @@ public actor LabSupervisor {
     self.init(lab: lab, folder: folder, reactor: try Reactor())
   }
 
-  init(lab: LabName, folder: String, reactor: Reactor, host: (any ServiceHost)? = nil) {
+  init(lab: LabName, folder: String, reactor: Reactor, datapath: (any Datapath)? = nil) {
     self.lab = lab
-    self.host = host
+    self.datapath = datapath
+    host = datapath as? any ServiceHost
     self.folder = folder
     self.reactor = reactor
     launcher = Launcher(beside: reactor)
@@ -114,7 +123,7 @@ public actor LabSupervisor {
   public func stop() async {
     await begin()
     defer { end() }
-    for node in nodes.values { for service in node.services { service.close() } }
+    for node in nodes.values { node.closeSockets() }
     let programs = nodes.values.flatMap(\.programs)
     await withTaskGroup { group in
       for program in programs { group.addTask { await program.stop() } }
@@ -126,10 +135,11 @@ public actor LabSupervisor {
   /// The nodes that have programs or services.
   var status: [LabProcessStatus.Node] {
     nodes.sorted { $0.key < $1.key }.compactMap { name, node in
-      guard !node.programs.isEmpty || !node.services.isEmpty else { return nil }
+      guard !node.programs.isEmpty || !node.services.isEmpty || !node.hostPorts.isEmpty else { return nil }
       return LabProcessStatus.Node(
         name: name, programs: node.programs.map(\.status),
-        services: node.services.map { .init(kind: $0.label, port: $0.service.port) })
+        services: node.services.map { .init(kind: $0.label, port: $0.service.port) },
+        hostPorts: node.hostPorts.map { .init(hostPort: $0.hostPort.hostPort, port: $0.hostPort.port) })
     }
   }
 
@@ -147,6 +157,7 @@ public actor LabSupervisor {
       }
       node.runtime = runtime
       nodes[runtime.node] = node
+      try changeHostPorts(of: runtime)
       return
     }
     var view = try NodeView.layOutOwn(runtime, folder: folder)
@@ -173,6 +184,7 @@ public actor LabSupervisor {
         service, node: runtime.node, lab: self.lab, netns: netns.descriptor, reactor: self.reactor)
     }
     nodes[runtime.node] = node
+    try changeHostPorts(of: runtime)
     try await runCommands(of: runtime, view: &view, entry: entry)
     try await changePrograms(of: runtime, entry: entry, keeping: seesTheSame)
   }
@@ -202,6 +214,33 @@ public actor LabSupervisor {
       throw error
     }
     return kept
+  }
+
+  private func changeHostPorts(of runtime: NodeRuntime) throws(DatapathError) {
+    var kept: [HostPortListener] = []
+    var missing: [HostPort] = []
+    var rest = nodes[runtime.node]?.hostPorts ?? []
+    for port in runtime.hostPorts {
+      if let index = rest.firstIndex(where: { $0.hostPort.withoutLocation == port.withoutLocation }) {
+        kept.append(rest.remove(at: index))
+      } else {
+        missing.append(port)
+      }
+    }
+    for listener in rest { listener.close() }
+    nodes[runtime.node]?.hostPorts = kept
+    guard let datapath else { return }
+    do throws(DatapathError) {
+      for port in missing {
+        let listener = try HostPortListener(
+          port, of: runtime.node, in: lab, datapath: datapath, reactor: reactor)
+        nodes[runtime.node]?.hostPorts.append(listener)
+      }
+    } catch {
+      // The next call tries again from here.
+      nodes[runtime.node]?.runtime = runtime.empty
+      throw error
+    }
   }
 
   private func runCommands(
@@ -268,7 +307,7 @@ public actor LabSupervisor {
   /// Ends what runs in a node, and what is left of these origins.
   private func stop(_ name: NodeName, _ origins: [Leftovers.Origin]) async {
     guard let node = nodes[name] else { return }
-    for service in node.services { service.close() }
+    node.closeSockets()
     await withTaskGroup { group in
       for program in node.programs { group.addTask { await program.stop() } }
     }
@@ -328,16 +367,25 @@ extension NodeRuntime {
       node: node, environment: environment,
       files: files.map { NodeFile(path: $0.path, text: $0.text, location: Self.nowhere) },
       commands: commands.map(\.withoutLocation), programs: programs.map(\.withoutLocation),
-      services: services.map { NodeService(kind: $0.kind, port: $0.port, location: Self.nowhere) })
+      services: services.map { NodeService(kind: $0.kind, port: $0.port, location: Self.nowhere) },
+      hostPorts: hostPorts.map(\.withoutLocation))
   }
 
   fileprivate var paths: [String] { files.map(\.path) }
 
   /// Whether a node of this kind has files and variables at most.
-  fileprivate var startsNothing: Bool { commands.isEmpty && programs.isEmpty && services.isEmpty }
+  fileprivate var startsNothing: Bool {
+    commands.isEmpty && programs.isEmpty && services.isEmpty && hostPorts.isEmpty
+  }
 
   /// A node of which nothing is known to be up.
   fileprivate var empty: NodeRuntime { NodeRuntime(node: node) }
+}
+
+extension HostPort {
+  fileprivate var withoutLocation: HostPort {
+    HostPort(hostPort: hostPort, port: port, location: NodeRuntime.nowhere)
+  }
 }
 
 extension NodeProgram {

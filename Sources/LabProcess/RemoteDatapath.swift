@@ -153,6 +153,8 @@ struct RemoteEndpoint: NodeEndpoint {
     return Datagram(bytes: Array(bytes), source: source, hopLimit: hopLimit, error: error)
   }
 
+  func finish() async throws(DatapathError) { try await connection.perform(.finish(handle)) }
+
   func close() async {
     // A connection that has ended has closed it.
     try? await connection.perform(.close(handle))

@@ -128,6 +128,51 @@ extension Acceptance {
       }
     }
 
+    @Test(
+      "A port of the host leads to a port of a node, bytes whole in both directions",
+      .enabled(if: Host.has("curl", "ncat", "cmp"), "needs curl, ncat and cmp"),
+      arguments: Caller.available + [.emulated])
+    func hostPorts(caller: Caller) throws {
+      let lab = TestLab(caller, "ports")
+      let scratch = try Scratch()
+      let base = Int.random(in: 20_000..<30_000)
+      let file = try scratch.file(
+        "ports.swift",
+        """
+        import Netforge
+        let lab = Topology("ports")
+        let web = lab.node("web") {
+          Interface("eth0", address: "10.9.0.1/30")
+          Service(.http(port: 80))
+          Service(.echo(port: 7))
+          Publish(host: \(base), port: 80)
+          Publish(host: \(base + 1), port: 7)
+        }
+        let other = lab.node("other") { Interface("eth0", address: "10.9.0.2/30") }
+        lab.link(web["eth0"], other["eth0"])
+
+        """)
+      guard caller != .rootless else {
+        let up = try lab.up(file)
+        #expect(up.status == 69 && up.error.contains("ports.swift:7"), "\(up)")
+        return
+      }
+      try lab.live(file) {
+        for host in ["127.0.0.1", "[::1]"] {
+          let page = try Host.run("curl", "-sS", "--max-time", "20", "http://\(host):\(base)/")
+          #expect(page.output == "web in lab \(lab.name)\n", "\(page)")
+        }
+        let script =
+          "head -c 3000000 /dev/urandom > bytes; timeout 40 ncat 127.0.0.1 \(base + 1) < bytes | cmp - bytes && echo same"
+        let echoed = try Host.run("sh", "-c", "cd \(scratch.folder) && \(script)")
+        #expect(echoed.output == "same\n", "\(echoed)")
+        let status = try lab.netforge("status").output
+        #expect(status.contains("host:\(base)->80"), "\(status)")
+      }
+      #expect(
+        try Host.run("curl", "-sS", "http://127.0.0.1:\(base)/").status == 7, "the port is closed again")
+    }
+
     @Test("Every topology validates, renders and draws")
     func everyTopology() throws {
       let caller = try #require(Caller.available.first)

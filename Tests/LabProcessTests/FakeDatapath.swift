@@ -135,5 +135,7 @@ final class FakeEndpoint: NodeEndpoint {
     return Datagram(bytes: sent.withLock { Array($0.prefix(limit)) }, source: Self.place, hopLimit: 63)
   }
 
+  func finish() async throws(DatapathError) {}
+
   func close() async {}
 }

@@ -213,6 +213,35 @@ struct TCPTests {
     #expect(sockets.map { Self.state(link, $0) } == [.timeWait, .timeWait])
   }
 
+  @Test("Over the loopback, whose MTU is more than IPv4's length field can say, full segments arrive")
+  func loopback() throws {
+    var kernel = Kernel(seed: 12)
+    let node = try kernel.node()
+    let listener = try kernel.makeSocket(.tcp(.ipv4), in: node)
+    try kernel.bind(listener, to: name("127.0.0.1", 80))
+    try kernel.listen(listener, backlog: 4)
+    let client = try kernel.makeSocket(.tcp(.ipv4), in: node)
+    #expect(failure { try kernel.connect(client, to: name("127.0.0.1", 80)) } == 115)
+    kernel.run(for: .milliseconds(1))
+    let server = try kernel.accept(listener)
+    let bytes = Self.pattern(3_000_000, 12)
+    var sent = 0
+    var received: [UInt8] = []
+    var buffer: [UInt8] = []
+    for _ in 0..<10_000 where received.count < bytes.count {
+      while sent < bytes.count,
+        let count = try? kernel.send(Array(bytes[sent...].prefix(200_000)), on: client)
+      {
+        sent += count
+      }
+      kernel.run(for: .milliseconds(1))
+      while (try? kernel.receive(server, into: &buffer)) != nil { received += buffer }
+    }
+    #expect(received == bytes)
+    let counters = kernel.counters(of: node)
+    #expect(counters?[.ipInHdrErrors] == 0 && counters?[.tcpRetransSegs] == 0)
+  }
+
   @Test("Over IPv6 too, and a listener for any address of either family takes both")
   func families() throws {
     var kernel = Kernel(seed: 8)

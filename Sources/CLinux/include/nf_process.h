@@ -41,6 +41,10 @@ int nf_peer(int socket, pid_t *pid, uid_t *uid);
 /* Binds a socket of AF_INET or AF_INET6 to every address and `port` (host byte order); IPv6 alone for the latter. */
 int nf_bind_any(int socket, int domain, uint16_t port);
 
+/* A socket that listens on the loopback address of AF_INET or AF_INET6, close-on-exec and non-blocking. Negative: the
+   error's number. */
+int nf_listen_loopback(int domain, uint16_t port);
+
 /* The next connection of a listening socket: close-on-exec and non-blocking, as `socket` should be. */
 int nf_accept(int socket);
 

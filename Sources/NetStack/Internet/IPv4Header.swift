@@ -20,6 +20,9 @@ enum IPv4Header {
   static let destination = 16
   static let length = 20
 
+  /// What the length field can say, whatever the device could take (IP_MAX_MTU).
+  static let maximumMTU = 65535
+
   static let dontFragment: UInt16 = 0x4000
   static let moreFragments: UInt16 = 0x2000
   static let offsetMask: UInt16 = 0x1fff

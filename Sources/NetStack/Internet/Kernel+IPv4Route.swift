@@ -110,7 +110,7 @@ extension Kernel {
       path.device = loopback
       path.source = flow.source
       path.nextHop = flow.destination
-      path.mtu = devices[loopback].mtu
+      path.mtu = min(devices[loopback].mtu, IPv4Header.maximumMTU)
       return nil
     }
     let result = namespaces[namespace].routes.lookup(flow)
@@ -164,7 +164,7 @@ extension Kernel {
     let isGroup = path.type == .broadcast || path.type == .multicast && path.route.prefixLength < 4
     path.usesGateway = gateway != 0 && !isGroup
     path.nextHop = path.usesGateway ? gateway : flow.destination
-    path.mtu = path.route.mtu != 0 ? Int(path.route.mtu) : devices[device].mtu
+    path.mtu = min(path.route.mtu != 0 ? Int(path.route.mtu) : devices[device].mtu, IPv4Header.maximumMTU)
     path.isMTULocked = path.route.isMTULocked
     path.hopLimit = path.route.hopLimit
     if path.isMTULocked, path.route.mtu == 0, path.usesGateway { path.mtu = min(path.mtu, 576) }

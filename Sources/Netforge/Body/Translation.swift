@@ -116,6 +116,19 @@ public struct Publish: Sendable {
     record.add(file: file, line: line)
     self.record = record
   }
+
+  /// A TCP port of the host's loopback leads to a port of this node: `Publish(host: 8080, port: 80)`, and
+  /// `curl http://127.0.0.1:8080/` on the host is answered by the node. It sees its own loopback as the client.
+  /// - Parameters:
+  ///   - host: the host's port.
+  ///   - port: the node's port; left out, the same.
+  public init(host: Int, port: Int? = nil, file: StaticString = #fileID, line: UInt = #line) {
+    var record = Record("hostPort")
+    record.add("hostPort", host)
+    record.add("port", port ?? host)
+    record.add(file: file, line: line)
+    self.record = record
+  }
 }
 
 /// What comes in for a port goes to a port of the node itself.

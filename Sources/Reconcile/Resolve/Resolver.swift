@@ -215,7 +215,7 @@ struct ResolveWork {
       runtime.nodes.append(
         NodeRuntime(
           node: node.name, environment: node.environment, files: node.files, commands: node.commands,
-          programs: node.programs, services: node.services))
+          programs: node.programs, services: node.services, hostPorts: node.hostPorts))
     }
   }
 }

@@ -23,6 +23,9 @@ extension TopologyCheck {
         }
         services["\(service.port)"] = service
         nodes[node].services.append(service)
+      case "hostPort":
+        guard let published = hostPort(item, owner) else { continue }
+        nodes[node].hostPorts.append(published)
       case "run":
         guard let arguments = command(item, "\(owner): Run") else { continue }
         var restart = NodeProgram.Restart.never
@@ -87,6 +90,19 @@ extension TopologyCheck {
       let port = port(number, "\(owner): service '\(name)'", at: item.location)
     else { return nil }
     return NodeService(kind: kind, port: port, location: item.location)
+  }
+
+  private mutating func hostPort(_ item: Reader, _ owner: String) -> HostPort? {
+    let what = "\(owner): Publish"
+    guard let outer = item.integer("hostPort"), let inner = item.integer("port"),
+      let hostPort = port(outer, what, at: item.location), let port = port(inner, what, at: item.location)
+    else { return nil }
+    // The host has each port once, whoever of the lab asks for it.
+    if let first = nodes.flatMap(\.hostPorts).first(where: { $0.hostPort == hostPort }) {
+      fail("\(what): port \(hostPort) of the host is taken at \(first.location)", at: item.location)
+      return nil
+    }
+    return HostPort(hostPort: hostPort, port: port, location: item.location)
   }
 
   private mutating func command(_ item: Reader, _ who: String) -> [String]? {

@@ -182,6 +182,9 @@ extension Shape {
       transportPorts + [
         Field("on", .text), Field("address", .text), Field("hosts", .list(.text)), Field("port", .integer),
       ]),
+    Kind(
+      "hostPort",
+      [Field("hostPort", .integer, required: true), Field("port", .integer, required: true)]),
     Kind("redirect", transportPorts + [Field("on", .text), Field("port", .integer, required: true)]),
     Kind(
       "firewall",

@@ -30,6 +30,7 @@ extension Topology {
     public var firewalls: [Firewall] = []
     public var tables: [Table] = []
     public var services: [NodeService] = []
+    public var hostPorts: [HostPort] = []
     /// `Run`: kept running.
     public var programs: [NodeProgram] = []
     /// `Exec`: run once at start.

@@ -22,7 +22,9 @@ struct Restart: AsyncParsableCommand {
     let chosen = try nodes.map { try topology.node(named: $0) }
     let lab = try await RunningLab.open(folder)
     for node in chosen {
-      guard let connection = lab.connection, !(node.programs.isEmpty && node.services.isEmpty) else {
+      guard let connection = lab.connection,
+        !(node.programs.isEmpty && node.services.isEmpty && node.hostPorts.isEmpty)
+      else {
         throw Failure(.failed, "node '\(node.name)' has no Run and no Service that could be started again")
       }
       try await connection.restart(node.name)

@@ -62,6 +62,7 @@ struct StatusDocument: Encodable {
     var interfaces: [Interface]
     var programs: [LabProcessStatus.Program]
     var services: [LabProcessStatus.Service]
+    var hostPorts: [LabProcessStatus.PublishedPort]
     /// Objects made by hand that netforge leaves alone.
     var unmarked: [String]
   }
@@ -100,7 +101,11 @@ struct StatusDocument: Encodable {
     topologyFile = record?.topologyFile
     since = record?.time
     self.process = process.map { Process(pid: $0.pid, since: $0.since, log: $0.log) }
-    servicesGone = process == nil && topology.nodes.contains { !$0.programs.isEmpty || !$0.services.isEmpty }
+    servicesGone =
+      process == nil
+      && topology.nodes.contains {
+        !$0.programs.isEmpty || !$0.services.isEmpty || !$0.hostPorts.isEmpty
+      }
     let fabric = observation.owned[.switch]
     let states = Dictionary(
       observation.owned.namespaces.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
@@ -118,6 +123,7 @@ struct StatusDocument: Encodable {
         name: node.name.text, kind: node.kind.rawValue, labels: node.labels, present: state != nil,
         interfaces: state.map { Self.interfaces(of: $0, masters: masters) } ?? [],
         programs: running[node.name]?.programs ?? [], services: running[node.name]?.services ?? [],
+        hostPorts: running[node.name]?.hostPorts ?? [],
         unmarked: (strange[id]?.objects.dropFirst() ?? []).map { $0.path(in: id).description })
     }
     bridges = topology.bridges.map { bridge in
@@ -154,6 +160,7 @@ struct StatusDocument: Encodable {
     for node in nodes {
       let runs =
         node.services.map { "\($0.kind):\($0.port)" }
+        + node.hostPorts.map { "host:\($0.hostPort)->\($0.port)" }
         + node.programs.map { "\($0.arguments.first ?? "") (\($0.state.rawValue))" }
       var first = true
       for interface in node.interfaces where interface.name != "lo" || !interface.addresses.isEmpty {
