@@ -9,8 +9,9 @@ import Testing
 
 @Suite("Hostile segments")
 struct TCPHostileTests {
-  private static func frame(
-    to destination: IPv4Address, ports: (UInt16, UInt16), _ sequence: UInt32, _ ack: UInt32, _ flags: UInt8,
+  static func frame(
+    from source: IPv4Address = v4("10.0.0.9"), to destination: IPv4Address, ports: (UInt16, UInt16),
+    _ sequence: UInt32, _ ack: UInt32, _ flags: UInt8,
     window: UInt16, options: [UInt8], data: [UInt8]
   ) -> [UInt8] {
     func bytes(_ value: UInt32) -> [UInt8] { [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) } }
@@ -19,7 +20,7 @@ struct TCPHostileTests {
     segment += [UInt8(5 + options.count / 4) << 4, flags] + short(window) + [0, 0, 0, 0] + options + data
     let total = 20 + segment.count
     var frame: [UInt8] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0, 0x45, 0] + short(UInt16(total))
-    frame += [0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 9] + destination.bytes + segment
+    frame += [0, 1, 0x40, 0, 64, 6, 0, 0] + source.bytes + destination.bytes + segment
     HostileTests.mend(&frame)
     return frame
   }

@@ -22,13 +22,31 @@ import Testing
 struct TCPOracleTests {
   final class Peer {
     private let name: String
+    var namespaceName: String { name }
     private let tap: FileDescriptor
     private let face: DeviceIndex
     private var random = RandomState(seed: 3)
     var kernel: Kernel
     let node: NamespaceIndex
-    /// In thousandths, each way.
-    var loss: UInt64 = 0
+    var wire = Wire()
+    private var rest = 0
+    private var held: [[UInt8]] = []
+    /// Every frame that came out of the wire, while somebody wants to see them.
+    var isRecording = false
+    private(set) var record: [[UInt8]] = []
+
+    /// What the wire does, each way, in thousandths.
+    struct Wire: CustomTestStringConvertible {
+      var name = "clean"
+      var loss: UInt64 = 0
+      /// So many frames are lost together.
+      var burst = 1
+      var duplication: UInt64 = 0
+      var reordering: UInt64 = 0
+      var corruption: UInt64 = 0
+      var isIPv6 = false
+      var testDescription: String { name + (isIPv6 ? " over IPv6" : "") }
+    }
 
     init(_ suffix: String) throws {
       name = "netstack-tcp-\(suffix)-\(getpid())"
@@ -36,17 +54,19 @@ struct TCPOracleTests {
       let namespace = try KernelNamespace(path: "/run/netns/\(name)")
       let device = TunDevice(try #require(InterfaceName("t0")), .tap)
       tap = try namespace.run { (visitor) throws(NetlinkError) in
-        try visitor.writeSysctl("net/ipv6/conf/default/disable_ipv6", "1")
         return try visitor.openTun(device)
       }
       try Self.run(["ip", "-n", name, "link", "set", "lo", "up"])
       try Self.run(["ip", "-n", name, "address", "add", "10.0.0.1/24", "dev", "t0"])
+      try Self.run(["ip", "-n", name, "address", "add", "fd00::1/64", "dev", "t0", "nodad"])
       try Self.run(["ip", "-n", name, "link", "set", "t0", "up"])
       var kernel = Kernel(Kernel.Options(seed: 1, pool: .init(packets: 8192)), now: Self.clock)
-      let node = try kernel.node()
+      let node = try kernel.node(ipv6: true)
       face = try kernel.makeOutside(try #require(InterfaceName("eth0")), in: node)
       try kernel.set("eth0", up: true, in: node)
       try kernel.address("10.0.0.2/24", "eth0", node)
+      try kernel.setSysctl("net/ipv6/conf/eth0/accept_dad", to: "0", in: node)
+      try kernel.address6("fd00::2/64", "eth0", node)
       self.kernel = kernel
       self.node = node
     }
@@ -107,18 +127,75 @@ struct TCPOracleTests {
             unsafe read(tap.rawValue, $0.baseAddress, $0.count)
           }
           guard count > 0 else { break }
-          if random.below(1000) >= loss { kernel.inject(Array(buffer.prefix(count)), into: face) }
+          for frame in carry(Array(buffer.prefix(count))) { kernel.inject(frame, into: face) }
         }
         while kernel.poll(now: Self.clock).hasMore {}
         let isDone = try act()
         while let frame = kernel.takeFrame(from: face) {
-          guard random.below(1000) >= loss else { continue }
-          _ = unsafe frame.withUnsafeBytes { unsafe write(tap.rawValue, $0.baseAddress, $0.count) }
+          for frame in carry(frame) {
+            _ = unsafe frame.withUnsafeBytes { unsafe write(tap.rawValue, $0.baseAddress, $0.count) }
+          }
         }
         if isDone { return true }
         usleep(200)
       }
       return false
+    }
+
+    /// What comes out of the wire when a frame goes in.
+    private func carry(_ frame: [UInt8]) -> [[UInt8]] {
+      // Neighbours are found whatever the wire does, so that what fails is what is tested.
+      let place = frame[12] == 8 && frame[13] == 0 ? 23 : 20
+      guard frame.count > place, frame[place] == 6 else { return [frame] }
+      if rest > 0 {
+        rest -= 1
+        return []
+      }
+      if random.below(1000) < wire.loss {
+        rest = wire.burst - 1
+        return []
+      }
+      var frame = frame
+      if random.below(1000) < wire.corruption {
+        frame[frame.count - 1 - Int(random.below(20))] ^= 1 << UInt8(random.below(8))
+      }
+      var out = [frame] + held
+      held = []
+      if random.below(1000) < wire.reordering {
+        held = [frame]
+        out.removeFirst()
+      }
+      if random.below(1000) < wire.duplication { out.append(frame) }
+      if isRecording { record += out }
+      return out
+    }
+
+    /// What tshark holds for errors of the protocol in all that was recorded.
+    func complaints() throws -> String {
+      func little(_ value: UInt32) -> [UInt8] {
+        (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * UInt32($0))) }
+      }
+      var file = little(0xa1b2_c3d4) + [2, 0, 4, 0] + little(0) + little(0) + little(65535) + little(1)
+      for (number, frame) in record.enumerated() {
+        let count = UInt32(frame.count)
+        file += little(UInt32(number / 1000)) + little(UInt32(number % 1000)) + little(count) + little(count)
+        file += frame
+      }
+      let path = "/tmp/\(name).pcap"
+      try Data(file).write(to: URL(fileURLWithPath: path))
+      defer { try? FileManager.default.removeItem(atPath: path) }
+      return try Shell.run(
+        "tshark",
+        [
+          "-r", path, "-o", "tcp.check_checksum:TRUE", "--disable-protocol", "http", "-Y",
+          // What is wrong with bytes that are nobody's protocol is no complaint.
+          "_ws.expert.severity == error && !(tcp.payload && _ws.malformed)",
+        ])
+    }
+
+    /// Changes a setting on the kernel's side.
+    func set(_ setting: String, _ value: String) throws {
+      try Shell.run("sysctl", ["-qw", "\(setting)=\(value)"], in: name)
     }
 
     /// The same until a program on the other side has ended; whether it ended well.
@@ -186,7 +263,7 @@ struct TCPOracleTests {
     arguments: [0, 20, 80])
   func serves(loss: Int) throws {
     let peer = try Peer("serves")
-    peer.loss = UInt64(loss)
+    peer.wire.loss = UInt64(loss)
     let listener = try peer.kernel.makeSocket(.tcp(.ipv4), in: peer.node)
     try peer.kernel.bind(listener, to: name("0.0.0.0", 80))
     try peer.kernel.listen(listener, backlog: 8)
@@ -230,7 +307,7 @@ struct TCPOracleTests {
       s.close()
       """)
     _ = try peer.pump(seconds: 1) { false }
-    peer.loss = UInt64(loss)
+    peer.wire.loss = UInt64(loss)
     let bytes = TCPTests.pattern(loss == 0 ? 2_000_000 : 200_000, 5)
     let client = try peer.kernel.makeSocket(.tcp(.ipv4), in: peer.node)
     #expect(failure { try peer.kernel.connect(client, to: name("10.0.0.1", 80)) } == 115)

@@ -141,8 +141,8 @@ struct TCPTests {
       link.run(for: .milliseconds(100))
     }
     #expect(sent < bytes.count)
-    let isProbing = link.kernel.tcps[link.kernel.sockets[client].tcp].isProbing
-    #expect(isProbing)
+    let isAsking = link.kernel.tcps[link.kernel.sockets[client].tcp].pending == .probe
+    #expect(isAsking)
     #expect(!link.kernel.readiness(of: client).contains(.out))
     var received: [UInt8] = []
     var buffer: [UInt8] = []

@@ -29,7 +29,9 @@ extension Kernel {
       if qdiscs[index].peeked != .none { body(qdiscs[index].peeked) }
     }
     for index in netems.indices { netems[index].delayed.forEach(body) }
-    for index in tcps.indices { for segment in tcps[index].outOfOrder { body(segment.slot) } }
+    for index in tcps.indices {
+      for place in 0..<tcps[index].outOfOrder.count { body(tcps[index].outOfOrder[place].slot) }
+    }
     for index in neighbors.indices {
       var slot = neighbors[index].queueHead
       while slot != .none {

@@ -58,6 +58,8 @@ extension Kernel {
     case .groupReport: groupReportTimer(DeviceIndex(event.index))
     case .tcpRetransmit: tcpRetransmitTimer(TableIndex(event.index))
     case .tcpDelayedACK: tcpDelayedACKTimer(TableIndex(event.index))
+    case .tcpPacing: tcpPacingTimer(TableIndex(event.index))
+    case .tcpKeepalive: tcpKeepaliveTimer(TableIndex(event.index))
     case .tcpState: tcpStateTimer(TableIndex(event.index))
     case .tcpRequest: tcpRequestTimer(TableIndex(event.index))
     case .forwardingAge: forwardingAgeTimer(TableIndex(event.index))

@@ -24,6 +24,8 @@ public struct Kernel: ~Copyable {
     public var cpu = 0
     /// How many devices there can be.
     public var deviceLimit: Int
+    /// Connections that nobody uses any more and that are not over (tcp_max_orphans).
+    public var orphanLimit = 65_536
 
     /// Bursts of 64, limits beyond any lab's.
     public init(seed: UInt64, burst: Int = 64, pool: BufferPool.Configuration = .init()) {
@@ -47,6 +49,8 @@ public struct Kernel: ~Copyable {
   var fragmentQueues: Table<FragmentQueue>
   var tcps: Table<TCPSock>
   var requests: Table<TCPRequest>
+  /// Connections that nobody uses any more and that are not over.
+  var orphans = 0
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
   var nics: Table<NIC>

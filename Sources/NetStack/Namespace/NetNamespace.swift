@@ -30,6 +30,10 @@ public struct NetNamespace: ~Copyable {
   var local = AddressSet()
   var ipv4 = IPv4Settings()
   var ipv6 = IPv6Settings()
+  var tcp = TCPSettings()
+  var challenges = ChallengeBudget()
+  /// Connections in TIME-WAIT.
+  var timeWaits = 0
   var sysctls: [SysctlOverride] = []
   /// What `all` says of devices.
   var everyDevice = DeviceSettings.standard

@@ -75,6 +75,80 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtListenOverflows
   case tcpExtListenDrops
   case tcpExtOutOfWindowIcmps
+  case tcpExtSyncookiesSent
+  case tcpExtSyncookiesRecv
+  case tcpExtSyncookiesFailed
+  case tcpExtEmbryonicRsts
+  case tcpExtTW
+  case tcpExtTWRecycled
+  case tcpExtDelayedACKs
+  case tcpExtDelayedACKLost
+  case tcpExtTCPPureAcks
+  case tcpExtTCPHPHits
+  case tcpExtTCPHPAcks
+  case tcpExtTCPSackRecovery
+  case tcpExtTCPSACKReneging
+  case tcpExtTCPSACKReorder
+  case tcpExtTCPRenoReorder
+  case tcpExtTCPTSReorder
+  case tcpExtTCPFullUndo
+  case tcpExtTCPPartialUndo
+  case tcpExtTCPDSACKUndo
+  case tcpExtTCPLossUndo
+  case tcpExtTCPLostRetransmit
+  case tcpExtTCPRenoFailures
+  case tcpExtTCPSackFailures
+  case tcpExtTCPLossFailures
+  case tcpExtTCPFastRetrans
+  case tcpExtTCPSlowStartRetrans
+  case tcpExtTCPLossProbes
+  case tcpExtTCPLossProbeRecovery
+  case tcpExtTCPRenoRecoveryFail
+  case tcpExtTCPSackRecoveryFail
+  case tcpExtTCPDSACKOldSent
+  case tcpExtTCPDSACKOfoSent
+  case tcpExtTCPDSACKRecv
+  case tcpExtTCPDSACKOfoRecv
+  case tcpExtTCPDSACKRecvSegs
+  case tcpExtTCPDSACKIgnoredOld
+  case tcpExtTCPDSACKIgnoredNoUndo
+  case tcpExtTCPDSACKIgnoredDubious
+  case tcpExtTCPSACKDiscard
+  case tcpExtTCPAbortOnMemory
+  case tcpExtTCPAbortOnTimeout
+  case tcpExtTCPAbortOnLinger
+  case tcpExtTCPSpuriousRTOs
+  case tcpExtTCPRetransFail
+  case tcpExtTCPTimeWaitOverflow
+  case tcpExtTCPRcvCoalesce
+  case tcpExtTCPOFODrop
+  case tcpExtTCPOFOMerge
+  case tcpExtTCPSYNChallenge
+  case tcpExtTCPToZeroWindowAdv
+  case tcpExtTCPFromZeroWindowAdv
+  case tcpExtTCPWantZeroWindowAdv
+  case tcpExtTCPSynRetrans
+  case tcpExtTCPOrigDataSent
+  case tcpExtTCPHystartTrainDetect
+  case tcpExtTCPHystartTrainCwnd
+  case tcpExtTCPHystartDelayDetect
+  case tcpExtTCPHystartDelayCwnd
+  case tcpExtTCPWinProbe
+  case tcpExtTCPKeepAlive
+  case tcpExtTCPMTUPFail
+  case tcpExtTCPMTUPSuccess
+  case tcpExtTCPDelivered
+  case tcpExtTCPDeliveredCE
+  case tcpExtTCPReqQFullDoCookies
+  case tcpExtTCPReqQFullDrop
+  case tcpExtTCPDeferAcceptDrop
+  case tcpExtTCPZeroWindowDrop
+  case tcpExtTCPRcvQDrop
+  case tcpExtTCPAutoCorking
+  case tcpExtTCPACKSkippedSynRecv
+  case tcpExtTCPACKSkippedPAWS
+  case tcpExtTCPACKSkippedSeq
+  case tcpExtTCPACKSkippedChallenge
   case tcpExtArpFilter
   case ipExtInNoRoutes
   case ipExtReasmOverlaps
@@ -157,7 +231,7 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
 
 /// A namespace's counters.
 public struct SNMPCounters: Sendable {
-  private var counts = InlineArray<192, UInt64>(repeating: 0)
+  private var counts = InlineArray<256, UInt64>(repeating: 0)
 
   /// All zero.
   public init() {}

@@ -2,8 +2,7 @@
 
 // The settings of a namespace, with the kernel's names and defaults. Those of devices stand at the devices
 // (`DeviceSettings`); of the others a namespace keeps what differs from the one table of defaults. What packets read is
-// worked out from both when a setting changes. Settings of protocols that are not here yet (TCP, IPv6's being off) are
-// kept, so that what was written is read back.
+// worked out from both when a setting changes; TCP's stand in a table of their own (`TCPSettings`).
 
 import NetTypes
 
@@ -16,7 +15,9 @@ struct SysctlOverride: Hashable {
 
 /// The kernel's table of defaults for settings without a device.
 private enum SysctlDefaults {
-  static let plain: [String: String] = [
+  static let plain = own.merging(TCPSettings.defaults) { own, _ in own }
+
+  private static let own: [String: String] = [
     "net/ipv4/fib_multipath_hash_policy": "0", "net/ipv4/fib_multipath_hash_seed": "0",
     "net/ipv4/icmp_errors_use_inbound_ifaddr": "0",
     "net/ipv4/igmp_link_local_mcast_reports": "1", "net/ipv4/igmp_max_memberships": "20",
@@ -29,7 +30,7 @@ private enum SysctlDefaults {
     "net/ipv4/icmp_msgs_burst": "50", "net/ipv4/icmp_msgs_per_sec": "1000", "net/ipv4/icmp_ratelimit": "1000",
     "net/ipv4/icmp_ratemask": "6168", "net/ipv4/ip_default_ttl": "64", "net/ipv4/ip_nonlocal_bind": "0",
     "net/ipv4/ip_local_port_range": "32768 60999", "net/ipv4/ip_unprivileged_port_start": "1024",
-    "net/ipv4/ping_group_range": "1 0", "net/ipv4/tcp_congestion_control": "cubic",
+    "net/ipv4/ping_group_range": "1 0",
     "net/ipv4/neigh/default/gc_thresh1": "128", "net/ipv4/neigh/default/gc_thresh2": "512",
     "net/ipv4/neigh/default/gc_thresh3": "1024", "net/ipv6/neigh/default/gc_thresh1": "128",
     "net/ipv6/neigh/default/gc_thresh2": "512", "net/ipv6/neigh/default/gc_thresh3": "1024",
@@ -40,7 +41,6 @@ private enum SysctlDefaults {
     "net/ipv6/max_dst_opts_length": "2147483647", "net/ipv6/max_dst_opts_number": "8",
     "net/ipv6/max_hbh_length": "2147483647", "net/ipv6/max_hbh_opts_number": "8",
     "net/ipv6/route/mtu_expires": "600",
-    "net/ipv4/tcp_rmem": "4096 131072 6291456", "net/ipv4/tcp_wmem": "4096 16384 4194304",
   ]
 }
 
@@ -121,6 +121,12 @@ extension Kernel {
       return
     }
     guard SysctlDefaults.plain[name] != nil else { throw .noSuchEntry }
+    if TCPSettings.defaults[name] != nil {
+      let checked = try TCPSettings.checked(value, over: sysctl(name, in: namespace) ?? "", for: name)
+      write(name, checked, namespace)
+      namespaces[namespace].tcp.apply(name, checked)
+      return
+    }
     guard isPossible(value, for: name, namespace) else { throw .invalidArgument }
     write(name, value, namespace)
     applySettings(of: namespace)
@@ -272,7 +278,6 @@ extension Kernel {
   }
 
   private func isPossible(_ value: String, for name: String, _ namespace: NamespaceIndex) -> Bool {
-    if name.hasPrefix("net/ipv4/tcp_") { return !value.isEmpty }
     if name.hasSuffix("ping_group_range") { return Self.pair(value) != nil }
     if name.hasSuffix("ip_local_port_range") {
       guard let (low, high) = Self.pair(value) else { return false }

@@ -22,9 +22,10 @@ extension Kernel {
     return true
   }
 
-  /// A stream's segment: what is queued may grow past the buffer by the last one.
+  /// A stream's segment. What its window has promised is taken, up to twice the buffer, where the kernel makes room by
+  /// joining what is queued (tcp_collapse).
   mutating func appendReceived(_ slot: Slot, on index: SocketIndex) -> Bool {
-    guard sockets[index].receiveQueue.charged <= sockets[index].options.receiveBuffer else {
+    guard sockets[index].receiveQueue.charged <= 2 * sockets[index].options.receiveBuffer else {
       sockets[index].drops &+= 1
       return false
     }
@@ -57,6 +58,12 @@ extension Kernel {
     var bytes: [UInt8] = []
     swap(&bytes, &buffer)
     defer { swap(&bytes, &buffer) }
+    if flags.contains(.outOfBand), isOpen(index), sockets[index].kind.isStream {
+      let length = try tcpReceiveUrgent(
+        index, into: &bytes, limit: limit, isPeek: flags.contains(.peek))
+      return ReceivedMessage(
+        length: length, isTruncated: false, ifindex: 0, ttl: 0, typeOfService: 0, time: now)
+    }
     let message = try peek(index, limit: limit) { $0.append(to: &bytes) }
     if !flags.contains(.peek) { try consume(index, bytes.count) }
     return message

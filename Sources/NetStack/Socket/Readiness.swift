@@ -144,7 +144,10 @@ extension Kernel {
     while let value = pool.writers.released.pop() {
       let index = SocketIndex(value)
       guard sockets.contains(index) else { continue }
-      if sockets[index].isClosed {
+      if !sockets[index].tcp.isNone {
+        // What waited for its packets to leave goes on (tcp_tsq_handler).
+        if tcps[sockets[index].tcp].state.isSynchronized { tcpGoOn(sockets[index].tcp) }
+      } else if sockets[index].isClosed {
         if pool.writers.charged(to: value) == 0 { forgetSocket(index) }
       } else {
         notify(index, .writable)

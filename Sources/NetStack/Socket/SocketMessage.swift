@@ -15,6 +15,8 @@ public struct ReceiveFlags: OptionSet, Hashable, Sendable {
 
   /// Leave what is received where it is.
   public static let peek = ReceiveFlags(rawValue: 0x02)
+  /// A stream's urgent byte.
+  public static let outOfBand = ReceiveFlags(rawValue: 0x01)
 }
 
 /// What is known of a message that was received.
@@ -51,6 +53,8 @@ public struct SendControl: Hashable, Sendable {
   public var typeOfService: UInt8?
   /// More of the same datagram follows (MSG_MORE): UDP sends nothing before the last piece.
   public var isContinued: Bool
+  /// A stream's last byte is urgent (MSG_OOB).
+  public var isUrgent = false
 
   /// Nothing but what is given.
   public init(

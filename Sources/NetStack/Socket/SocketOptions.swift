@@ -70,6 +70,32 @@ public struct SocketOptions: Hashable, Sendable {
   public var linger: Int?
   /// SO_SNDBUF was set, so that TCP leaves it alone (SOCK_SNDBUF_LOCK).
   public var isSendBufferLocked = false
+  /// SO_RCVBUF was set (SOCK_RCVBUF_LOCK).
+  public var isReceiveBufferLocked = false
+  /// SO_OOBINLINE.
+  public var urgentInline = false
+  /// SO_KEEPALIVE; TCP_KEEPIDLE and TCP_KEEPINTVL in seconds, TCP_KEEPCNT; nil: the namespace's.
+  public var keepAlive = false
+  /// TCP_KEEPIDLE.
+  public var keepAliveTime: Int?
+  /// TCP_KEEPINTVL.
+  public var keepAliveInterval: Int?
+  /// TCP_KEEPCNT.
+  public var keepAliveProbes: Int?
+  /// TCP_USER_TIMEOUT in nanoseconds; 0: none.
+  public var userTimeout: Int64 = 0
+  /// TCP_SYNCNT; nil: the namespace's.
+  public var synRetries: Int?
+  /// TCP_LINGER2 in seconds, less than 0: no wait; nil: the namespace's.
+  public var linger2: Int?
+  /// TCP_DEFER_ACCEPT as the kernel keeps it: retransmissions of the SYN-ACK.
+  public var deferAccept = 0
+  /// TCP_WINDOW_CLAMP; 0: none.
+  public var windowClamp = 0
+  /// TCP_NOTSENT_LOWAT; 0: the namespace's.
+  public var notSentLowWater = 0
+  /// SO_MAX_PACING_RATE in bytes a second.
+  public var maximumPacingRate = UInt64.max
   /// ICMP_FILTER: a bit for each ICMP type that a raw socket is not given.
   public var icmpFilter: UInt32 = 0
   /// ICMPV6_FILTER: the same for the types of ICMPv6, 0 to 127 and 128 to 255.
@@ -138,6 +164,23 @@ public enum SocketOption: Hashable, Sendable {
   case noDelay(Bool)
   case cork(Bool)
   case linger(Int?)
+  case keepAlive(Bool)
+  case urgentInline(Bool)
+  /// In bytes a second.
+  case maximumPacingRate(UInt64)
+  /// TCP_*, with the kernel's numbers and units.
+  case keepAliveTime(Int)
+  case keepAliveInterval(Int)
+  case keepAliveProbes(Int)
+  case userTimeout(Int)
+  case synRetries(Int)
+  case linger2(Int)
+  case deferAccept(Int)
+  case windowClamp(Int)
+  case notSentLowWater(UInt32)
+  case congestionControl(String)
+  case maximumSegmentSize(Int)
+  case quickACK(Int)
 }
 
 extension Kernel {
@@ -175,6 +218,7 @@ extension Kernel {
     case .receiveBuffer(let size):
       sockets[index].options.receiveBuffer = max(
         min(max(size, 0), SocketOptions.bufferMaximum) * 2, SocketOptions.receiveBufferMinimum)
+      sockets[index].options.isReceiveBufferLocked = true
     case .sendBuffer(let size):
       sockets[index].options.sendBuffer = max(
         min(max(size, 0), SocketOptions.bufferMaximum) * 2, SocketOptions.sendBufferMinimum)
@@ -244,6 +288,14 @@ extension Kernel {
       guard offset % 2 == 0 else { throw .invalidArgument }
       sockets[index].options.checksumOffset = offset
     case .linger(let seconds): sockets[index].options.linger = seconds
+    case .urgentInline(let isOn): sockets[index].options.urgentInline = isOn
+    case .keepAlive(let isOn):
+      if sockets[index].kind.isStream { tcpSetKeepalive(sockets[index].tcp, isOn) }
+      sockets[index].options.keepAlive = isOn
+    case .maximumPacingRate(let rate):
+      sockets[index].options.maximumPacingRate = rate
+      if sockets[index].kind.isStream { tcpLimitPacing(sockets[index].tcp, rate) }
+    default: try setStreamOption(option, on: index)
     }
   }
 

@@ -49,6 +49,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case tcpDelayedACK
     /// The end of TIME-WAIT or FIN-WAIT-2 (index of the connection).
     case tcpState
+    /// A connection's next segment may leave; the other end has been silent (index of the connection).
+    case tcpPacing, tcpKeepalive
     /// A SYN-ACK that was not acknowledged (index of the request).
     case tcpRequest
     /// A bridge speaks as the root; tells a topology change; ends one (index of the bridge).

@@ -57,7 +57,8 @@ extension Kernel {
     guard !result.isNone, sockets[result].options.reusePort, sockets[result].peer == nil else {
       return result
     }
-    return chooseAmong(result, flow, in: namespace)
+    return chooseAmong(
+      namespaces[namespace].sockets.udp, result, flow, namespaces[namespace].sockets.secret)
   }
 
   /// compute_score; -1: it does not match.
@@ -88,8 +89,8 @@ extension Kernel {
   }
 
   /// Of the sockets that share a name by SO_REUSEPORT, in the order of their binding, the one the hash says.
-  private func chooseAmong(
-    _ index: SocketIndex, _ flow: SocketFlow, in namespace: NamespaceIndex
+  func chooseAmong(
+    _ table: borrowing PortTable, _ index: SocketIndex, _ flow: SocketFlow, _ secret: UInt64
   ) -> SocketIndex {
     func belongs(_ other: SocketIndex) -> Bool {
       sockets[other].options.reusePort && sockets[other].peer == nil
@@ -99,23 +100,23 @@ extension Kernel {
         && sockets[other].kind == sockets[index].kind
     }
     var count: UInt64 = 0
-    var cursor = namespaces[namespace].sockets.udp.first(flow.destinationPort)
+    var cursor = table.first(flow.destinationPort)
     while cursor != PortTable.end {
-      if belongs(namespaces[namespace].sockets.udp.socket(at: cursor)) { count += 1 }
-      cursor = namespaces[namespace].sockets.udp.next(cursor, flow.destinationPort)
+      if belongs(table.socket(at: cursor)) { count += 1 }
+      cursor = table.next(cursor, flow.destinationPort)
     }
     guard count > 1 else { return index }
-    let hash = flow.hash(namespaces[namespace].sockets.secret)
+    let hash = flow.hash(secret)
     // The chain is newest first.
     var skip = count - 1 - hash.multipliedFullWidth(by: count).high
-    cursor = namespaces[namespace].sockets.udp.first(flow.destinationPort)
+    cursor = table.first(flow.destinationPort)
     while cursor != PortTable.end {
-      let other = namespaces[namespace].sockets.udp.socket(at: cursor)
+      let other = table.socket(at: cursor)
       if belongs(other) {
         if skip == 0 { return other }
         skip -= 1
       }
-      cursor = namespaces[namespace].sockets.udp.next(cursor, flow.destinationPort)
+      cursor = table.next(cursor, flow.destinationPort)
     }
     return index
   }

@@ -1,161 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What acknowledgments and data do (net/ipv4/tcp_input.c tcp_ack, tcp_data_queue, __tcp_ack_snd_check).
-
-/// What an acknowledgment was.
-enum TCPAcknowledgment {
-  case good
-  /// Of what was never sent.
-  case unsent
-  /// Older than any window was wide (RFC 5961 5.2).
-  case tooOld
-}
+// What data does (net/ipv4/tcp_input.c tcp_data_queue, tcp_data_queue_ofo, __tcp_ack_snd_check): it is put where it
+// belongs, and acknowledged now or with what goes next.
 
 extension Kernel {
-  // MARK: Acknowledgments
-
-  /// tcp_ack.
-  mutating func tcpAcknowledge(_ index: TCPIndex, _ segment: TCPSegment) -> TCPAcknowledgment {
-    let ack = segment.acknowledgment
-    let unacknowledged = tcps[index].sendUnacknowledged
-    if isAfter(ack, tcps[index].sendMaximum) { return .unsent }
-    if isBefore(ack, unacknowledged) {
-      return isBefore(ack, unacknowledged &- max(tcps[index].largestWindow, 1)) ? .tooOld : .good
-    }
-    if let timestamp = segment.options.timestamp, tcps[index].hasTimestamps,
-      !isAfter(segment.sequence, tcps[index].windowUpdate),
-      !isBefore(timestamp.value, tcps[index].recentTimestamp)
-    {
-      tcps[index].recentTimestamp = timestamp.value
-      tcps[index].recentTimestampTime = cpu.now
-    }
-    let hasWindowNews = tcpTakeWindow(index, segment)
-    tcps[index].probes = 0
-    if tcps[index].isProbing, tcps[index].sendWindow > 0 {
-      // The window is open: what waits goes with the next push.
-      cpu.wheel.cancel(&tcps[index].retransmitTimer)
-      tcps[index].isProbing = false
-      tcps[index].backoff = 0
-    }
-    guard ack != unacknowledged else {
-      let isDuplicate =
-        segment.length == 0 && !hasWindowNews && !tcps[index].hasEverything
-        && segment.flags.isDisjoint(with: [.syn, .fin])
-      if isDuplicate { tcpCongestionDuplicate(index) }
-      return .good
-    }
-    tcpTakeAcknowledgment(index, ack, segment.options.timestamp?.echo)
-    return .good
-  }
-
-  /// The window that the other end offers (tcp_ack_update_window).
-  private mutating func tcpTakeWindow(_ index: TCPIndex, _ segment: TCPSegment) -> Bool {
-    let scale = segment.flags.contains(.syn) ? 0 : UInt32(tcps[index].sendScale)
-    let window = segment.window << scale
-    let mayUpdate =
-      isAfter(segment.acknowledgment, tcps[index].sendUnacknowledged)
-      || isAfter(segment.sequence, tcps[index].windowSequence)
-      || segment.sequence == tcps[index].windowSequence && (window > tcps[index].sendWindow || window == 0)
-    guard mayUpdate else { return false }
-    tcps[index].windowSequence = segment.sequence
-    guard tcps[index].sendWindow != window else { return false }
-    tcps[index].sendWindow = window
-    tcps[index].largestWindow = max(tcps[index].largestWindow, window)
-    return true
-  }
-
-  private mutating func tcpTakeAcknowledgment(_ index: TCPIndex, _ ack: UInt32, _ echo: UInt32?) {
-    let old = tcps[index].sendUnacknowledged
-    let newly = Int(ack &- old)
-    let wasLimited =
-      (tcps[index].flight + tcps[index].mss) * 2 > tcps[index].congestionWindow * tcps[index].mss
-    let firstByte = tcps[index].firstByte
-    let bytes = min(
-      max(Int(Int32(bitPattern: ack &- firstByte)), 0), tcps[index].unacknowledged.count)
-    tcps[index].unacknowledged.removeFirst(bytes, &pool)
-    tcps[index].sendUnacknowledged = ack
-    if isBefore(tcps[index].sendNext, ack) { tcps[index].sendNext = ack }
-    if let echo, tcps[index].hasTimestamps, echo != 0 {
-      tcpSampleTimestamp(index, echo)
-      tcps[index].timedAt = nil
-    } else if let sentAt = tcps[index].timedAt, !isBefore(ack, tcps[index].timedSequence) {
-      tcps[index].takeRTT(cpu.now - sentAt)
-      tcps[index].timedAt = nil
-    }
-    tcps[index].backoff = 0
-    tcps[index].retransmits = 0
-    tcpCongestionAcknowledged(index, newly, wasLimited: wasLimited)
-    if tcps[index].hasEverything {
-      cpu.wheel.cancel(&tcps[index].retransmitTimer)
-    } else {
-      tcpArmRetransmit(index)
-    }
-    if bytes > 0 {
-      tcpExpandSendBuffer(index)
-      if tcps[index].awaitsRoom, streamIsWritable(tcps[index].socket) {
-        tcps[index].awaitsRoom = false
-        notify(tcps[index].socket, [.out, .writeNormal])
-      }
-    }
-  }
-
-  mutating func tcpSampleTimestamp(_ index: TCPIndex, _ echo: UInt32) {
-    let elapsed = Int32(bitPattern: tcpTimestamp(tcps[index].timestampOffset) &- echo)
-    guard elapsed >= 0 else { return }
-    tcps[index].takeRTT(Int64(elapsed) * 1_000_000)
-  }
-
-  /// The send buffer grows with the congestion window, up to tcp_wmem's maximum (tcp_sndbuf_expand).
-  mutating func tcpExpandSendBuffer(_ index: TCPIndex) {
-    let socket = tcps[index].socket
-    guard !sockets[socket].options.isSendBufferLocked else { return }
-    let each = max(tcps[index].mss, 1) + 700
-    let wanted = 2 * max(tcps[index].congestionWindow, TCPSock.initialWindow) * each
-    if wanted > sockets[socket].options.sendBuffer {
-      sockets[socket].options.sendBuffer = min(wanted, 4_194_304)
-    }
-  }
-
   // MARK: Data
 
   /// Puts a segment's data, and its FIN, where they belong. The packet is gone afterwards (tcp_data_queue).
   mutating func tcpReceiveData(_ index: TCPIndex, _ segment: TCPSegment) {
     let namespace = sockets[tcps[index].socket].namespace
-    // Urgent data is taken for what it is otherwise: part of the stream (SO_OOBINLINE).
     var start = segment.sequence
     if segment.flags.contains(.syn) { start &+= 1 }
     let hasFin = segment.flags.contains(.fin)
     guard segment.length > 0 || hasFin, !tcps[index].isDone else {
-      if segment.length > 0 || hasFin { tcpNoteOldData(index) }
+      if segment.length > 0 || hasFin { tcpNoteOldData(index, TCPRange(start: start, end: segment.end)) }
       pool.free(segment.slot, .consumed)
       return
     }
     let range = TCPRange(start: start, end: start &+ UInt32(segment.length))
     let end = range.end &+ (hasFin ? 1 : 0)
     guard isAfter(end, tcps[index].receiveNext) else {
-      tcpNoteOldData(index)
+      tcpNoteOldData(index, TCPRange(start: range.start, end: end))
       drop(segment.slot, .tcpOldData, in: namespace)
       return
     }
     guard isBefore(range.start, tcps[index].receiveNext &+ max(tcps[index].openWindow, 1)) else {
-      tcpNoteOldData(index)
+      tcpEnterQuickACK(index)
+      tcps[index].owesACK = true
       drop(segment.slot, .tcpOutOfWindow, in: namespace)
       return
     }
-    tcpNoteArrival(index, segment.length)
+    if segment.length > 0 { tcps[index].statistics.dataSegmentsIn &+= 1 }
+    tcpNoteArrival(index, segment)
+    let piece = OutOfOrder(range: range, slot: segment.slot, isLast: hasFin)
     guard !isAfter(range.start, tcps[index].receiveNext) else {
-      tcpKeepOutOfOrder(index, OutOfOrder(range: range, slot: segment.slot, isLast: hasFin))
+      tcpKeepOutOfOrder(index, piece)
       return
     }
-    guard tcpAppend(index, OutOfOrder(range: range, slot: segment.slot, isLast: hasFin)) else { return }
+    if isBefore(range.start, tcps[index].receiveNext) {
+      // A part of it is known.
+      tcpSetDuplicate(index, TCPRange(start: range.start, end: tcps[index].receiveNext))
+    }
+    guard tcpAppend(index, piece) else { return }
     let hadGap = !tcps[index].outOfOrder.isEmpty
-    while let first = tcps[index].outOfOrder.first, !isAfter(first.range.start, tcps[index].receiveNext) {
-      tcps[index].outOfOrder.removeFirst()
+    while let first = tcps[index].outOfOrder.isEmpty ? nil : tcps[index].outOfOrder[0],
+      !isAfter(first.range.start, tcps[index].receiveNext)
+    {
+      _ = tcps[index].outOfOrder.removeFirst()
       sockets[tcps[index].socket].receiveQueue.charged -= pool.trueSize(first.slot)
       guard tcpAppend(index, first) else { return }
     }
-    // A gap that has been filled is told at once (RFC 5681 4.2).
-    if hadGap, tcps[index].outOfOrder.isEmpty { tcps[index].acksNow = true }
+    if hadGap {
+      tcps[index].selective.removeBefore(tcps[index].receiveNext)
+      // A gap that has been filled is told at once (RFC 5681 4.2).
+      if tcps[index].outOfOrder.isEmpty {
+        tcps[index].selective = SACKBlocks()
+        tcps[index].acksNow = true
+      }
+    }
     if segment.length > 0, !tcps[index].isOrphan { notify(tcps[index].socket, [.in, .readNormal]) }
   }
 
@@ -172,12 +74,15 @@ extension Kernel {
       return true
     } else {
       if known > 0 { pool.pull(segment.slot, known) }
-      guard tcpEnqueue(segment.slot, on: socket) else {
+      guard tcpEnqueue(index, segment.slot) else {
         tcps[index].acksNow = true
         tcps[index].owesACK = true
+        namespaces[namespace].snmp[
+          tcps[index].openWindow == 0 ? .tcpExtTCPZeroWindowDrop : .tcpExtTCPRcvQDrop] &+= 1
         drop(segment.slot, .socketReceiveBuffer, in: namespace)
         return true
       }
+      tcps[index].statistics.bytesReceived &+= UInt64(length - known)
       tcps[index].receiveNext = segment.range.end
     }
     tcps[index].owesACK = true
@@ -190,7 +95,8 @@ extension Kernel {
   }
 
   /// A stream's queue takes a segment while its buffer is not full; small ones share a block (tcp_try_coalesce).
-  private mutating func tcpEnqueue(_ slot: Slot, on socket: SocketIndex) -> Bool {
+  private mutating func tcpEnqueue(_ index: TCPIndex, _ slot: Slot) -> Bool {
+    let socket = tcps[index].socket
     let tail = sockets[socket].receiveQueue.tail
     let length = Int(pool[slot].length)
     if sockets[socket].receiveQueue.count > 0, pool[tail].dataLength == 0, pool[slot].dataLength == 0,
@@ -199,55 +105,141 @@ extension Kernel {
       pool.tail(tail).copy(from: pool.bytes(slot))
       _ = pool.put(tail, length)
       pool.free(slot, .consumed)
+      namespaces[sockets[socket].namespace].snmp[.tcpExtTCPRcvCoalesce] &+= 1
       return true
+    }
+    if sockets[socket].receiveQueue.charged > sockets[socket].options.receiveBuffer {
+      // What came before its turn gives way to what comes in it (tcp_prune_queue).
+      tcpPruneOutOfOrder(index, behind: tcps[index].receiveNext, for: 0)
     }
     return appendReceived(slot, on: socket)
   }
 
+  // MARK: Out of order
+
   private mutating func tcpKeepOutOfOrder(_ index: TCPIndex, _ segment: OutOfOrder) {
     let socket = tcps[index].socket
+    let namespace = sockets[socket].namespace
     let size = pool.trueSize(segment.slot)
     tcps[index].acksNow = true
     tcps[index].owesACK = true
-    tcps[index].newestOutOfOrder = segment.range.start
-    let queue = tcps[index].outOfOrder
-    let isKnown = queue.contains {
-      !isAfter($0.range.start, segment.range.start) && !isBefore($0.range.end, segment.range.end)
-        && ($0.isLast || !segment.isLast)
-    }
-    let isFull =
-      queue.count >= TCPSock.outOfOrderLimit
+    if tcps[index].hasSACK { tcps[index].statistics.outOfOrder &+= 1 }
+    if tcps[index].outOfOrder.isFull
       || sockets[socket].receiveQueue.charged + size > sockets[socket].options.receiveBuffer
-    guard !isKnown, !isFull else {
-      drop(segment.slot, isKnown ? .tcpOldData : .socketReceiveBuffer, in: sockets[socket].namespace)
+    {
+      tcpPruneOutOfOrder(index, behind: segment.range.start, for: size)
+    }
+    guard !tcps[index].outOfOrder.isFull,
+      sockets[socket].receiveQueue.charged + size <= sockets[socket].options.receiveBuffer
+    else {
+      namespaces[namespace].snmp[.tcpExtTCPOFODrop] &+= 1
+      drop(segment.slot, .socketReceiveBuffer, in: namespace)
       return
     }
-    let place = queue.firstIndex { isAfter($0.range.start, segment.range.start) } ?? queue.count
+    var place = tcps[index].outOfOrder.place(of: segment.range.start)
+    if place > 0 {
+      let before = tcps[index].outOfOrder[place - 1]
+      if !isAfter(segment.range.end, before.range.end), before.isLast || !segment.isLast {
+        namespaces[namespace].snmp[.tcpExtTCPOFOMerge] &+= 1
+        tcpSetDuplicate(index, segment.range)
+        drop(segment.slot, .tcpOldData, in: namespace)
+        return
+      }
+      if isAfter(before.range.end, segment.range.start) {
+        tcpSetDuplicate(index, TCPRange(start: segment.range.start, end: before.range.end))
+        if before.range.start == segment.range.start, segment.isLast || !before.isLast {
+          // The longer one takes its place.
+          place -= 1
+          tcpForgetOutOfOrder(index, at: place, .tcpOldData)
+        }
+      }
+    }
+    while place < tcps[index].outOfOrder.count {
+      let next = tcps[index].outOfOrder[place]
+      guard isAfter(segment.range.end, next.range.start) else { break }
+      let isWhole = !isAfter(next.range.end, segment.range.end) && (segment.isLast || !next.isLast)
+      tcpExtendDuplicate(
+        index, TCPRange(start: next.range.start, end: isWhole ? next.range.end : segment.range.end))
+      guard isWhole else { break }
+      namespaces[namespace].snmp[.tcpExtTCPOFOMerge] &+= 1
+      tcpForgetOutOfOrder(index, at: place, .tcpOldData)
+    }
     tcps[index].outOfOrder.insert(segment, at: place)
+    pool.orphan(segment.slot)
     sockets[socket].receiveQueue.charged += size
-    namespaces[sockets[socket].namespace].snmp[.tcpExtTCPOFOQueue] &+= 1
+    namespaces[namespace].snmp[.tcpExtTCPOFOQueue] &+= 1
+    if tcps[index].hasSACK { tcps[index].selective.add(segment.range) }
+  }
+
+  private mutating func tcpForgetOutOfOrder(_ index: TCPIndex, at place: Int, _ reason: DropReason) {
+    let segment = tcps[index].outOfOrder[place]
+    tcps[index].outOfOrder.remove(at: place)
+    sockets[tcps[index].socket].receiveQueue.charged -= pool.trueSize(segment.slot)
+    drop(segment.slot, reason, in: sockets[tcps[index].socket].namespace)
+  }
+
+  /// Drops the last of what came before its turn until there is room for what is before it (tcp_prune_ofo_queue). The
+  /// other end is told no more of it.
+  private mutating func tcpPruneOutOfOrder(_ index: TCPIndex, behind start: UInt32, for size: Int) {
+    let socket = tcps[index].socket
+    var isPruned = false
+    while let last = tcps[index].outOfOrder.last, isAfter(last.range.start, start),
+      tcps[index].outOfOrder.isFull
+        || sockets[socket].receiveQueue.charged + size > sockets[socket].options.receiveBuffer
+    {
+      tcpForgetOutOfOrder(index, at: tcps[index].outOfOrder.count - 1, .socketReceiveBuffer)
+      isPruned = true
+    }
+    if isPruned { tcps[index].selective = SACKBlocks() }
   }
 
   mutating func tcpDropOutOfOrder(_ index: TCPIndex) {
     let socket = tcps[index].socket
-    for segment in tcps[index].outOfOrder {
+    while let segment = tcps[index].outOfOrder.removeFirst() {
       sockets[socket].receiveQueue.charged -= pool.trueSize(segment.slot)
       drop(segment.slot, .socketClosed, in: sockets[socket].namespace)
     }
-    tcps[index].outOfOrder = []
+    tcps[index].selective = SACKBlocks()
+    tcps[index].duplicate = nil
+  }
+
+  // MARK: Duplicates
+
+  /// Something came twice: the next acknowledgment says so (RFC 2883; tcp_dsack_set).
+  mutating func tcpSetDuplicate(_ index: TCPIndex, _ range: TCPRange) {
+    let namespace = sockets[tcps[index].socket].namespace
+    guard tcps[index].hasSACK, namespaces[namespace].tcp.isOn(.dsack) else { return }
+    let isOld = isBefore(range.start, tcps[index].receiveNext)
+    namespaces[namespace].snmp[isOld ? .tcpExtTCPDSACKOldSent : .tcpExtTCPDSACKOfoSent] &+= 1
+    tcps[index].duplicate = range
+  }
+
+  /// tcp_dsack_extend.
+  private mutating func tcpExtendDuplicate(_ index: TCPIndex, _ range: TCPRange) {
+    guard var known = tcps[index].duplicate else {
+      tcpSetDuplicate(index, range)
+      return
+    }
+    guard !isAfter(range.start, known.end), !isAfter(known.start, range.end) else { return }
+    if isBefore(range.start, known.start) { known.start = range.start }
+    if isAfter(range.end, known.end) { known.end = range.end }
+    tcps[index].duplicate = known
   }
 
   // MARK: When to acknowledge
 
   /// Data that is known already: its sender has not heard us.
-  private mutating func tcpNoteOldData(_ index: TCPIndex) {
+  private mutating func tcpNoteOldData(_ index: TCPIndex, _ range: TCPRange) {
+    let namespace = sockets[tcps[index].socket].namespace
+    namespaces[namespace].snmp[.tcpExtDelayedACKLost] &+= 1
+    tcpSetDuplicate(index, range)
     tcpEnterQuickACK(index)
     tcps[index].owesACK = true
   }
 
   /// How data comes decides how long an acknowledgment may wait (tcp_event_data_recv).
-  private mutating func tcpNoteArrival(_ index: TCPIndex, _ length: Int) {
-    if length >= tcps[index].receivedMSS { tcps[index].receivedMSS = min(length, tcps[index].ownMSS) }
+  private mutating func tcpNoteArrival(_ index: TCPIndex, _ segment: TCPSegment) {
+    tcpMeasureArrival(index, segment)
     let gap = cpu.now - tcps[index].lastReceived
     if tcps[index].ackTimeout == 0 {
       tcpEnterQuickACK(index)
@@ -255,17 +247,36 @@ extension Kernel {
     } else if gap <= TCPSock.delayedACKMinimum / 2 {
       tcps[index].ackTimeout = tcps[index].ackTimeout / 2 + TCPSock.delayedACKMinimum / 2
     } else if gap < tcps[index].ackTimeout {
-      tcps[index].ackTimeout = min(tcps[index].ackTimeout / 2 + gap, tcps[index].retransmissionTimeout)
-    } else if gap > tcps[index].retransmissionTimeout {
+      tcps[index].ackTimeout = min(tcps[index].ackTimeout / 2 + gap, tcps[index].rtt.timeout)
+    } else if gap > tcps[index].rtt.timeout {
       // The other end has begun anew, with a small window: it needs acknowledgments.
       tcpEnterQuickACK(index)
     }
     tcps[index].lastReceived = cpu.now
+    tcpNoteMark(index, segment)
   }
 
-  mutating func tcpEnterQuickACK(_ index: TCPIndex) {
+  /// The network's mark on data is echoed until the sender says that it has heard (RFC 3168 6.1.3;
+  /// tcp_data_ecn_check).
+  private mutating func tcpNoteMark(_ index: TCPIndex, _ segment: TCPSegment) {
+    guard tcps[index].ecn.isOn else { return }
+    switch segment.ecn {
+    case 0:
+      // Not marked where marks have been: something sent again.
+      if tcps[index].ecn.hasSeen { tcpEnterQuickACK(index, most: 2) }
+    case 3:
+      if !tcps[index].ecn.demandsCWR {
+        tcpEnterQuickACK(index, most: 2)
+        tcps[index].ecn.demandsCWR = true
+      }
+      tcps[index].ecn.hasSeen = true
+    default: tcps[index].ecn.hasSeen = true
+    }
+  }
+
+  mutating func tcpEnterQuickACK(_ index: TCPIndex, most: Int = TCPSock.quickACKMaximum) {
     let count = Int(tcps[index].receiveWindow) / (2 * max(tcps[index].receivedMSS, 1))
-    tcps[index].quickACKs = max(tcps[index].quickACKs, min(max(count, 2), TCPSock.quickACKMaximum))
+    tcps[index].quickACKs = max(tcps[index].quickACKs, min(max(count, 2), most))
     tcps[index].isInteractive = false
     tcps[index].ackTimeout = TCPSock.delayedACKMinimum
   }

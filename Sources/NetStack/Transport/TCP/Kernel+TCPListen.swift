@@ -13,6 +13,15 @@ extension Kernel {
   ) {
     let namespace = sockets[tcps[listener].socket].namespace
     let flags = segment.flags
+    if flags.contains(.ack), flags.isDisjoint(with: [.rst, .syn]) {
+      guard let request = tcpTakeCookie(segment, listener, key, local, remote) else {
+        tcpReplyReset(to: segment, local, remote, in: namespace)
+        drop(segment.slot, .tcpInvalidACK, in: namespace)
+        return
+      }
+      tcpComplete(request, nil, segment)
+      return
+    }
     if flags.contains(.ack), !flags.contains(.rst) {
       tcpReplyReset(to: segment, local, remote, in: namespace)
     }
@@ -30,72 +39,176 @@ extension Kernel {
   ) {
     let socket = tcps[listener].socket
     let namespace = sockets[socket].namespace
+    let settings = namespaces[namespace].tcp
     defer { drop(segment.slot, .consumed, in: namespace) }
-    let isAcceptFull = tcps[listener].acceptQueue.count > tcps[listener].backlog
-    guard !isAcceptFull, tcps[listener].requests.count < max(tcps[listener].backlog, 1) else {
-      if isAcceptFull { namespaces[namespace].snmp[.tcpExtListenOverflows] &+= 1 }
+    var isCookie = false
+    let waiting = tcps[listener].requests.count
+    if settings[.synCookies] == 2 || waiting > tcps[listener].backlog, initialSend == nil {
+      guard settings.isOn(.synCookies) else {
+        namespaces[namespace].snmp[.tcpExtTCPReqQFullDrop] &+= 1
+        namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+        return
+      }
+      namespaces[namespace].snmp[.tcpExtTCPReqQFullDoCookies] &+= 1
+      isCookie = true
+    }
+    guard tcps[listener].acceptQueue.count <= tcps[listener].backlog else {
+      namespaces[namespace].snmp[.tcpExtListenOverflows] &+= 1
       namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
       return
     }
-    let options = segment.options
-    let ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote)
-    let peerMSS = options.maximumSegmentSize == 0 ? 536 : Int(options.maximumSegmentSize)
-    let hasTimestamps = options.timestamp != nil
+    // Without cookies the last quarter is not for those that nobody knows.
+    let most = settings[.maxSynBacklog]
+    guard isCookie || initialSend != nil || settings.isOn(.synCookies) || most - waiting >= most >> 2 else {
+      namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+      return
+    }
+    var request = tcpMakeRequest(segment, listener, key, local, remote, isCookie: isCookie)
     let secret = namespaces[namespace].sockets.secret
-    let request = TCPRequest(
-      listener: listener, key: key, local: local, remote: remote,
-      initialSend: initialSend ?? tcpInitialSequence(key, secret), initialReceive: segment.sequence,
-      peerMSS: peerMSS, ownMSS: ownMSS, sendScale: options.windowScale ?? 0,
-      receiveScale: options.windowScale == nil ? 0 : TCPSock.windowScale,
-      hasTimestamps: hasTimestamps, hasSACK: options.isSACKPermitted,
-      hasWindowScale: options.windowScale != nil, recentTimestamp: options.timestamp?.value ?? 0,
-      timestampOffset: UInt32(truncatingIfNeeded: key.hostHash(secret)),
-      receiveWindow: tcpFirstWindow(
-        sockets[socket].options.receiveBuffer, min(ownMSS, peerMSS) - (hasTimestamps ? 12 : 0)),
-      sentAt: cpu.now)
+    if isCookie {
+      // Nothing is kept: what comes back says it all.
+      tcps[listener].lastOverflow = cpu.now
+      request.initialSend = SynCookie.sequence(
+        key, local.address.family, mss: request.peerMSS, peer: segment.sequence, secret, cpu.now)
+      namespaces[namespace].snmp[.tcpExtSyncookiesSent] &+= 1
+      tcpSendSynACK(request, isCookie: true)
+      return
+    }
+    request.initialSend = initialSend ?? tcpInitialSequence(key, secret)
     guard let index = requests.insert(request) else {
       namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
       return
     }
     namespaces[namespace].sockets.flows.insert(key, .request(index))
     tcps[listener].requests.append(index)
-    tcpSendSynACK(index)
+    tcpSendSynACK(request, isCookie: false)
     tcpArmRequest(index)
   }
 
+  /// What a SYN's options agree to.
+  private mutating func tcpMakeRequest(
+    _ segment: TCPSegment, _ listener: TCPIndex, _ key: FlowKey, _ local: SocketAddress,
+    _ remote: SocketAddress, isCookie: Bool
+  ) -> TCPRequest {
+    let socket = tcps[listener].socket
+    let namespace = sockets[socket].namespace
+    let settings = namespaces[namespace].tcp
+    let options = segment.options
+    var ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote)
+    if tcps[listener].userMSS > 0 { ownMSS = min(ownMSS, tcps[listener].userMSS) }
+    let hasTimestamps = options.timestamp != nil && settings.isOn(.timestamps)
+    // A cookie has no place for options but in a timestamp.
+    let keeps = !isCookie || hasTimestamps
+    let hasScale = options.windowScale != nil && settings.isOn(.windowScaling) && keeps
+    let window = tcpFirstWindow(socket, ownMSS - (hasTimestamps ? 12 : 0), isScaled: hasScale)
+    return TCPRequest(
+      listener: listener, key: key, local: local, remote: remote, initialSend: 0,
+      initialReceive: segment.sequence,
+      peerMSS: options.maximumSegmentSize == 0 ? 536 : Int(options.maximumSegmentSize), ownMSS: ownMSS,
+      sendScale: hasScale ? options.windowScale ?? 0 : 0, receiveScale: window.scale,
+      hasTimestamps: hasTimestamps, hasSACK: options.isSACKPermitted && settings.isOn(.sack) && keeps,
+      hasWindowScale: hasScale,
+      hasECN: segment.flags.isSuperset(of: [.ece, .cwr]) && segment.ecn == 0 && settings.isOn(.ecn) && keeps,
+      recentTimestamp: options.timestamp?.value ?? 0,
+      timestampOffset: UInt32(truncatingIfNeeded: key.hostHash(namespaces[namespace].sockets.secret)),
+      receiveWindow: window.bytes, sentAt: cpu.now)
+  }
+
   private mutating func tcpArmRequest(_ index: TCPRequestIndex) {
-    let timeout = TCPSock.initialTimeout << Int64(requests[index].retransmits)
+    let namespace = sockets[tcps[requests[index].listener].socket].namespace
+    let timeout = min(
+      TCPSock.initialTimeout << Int64(min(requests[index].retransmits, 20)),
+      namespaces[namespace].tcp.maximumTimeout)
     requests[index].timer = cpu.wheel.arm(
       TimerEvent(kind: .tcpRequest, index: index.rawValue), at: cpu.now + timeout)
   }
 
-  private mutating func tcpSendSynACK(_ index: TCPRequestIndex) {
-    let request = requests[index]
+  private mutating func tcpSendSynACK(_ request: TCPRequest, isCookie: Bool) {
     let namespace = sockets[tcps[request.listener].socket].namespace
     var options = TCPOptions()
     options.maximumSegmentSize = UInt16(clamping: request.ownMSS)
     options.isSACKPermitted = request.hasSACK
     if request.hasWindowScale { options.windowScale = request.receiveScale }
     if request.hasTimestamps {
-      options.timestamp = (tcpTimestamp(request.timestampOffset), request.recentTimestamp)
+      var stamp = UInt32(truncatingIfNeeded: cpu.now / 1_000_000)
+      if isCookie {
+        stamp = SynCookie.timestamp(
+          stamp, scale: request.hasWindowScale ? request.sendScale : nil, hasSACK: request.hasSACK,
+          hasECN: request.hasECN)
+      }
+      options.timestamp = (stamp &+ request.timestampOffset, request.recentTimestamp)
     }
     tcpReply(
-      sequence: request.initialSend, acknowledgment: request.initialReceive &+ 1, flags: [.syn, .ack],
+      sequence: request.initialSend, acknowledgment: request.initialReceive &+ 1,
+      flags: request.hasECN ? [.syn, .ack, .ece] : [.syn, .ack],
       window: UInt16(clamping: request.receiveWindow), options, request.local, request.remote, in: namespace)
   }
 
-  /// The SYN-ACK was not acknowledged in time.
+  /// The request that a cookie stands for (cookie_v4_check); nil: it stands for none.
+  private mutating func tcpTakeCookie(
+    _ segment: TCPSegment, _ listener: TCPIndex, _ key: FlowKey, _ local: SocketAddress,
+    _ remote: SocketAddress
+  ) -> TCPRequest? {
+    let socket = tcps[listener].socket
+    let namespace = sockets[socket].namespace
+    let settings = namespaces[namespace].tcp
+    let overflow = tcps[listener].lastOverflow
+    guard settings.isOn(.synCookies), overflow != .min, cpu.now - overflow <= 120_000_000_000 else {
+      return nil
+    }
+    let secret = namespaces[namespace].sockets.secret
+    let (initialSend, initialReceive) = (segment.acknowledgment &- 1, segment.sequence &- 1)
+    guard
+      let mss = SynCookie.segmentSize(
+        initialSend, key, local.address.family, peer: initialReceive, secret, cpu.now)
+    else {
+      namespaces[namespace].snmp[.tcpExtSyncookiesFailed] &+= 1
+      return nil
+    }
+    namespaces[namespace].snmp[.tcpExtSyncookiesRecv] &+= 1
+    var options: (scale: UInt8?, hasSACK: Bool, hasECN: Bool) = (nil, false, false)
+    let offset = UInt32(truncatingIfNeeded: key.hostHash(secret))
+    if let timestamp = segment.options.timestamp {
+      options = SynCookie.options(of: timestamp.echo &- offset)
+      // What is off by now was never offered.
+      guard settings.isOn(.timestamps), !options.hasSACK || settings.isOn(.sack),
+        options.scale == nil || settings.isOn(.windowScaling)
+      else { return nil }
+    }
+    let ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote)
+    let hasTimestamps = segment.options.timestamp != nil
+    let window = tcpFirstWindow(
+      socket, ownMSS - (hasTimestamps ? 12 : 0), isScaled: options.scale != nil)
+    return TCPRequest(
+      listener: listener, key: key, local: local, remote: remote, initialSend: initialSend,
+      initialReceive: initialReceive, peerMSS: mss, ownMSS: ownMSS, sendScale: options.scale ?? 0,
+      receiveScale: window.scale, hasTimestamps: hasTimestamps, hasSACK: options.hasSACK,
+      hasWindowScale: options.scale != nil, hasECN: options.hasECN && settings.isOn(.ecn),
+      recentTimestamp: segment.options.timestamp?.value ?? 0, timestampOffset: offset,
+      receiveWindow: window.bytes, sentAt: cpu.now)
+  }
+
+  /// The SYN-ACK was not acknowledged in time, or data does not come (reqsk_timer_handler).
   mutating func tcpRequestTimer(_ index: TCPRequestIndex) {
     guard requests.contains(index) else { return }
     requests[index].timer = .none
-    guard requests[index].retransmits < TCPSock.synACKRetries else {
+    let socket = tcps[requests[index].listener].socket
+    let namespace = sockets[socket].namespace
+    let most = sockets[socket].options.synRetries ?? namespaces[namespace].tcp[.synACKRetries]
+    let deferred = sockets[socket].options.deferAccept
+    let count = requests[index].retransmits
+    let isWaiting = requests[index].isAcknowledged && deferred > 0
+    guard count < most || isWaiting && count < deferred else {
       tcpForgetRequest(index)
       return
     }
     requests[index].retransmits += 1
-    let namespace = sockets[tcps[requests[index].listener].socket].namespace
-    namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
-    tcpSendSynACK(index)
+    // Who has acknowledged is asked once more at the end, so that it may still send.
+    if !isWaiting || count >= deferred - 1 {
+      namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
+      namespaces[namespace].snmp[.tcpExtTCPSynRetrans] &+= 1
+      tcpSendSynACK(requests[index], isCookie: false)
+    }
     tcpArmRequest(index)
   }
 
@@ -110,19 +223,24 @@ extension Kernel {
   /// Takes a segment for a request (tcp_check_req). The packet is gone afterwards.
   mutating func tcpProcessRequest(_ index: TCPRequestIndex, _ segment: TCPSegment) {
     let request = requests[index]
-    let namespace = sockets[tcps[request.listener].socket].namespace
+    let socket = tcps[request.listener].socket
+    let namespace = sockets[socket].namespace
     let next = request.initialReceive &+ 1
     if segment.flags.contains(.syn), segment.flags.isDisjoint(with: [.rst, .ack]),
       segment.sequence == request.initialReceive
     {
-      tcpSendSynACK(index)
+      tcpSendSynACK(request, isCookie: false)
       drop(segment.slot, .consumed, in: namespace)
       return
     }
+    let isOld =
+      request.hasTimestamps && !segment.flags.contains(.rst)
+      && segment.options.timestamp.map { isBefore($0.value, request.recentTimestamp) } ?? false
     let isInWindow =
       !isBefore(segment.end, next) && !isAfter(segment.sequence, next &+ request.receiveWindow)
-    guard isInWindow else {
+    guard isInWindow, !isOld else {
       if !segment.flags.contains(.rst) { tcpAcknowledgeRequest(index) }
+      if isOld { namespaces[namespace].snmp[.tcpExtPAWSEstab] &+= 1 }
       drop(segment.slot, .tcpOutOfWindow, in: namespace)
       return
     }
@@ -132,11 +250,7 @@ extension Kernel {
         drop(segment.slot, .tcpReset, in: namespace)
         return
       }
-      if !segment.flags.contains(.rst) {
-        tcpReplyReset(to: segment, request.local, request.remote, in: namespace)
-      }
-      tcpForgetRequest(index)
-      drop(segment.slot, .tcpReset, in: namespace)
+      tcpAbortRequest(index, segment)
       return
     }
     guard segment.flags.contains(.ack), segment.acknowledgment == request.initialSend &+ 1 else {
@@ -146,20 +260,57 @@ extension Kernel {
       drop(segment.slot, .tcpInvalidACK, in: namespace)
       return
     }
-    guard tcps[request.listener].acceptQueue.count <= tcps[request.listener].backlog else {
-      // The handshake stays open: the SYN-ACK that is sent again asks once more.
+    if request.retransmits < sockets[socket].options.deferAccept, segment.end == next {
+      // An acknowledgment alone is not what the listener waits for.
+      requests[index].isAcknowledged = true
+      namespaces[namespace].snmp[.tcpExtTCPDeferAcceptDrop] &+= 1
+      drop(segment.slot, .consumed, in: namespace)
+      return
+    }
+    tcpComplete(request, index, segment)
+  }
+
+  /// Answers with a reset and forgets the request.
+  private mutating func tcpAbortRequest(_ index: TCPRequestIndex, _ segment: TCPSegment) {
+    let request = requests[index]
+    let namespace = sockets[tcps[request.listener].socket].namespace
+    namespaces[namespace].snmp[.tcpExtEmbryonicRsts] &+= 1
+    if !segment.flags.contains(.rst) {
+      tcpReplyReset(to: segment, request.local, request.remote, in: namespace)
+    }
+    tcpForgetRequest(index)
+    drop(segment.slot, .tcpReset, in: namespace)
+  }
+
+  /// The handshake is complete: a connection comes of the request, which a cookie may have stood for. The packet is gone
+  /// afterwards.
+  private mutating func tcpComplete(
+    _ request: TCPRequest, _ index: TCPRequestIndex?, _ segment: TCPSegment
+  ) {
+    let listener = request.listener
+    let namespace = sockets[tcps[listener].socket].namespace
+    guard tcps[listener].acceptQueue.count <= tcps[listener].backlog else {
       namespaces[namespace].snmp[.tcpExtListenOverflows] &+= 1
       namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+      if let index {
+        if namespaces[namespace].tcp.isOn(.abortOnOverflow) {
+          tcpAbortRequest(index, segment)
+          return
+        }
+        // The handshake stays open: the SYN-ACK that is sent again asks once more.
+        requests[index].isAcknowledged = true
+      }
       drop(segment.slot, .tcpListenOverflow, in: namespace)
       return
     }
-    guard let child = tcpMakeChild(index, segment) else {
+    guard let child = tcpMakeChild(request, segment) else {
       drop(segment.slot, .noMemory, in: namespace)
       return
     }
+    if let index { tcpForgetRequest(index) }
+    tcpAdopt(child, request)
     tcpProcess(child, segment)
-    let listener = tcps[request.listener].socket
-    notify(listener, [.in, .readNormal])
+    notify(tcps[listener].socket, [.in, .readNormal])
   }
 
   /// Tells somebody outside the window where a request stands (tcp_v4_reqsk_send_ack).
@@ -167,7 +318,9 @@ extension Kernel {
     let request = requests[index]
     var options = TCPOptions()
     if request.hasTimestamps {
-      options.timestamp = (tcpTimestamp(request.timestampOffset), request.recentTimestamp)
+      options.timestamp = (
+        UInt32(truncatingIfNeeded: cpu.now / 1_000_000) &+ request.timestampOffset, request.recentTimestamp
+      )
     }
     tcpReply(
       sequence: request.initialSend &+ 1, acknowledgment: request.initialReceive &+ 1, flags: .ack,
@@ -175,9 +328,8 @@ extension Kernel {
       request.local, request.remote, in: sockets[tcps[request.listener].socket].namespace)
   }
 
-  /// The connection of a request, in the accept queue (tcp_v4_syn_recv_sock). Nil: there is no place for it.
-  private mutating func tcpMakeChild(_ index: TCPRequestIndex, _ segment: TCPSegment) -> TCPIndex? {
-    let request = requests[index]
+  /// The connection of a request (tcp_create_openreq_child). Nil: there is no place for it.
+  private mutating func tcpMakeChild(_ request: TCPRequest, _ segment: TCPSegment) -> TCPIndex? {
     let parent = tcps[request.listener].socket
     let namespace = sockets[parent].namespace
     guard
@@ -188,17 +340,14 @@ extension Kernel {
     sockets[socket].local = request.local
     sockets[socket].source = request.local.address
     sockets[socket].peer = request.remote
-    tcpForgetRequest(index)
-    namespaces[namespace].sockets.tcp.insert(socket, request.local.port)
-    namespaces[namespace].sockets.flows.insert(request.key, .socket(socket))
+    tcps[child].algorithm = tcps[request.listener].algorithm
+    tcps[child].userMSS = tcps[request.listener].userMSS
     tcps[child].key = request.key
     tcps[child].state = .established
     tcps[child].connection = .complete
     tcps[child].initialSend = request.initialSend
     tcps[child].sendUnacknowledged = request.initialSend &+ 1
     tcps[child].sendNext = request.initialSend &+ 1
-    tcps[child].sendMaximum = request.initialSend &+ 1
-    tcps[child].recoveryPoint = request.initialSend &+ 1
     tcps[child].initialReceive = request.initialReceive
     tcps[child].receiveNext = request.initialReceive &+ 1
     tcps[child].copied = request.initialReceive &+ 1
@@ -212,19 +361,33 @@ extension Kernel {
     tcps[child].hasTimestamps = request.hasTimestamps
     tcps[child].hasSACK = request.hasSACK
     tcps[child].hasWindowScale = request.hasWindowScale
+    tcps[child].ecn.isOn = request.hasECN
     tcps[child].recentTimestamp = segment.options.timestamp?.value ?? request.recentTimestamp
     tcps[child].recentTimestampTime = cpu.now
     tcps[child].timestampOffset = request.timestampOffset
     tcps[child].peerMSS = request.peerMSS
     tcps[child].ownMSS = request.ownMSS
+    return child
+  }
+
+  /// Puts a connection among the others and into its listener's accept queue.
+  private mutating func tcpAdopt(_ child: TCPIndex, _ request: TCPRequest) {
+    let socket = tcps[child].socket
+    let namespace = sockets[socket].namespace
+    namespaces[namespace].sockets.tcp.insert(socket, request.local.port)
+    namespaces[namespace].sockets.flows.insert(request.key, .socket(socket))
     tcpSetMSS(child)
-    if request.retransmits == 0 { tcps[child].takeRTT(cpu.now - request.sentAt) }
-    tcpExpandSendBuffer(child)
-    tcpEnterQuickACK(child)
+    tcps[child].mstamp = cpu.now
+    if request.retransmits == 0, request.sentAt < cpu.now {
+      let sample = max((cpu.now - request.sentAt) / 1000, 1)
+      tcps[child].rtt.minimum.reset(cpu.now, sample)
+      tcps[child].takeSample(sample, namespaces[namespace].tcp)
+    }
+    tcps[child].totalRetransmits = UInt32(request.retransmits)
+    tcpBeginTransfer(child)
     tcps[child].listener = request.listener
     tcps[request.listener].acceptQueue.append(child)
     namespaces[namespace].snmp[.tcpPassiveOpens] &+= 1
-    return child
   }
 
   // MARK: Verbs
@@ -238,7 +401,8 @@ extension Kernel {
     guard isListening || tcps[tcp].state == .close, tcps[tcp].connection == .none else {
       throw .invalidArgument
     }
-    tcps[tcp].backlog = min(backlog < 0 ? TCPSock.backlogMaximum : backlog, TCPSock.backlogMaximum)
+    let most = namespaces[sockets[index].namespace].tcp[.listenBacklogMaximum]
+    tcps[tcp].backlog = backlog < 0 ? most : min(backlog, most)
     guard !isListening else { return }
     if sockets[index].local.port == 0 {
       guard takePort(index, 0) else { throw .addressInUse }

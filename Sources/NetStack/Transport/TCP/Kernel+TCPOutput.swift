@@ -7,162 +7,221 @@ import NetTypes
 extension Kernel {
   // MARK: What may be sent
 
-  /// Sends what the windows, Nagle's rule and the congestion window allow (tcp_write_xmit).
-  mutating func tcpPush(_ index: TCPIndex) {
-    while let length = sendableLength(index) {
-      let start = tcps[index].sendNext
-      let isLast = start &+ UInt32(length) == tcps[index].writeEnd
-      var flags: TCPFlags = .ack
-      if isLast, length > 0 { flags.insert(.psh) }
-      if isLast, tcps[index].isFinQueued { flags.insert(.fin) }
-      if length > 0, length < tcps[index].mss { tcps[index].smallSegmentEnd = start &+ UInt32(length) }
-      guard tcpTransmitData(index, start, length, flags) else { break }
+  /// Sends what the windows, Nagle's rule, pacing and the queue below allow (tcp_write_xmit). `asProbe`: one segment,
+  /// whatever the congestion window says (a tail's probe). The answer is how many went.
+  @discardableResult
+  mutating func tcpPush(_ index: TCPIndex, withoutNagle: Bool = false, asProbe: Bool = false) -> Int {
+    guard tcps[index].hasUnsent else { return 0 }
+    let socket = tcps[index].socket
+    let namespace = sockets[socket].namespace
+    tcps[index].mstamp = cpu.now
+    var count = 0
+    var isLimited = false
+    if tcps[index].sent.isEmpty { tcps[index].restartAfterIdle(namespaces[namespace].tcp) }
+    while tcps[index].hasUnsent {
+      if tcpMustPace(index) { break }
+      guard tcps[index].inFlight < tcps[index].congestionWindow || asProbe else {
+        isLimited = true
+        break
+      }
+      guard !tcps[index].sent.isFull else { break }
+      let available = tcps[index].unsentBytes
+      let mss = tcps[index].currentMSS
+      let length = min(available, mss)
+      let isLast = length == available
+      let hasFin = isLast && tcps[index].isFinQueued
+      // A part of a segment would only make a narrow window narrower (RFC 9293 3.8.6.2.1); the probe sends it in the
+      // end.
+      let end = tcps[index].sendNext &+ UInt32(length) &+ (hasFin ? 1 : 0)
+      guard !isAfter(end, tcps[index].windowEnd) else {
+        tcps[index].statistics.begin(.windowLimited, cpu.now)
+        break
+      }
+      tcps[index].statistics.end(.windowLimited, isEmpty: false, cpu.now)
+      if length < mss, isLast, !hasFin, !withoutNagle, tcpMustWait(index) { break }
+      if !asProbe, tcpQueueIsFull(index) { break }
+      guard tcpTransmitNew(index, length, hasFin: hasFin, isLast: isLast) else { break }
+      count += 1
+      if asProbe { break }
     }
-    tcpArmProbe(index)
-  }
-
-  /// How many bytes the next segment has; zero for a FIN alone, nil when nothing may go.
-  private func sendableLength(_ index: TCPIndex) -> Int? {
-    let next = tcps[index].sendNext
-    let available = Int(Int32(bitPattern: tcps[index].writeEnd &- next))
-    let hasFin = tcps[index].isFinQueued
-    guard available > 0 || available == 0 && hasFin else { return nil }
-    let mss = tcps[index].currentMSS
-    let length = min(available, mss)
-    let window = Int(Int32(bitPattern: tcps[index].sendUnacknowledged &+ tcps[index].sendWindow &- next))
-    // A part of a segment would only make a narrow window narrower (RFC 9293 3.8.6.2.1); the probe sends it in the end.
-    let isLast = length == available
-    guard length + (isLast && hasFin ? 1 : 0) <= window else { return nil }
-    var congestionWindow = tcps[index].congestionWindow
-    let isNew = next == tcps[index].sendMaximum
-    // Limited transmit: the first two duplicates each let one new segment go (RFC 3042).
-    if tcps[index].congestion == .open, isNew { congestionWindow += min(tcps[index].duplicateACKs, 2) }
-    let flight = tcps[index].flight
-    guard flight == 0 || flight + length <= congestionWindow * mss else { return nil }
-    if length < mss, isLast, !hasFin, isNew, mustWait(index) { return nil }
-    return length
+    if count > 0 {
+      if tcps[index].isReducing { tcps[index].reductionSent += count }
+      if !asProbe {
+        _ = tcps[index].scheduleTailProbe(isAdvancing: false, namespaces[namespace].tcp)
+      }
+      let isFull = tcps[index].inFlight >= tcps[index].congestionWindow
+      let isStarved = !tcps[index].awaitsRoom
+      tcps[index].validateWindow(
+        isLimited: isLimited || isFull, namespaces[namespace].tcp, isStarved: isStarved)
+      if !isStarved, !tcps[index].hasUnsent { tcps[index].statistics.begin(.bufferLimited, cpu.now) }
+    } else if tcps[index].sent.isEmpty, tcps[index].pending == .none, tcps[index].hasUnsent,
+      !tcps[index].isPacingArmed
+    {
+      // Nothing on its way and something to send that may not go: the window is probed (tcp_check_probe_timer).
+      tcps[index].setTimer(
+        .probe, after: max(tcps[index].rtt.timeout, namespaces[namespace].tcp.minimumTimeout))
+    }
+    tcpSettleTimer(index)
+    return count
   }
 
   /// Nagle as Minshall has it: a small segment waits for the one before it, not for large ones (tcp_nagle_check).
-  private func mustWait(_ index: TCPIndex) -> Bool {
-    let options = sockets[tcps[index].socket].options
-    if options.isCorked { return true }
-    guard !options.noDelay, tcps[index].flight > 0, let small = tcps[index].smallSegmentEnd else {
-      return false
-    }
+  private func tcpMustWait(_ index: TCPIndex) -> Bool {
+    let socket = tcps[index].socket
+    if let urgent = tcps[index].sendUrgent, isAfter(urgent, tcps[index].sendNext) { return false }
+    if sockets[socket].options.isCorked { return true }
+    guard !sockets[socket].options.noDelay, !tcps[index].sent.isEmpty,
+      let small = tcps[index].smallSegmentEnd
+    else { return false }
     return isAfter(small, tcps[index].sendUnacknowledged)
   }
 
-  /// Sends a range of the bytes, for the first time or again. False: there was no memory; a timer tries again.
-  @discardableResult
-  mutating func tcpTransmitData(
-    _ index: TCPIndex, _ start: UInt32, _ length: Int, _ flags: TCPFlags
-  ) -> Bool {
-    let end = start &+ UInt32(length) &+ (flags.contains(.fin) ? 1 : 0)
-    let namespace = sockets[tcps[index].socket].namespace
-    let isAgain = isBefore(start, tcps[index].sendMaximum)
-    guard tcpTransmit(index, start, length, flags) else { return false }
-    if isAgain {
-      namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
-      tcps[index].timedAt = nil
-    } else if tcps[index].timedAt == nil {
-      tcps[index].timedSequence = end
-      tcps[index].timedAt = cpu.now
+  /// Not more than a millisecond's worth stands in the queues below (TCP small queues; tcp_small_queue_check); a
+  /// packet that leaves them goes on with sending.
+  mutating func tcpQueueIsFull(_ index: TCPIndex) -> Bool {
+    let socket = tcps[index].socket
+    let charged = pool.writers.charged(to: socket.rawValue)
+    guard charged > 4096 else { return false }
+    var limit = Int(min(tcps[index].pacingRate >> 10, 1 << 30))
+    if !tcps[index].isPaced {
+      limit = min(limit, namespaces[sockets[socket].namespace].tcp[.limitOutputBytes])
     }
-    if isAfter(end, tcps[index].sendNext) { tcps[index].sendNext = end }
-    if isAfter(end, tcps[index].sendMaximum) { tcps[index].sendMaximum = end }
-    if length > 0, cpu.now - tcps[index].lastReceived < tcps[index].ackTimeout {
-      tcps[index].isInteractive = true
-    }
-    if tcps[index].retransmitTimer == .none || tcps[index].isProbing { tcpArmRetransmit(index) }
+    limit = max(limit, 2 * 2304)
+    // What has nothing on its way but this goes, or nobody would ever go on.
+    guard charged > limit, tcps[index].sent.count > 1 else { return false }
+    pool.writers.await(socket.rawValue, limit)
     return true
   }
 
-  /// Sends the first segment that is not acknowledged again.
-  mutating func tcpRetransmitFirst(_ index: TCPIndex) {
-    let start = tcps[index].sendUnacknowledged
-    guard start == tcps[index].firstByte else {
-      // Whoever has ended before the handshake did still owes it (RFC 9293 3.10.4, CLOSE in SYN-RECEIVED).
-      tcpTransmit(index, tcps[index].initialSend, 0, [.syn, .ack])
-      return
+  /// Whether the next segment's time has not come; then an event comes with it (tcp_pacing_check).
+  mutating func tcpMustPace(_ index: TCPIndex) -> Bool {
+    guard tcps[index].isPaced, tcps[index].pacingStamp > cpu.now else { return false }
+    if !tcps[index].isPacingArmed {
+      tcps[index].isPacingArmed = true
+      cpu.heap.schedule(
+        TimerEvent(kind: .tcpPacing, index: index.rawValue), at: tcps[index].pacingStamp)
     }
-    let outstanding = Int(tcps[index].sendMaximum &- start)
-    let data = Int(Int32(bitPattern: tcps[index].writeEnd &- start))
-    guard outstanding > 0 else { return }
-    let length = max(min(outstanding, data, tcps[index].currentMSS), 0)
+    return true
+  }
+
+  /// The next segment may leave (tcp_pace_kick).
+  mutating func tcpPacingTimer(_ index: TCPIndex) {
+    guard tcps.contains(index) else { return }
+    tcps[index].isPacingArmed = false
+    guard tcps[index].state.isSynchronized else { return }
+    tcpGoOn(index)
+  }
+
+  /// Goes on with what had to wait: what is lost first (tcp_tsq_write).
+  mutating func tcpGoOn(_ index: TCPIndex) {
+    tcps[index].mstamp = cpu.now
+    if tcps[index].lostOut > tcps[index].retransmittedOut,
+      tcps[index].congestionWindow > tcps[index].inFlight
+    {
+      tcpRetransmitQueue(index)
+    }
+    tcpPush(index)
+  }
+
+  // MARK: New segments
+
+  /// Sends the next bytes, or a FIN. False: there was no memory; a timer tries again.
+  mutating func tcpTransmitNew(
+    _ index: TCPIndex, _ length: Int, hasFin: Bool, isLast: Bool
+  ) -> Bool {
+    let start = tcps[index].sendNext
+    let end = start &+ UInt32(length) &+ (hasFin ? 1 : 0)
     var flags: TCPFlags = .ack
-    if length == data {
-      if length > 0 { flags.insert(.psh) }
-      if tcps[index].isFinQueued { flags.insert(.fin) }
+    if hasFin { flags.insert(.fin) }
+    if isLast, length > 0 { flags.insert(.psh) }
+    if length > 0, tcps[index].ecn.queuesCWR { flags.insert(.cwr) }
+    let wasIdle = tcps[index].inFlight == 0
+    if wasIdle { tcps[index].congestionEvent(.transmitStart) }
+    guard tcpTransmit(index, start, length, flags, isNew: true) else { return false }
+    tcps[index].ecn.queuesCWR = false
+    if length > 0, length < tcps[index].mss { tcps[index].smallSegmentEnd = end }
+    var segment = SentSegment(start: start, end: end, sentAt: cpu.now)
+    let hadNone = tcps[index].sent.isEmpty
+    tcps[index].delivery.sent(&segment, isFirst: hadNone, inFlight: tcps[index].inFlight + 1)
+    tcps[index].sent.append(segment)
+    tcps[index].sendNext = end
+    tcps[index].statistics.begin(.busy, cpu.now)
+    namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPOrigDataSent] &+= 1
+    if length > 0 {
+      tcps[index].lastSent = cpu.now
+      if cpu.now - tcps[index].lastReceived < tcps[index].ackTimeout { tcps[index].isInteractive = true }
     }
-    tcpTransmitData(index, start, length, flags)
+    if hadNone || tcps[index].pending == .lossProbe { tcps[index].setRetransmitTimer() }
+    return true
   }
 
   // MARK: Segments
 
   /// Sends an acknowledgment alone.
   mutating func tcpSendACK(_ index: TCPIndex) {
-    // What is being sent again does not take the sequence number of an acknowledgment back.
-    tcpTransmit(index, tcps[index].sendMaximum, 0, .ack)
+    tcpTransmit(index, tcps[index].sendNext, 0, .ack)
   }
 
   /// Ends a connection that the other end still takes for one (tcp_send_active_reset).
   mutating func tcpSendReset(_ index: TCPIndex) {
     let namespace = sockets[tcps[index].socket].namespace
     namespaces[namespace].snmp[.tcpOutRsts] &+= 1
-    tcpTransmit(index, tcps[index].sendMaximum, 0, [.rst, .ack])
+    tcpTransmit(index, tcps[index].sendNext, 0, [.rst, .ack])
   }
 
   /// Makes a segment and sends it (__tcp_transmit_skb).
   @discardableResult
-  mutating func tcpTransmit(_ index: TCPIndex, _ sequence: UInt32, _ length: Int, _ flags: TCPFlags) -> Bool {
-    let isSYN = flags.contains(.syn)
-    var options = TCPOptions()
-    var sack = InlineArray<4, TCPRange>(repeating: TCPRange(start: 0, end: 0))
-    var sackCount = 0
-    if isSYN {
-      options.maximumSegmentSize = UInt16(clamping: tcps[index].ownMSS)
-      options.isSACKPermitted = tcps[index].hasSACK
-      if tcps[index].hasWindowScale { options.windowScale = tcps[index].receiveScale }
-    } else if tcps[index].hasSACK, !tcps[index].outOfOrder.isEmpty {
-      sackCount = tcps[index].selectiveBlocks(&sack)
-    }
-    if tcps[index].hasTimestamps {
-      options.timestamp = (
-        tcpTimestamp(tcps[index].timestampOffset), flags.contains(.ack) ? tcps[index].recentTimestamp : 0
-      )
-    }
-    let headerLength = TCPHeader.length + options.size(sack: sackCount)
+  mutating func tcpTransmit(
+    _ index: TCPIndex, _ sequence: UInt32, _ length: Int, _ flags: TCPFlags, isNew: Bool = false
+  ) -> Bool {
+    let socket = tcps[index].socket
+    guard let peer = sockets[socket].peer else { return false }
+    let options = tcps[index].options(flags, now: cpu.now)
+    let headerLength = TCPHeader.length + options.size
     let slot = pool.allocate(length: headerLength + length)
     guard slot != .none else { return false }
+    var flags = flags
+    if tcps[index].ecn.demandsCWR, flags.isDisjoint(with: [.syn, .rst]) { flags.insert(.ece) }
     let window =
-      isSYN
+      flags.contains(.syn)
       ? min(tcps[index].receiveWindow, 65535) : tcpSelectWindow(index) >> UInt32(tcps[index].receiveScale)
     let bytes = pool.bytes(slot)
+    if let urgent = tcps[index].sendUrgent, isBefore(sequence, urgent), !flags.contains(.syn) {
+      // Where urgent data ends, if that can be said (RFC 9293 3.8.5).
+      let distance = urgent &- sequence
+      if distance < 0x10000 {
+        bytes.set(TCPHeader.urgent, u16: UInt16(distance))
+        flags.insert(.urg)
+      } else {
+        bytes.set(TCPHeader.urgent, u16: 0)
+      }
+    } else {
+      bytes.set(TCPHeader.urgent, u16: 0)
+    }
     bytes.set(TCPHeader.sequence, u32: sequence)
     bytes.set(TCPHeader.acknowledgment, u32: flags.contains(.ack) ? tcps[index].receiveNext : 0)
     bytes.set(TCPHeader.dataOffset, u8: UInt8(headerLength / 4) << 4)
     bytes.set(TCPHeader.flags, u8: flags.rawValue)
     bytes.set(TCPHeader.window, u16: UInt16(clamping: window))
-    bytes.set(TCPHeader.urgent, u16: 0)
-    options.write(to: bytes.dropFirst(TCPHeader.length), sack, sackCount)
+    options.write(to: bytes.dropFirst(TCPHeader.length))
     if length > 0 {
       let offset = Int(sequence &- tcps[index].firstByte)
       tcps[index].unacknowledged.copy(offset, length, into: slot, at: headerLength, pool)
     }
     if flags.contains(.ack) { tcpAcknowledged(index) }
-    let socket = tcps[index].socket
-    guard let peer = sockets[socket].peer else {
-      pool.free(slot, .consumed)
-      return false
+    tcps[index].noteTransmission(length: length, packet: headerLength + length + 20, now: cpu.now)
+    var control = SendControl(source: sockets[socket].local.address)
+    if tcps[index].ecn.isOn {
+      // New data alone may be marked (RFC 3168 6.1.5).
+      control.typeOfService = sockets[socket].options.typeOfService & ~3 | (isNew && length > 0 ? 2 : 0)
     }
-    let local = sockets[socket].local
-    let route = try? socketRoute(socket, to: peer, SendControl(source: local.address))
-    tcpSend(slot, by: route, local.port, peer.port, in: sockets[socket].namespace)
+    let route = try? socketRoute(socket, to: peer, control)
+    pool.charge(slot, to: socket.rawValue)
+    tcpSend(slot, by: route, sockets[socket].local.port, peer.port, in: sockets[socket].namespace)
     return true
   }
 
-  /// Writes ports and checksum, and gives the segment to IP. What becomes of it, also without a route, is for the timers
+  /// Writes ports and the pseudo header's sum, and gives the segment to IP. What becomes of it, also without a route, is for the timers
   /// to find out.
   mutating func tcpSend(
     _ slot: Slot, by route: SocketRoute?, _ source: UInt16, _ destination: UInt16,
@@ -177,9 +236,11 @@ extension Kernel {
     let bytes = pool.bytes(slot)
     bytes.set(TCPHeader.source, u16: source)
     bytes.set(TCPHeader.destination, u16: destination)
-    bytes.set(TCPHeader.checksum, u16: 0)
-    let sum = pool.sum(slot, from: 0, count: length, route.pseudoSum(6, length))
-    bytes.set(TCPHeader.checksum, u16: UInt16(bigEndian: ~foldChecksum(sum)))
+    // Whoever takes the packet out of the kernel sums the rest (CHECKSUM_PARTIAL).
+    bytes.set(TCPHeader.checksum, u16: UInt16(bigEndian: foldChecksum(route.pseudoSum(6, length))))
+    pool[slot].checksumState = .partial
+    pool[slot].checksumStart = pool[slot].dataOffset
+    pool[slot].checksumOffset = UInt16(TCPHeader.checksum)
     _ = output(slot, by: route, in: namespace)
   }
 
@@ -187,74 +248,60 @@ extension Kernel {
   private mutating func tcpAcknowledged(_ index: TCPIndex) {
     tcps[index].owesACK = false
     tcps[index].acksNow = false
+    tcps[index].duplicate = nil
     if tcps[index].quickACKs > 0 { tcps[index].quickACKs -= 1 }
     cpu.wheel.cancel(&tcps[index].delayedACKTimer)
-  }
-
-  /// Milliseconds, from a beginning that nobody outside can know (RFC 7323 5.4).
-  func tcpTimestamp(_ offset: UInt32) -> UInt32 {
-    UInt32(truncatingIfNeeded: cpu.now / 1_000_000) &+ offset
-  }
-
-  // MARK: The window that is offered
-
-  /// The window to tell the other end, which is never taken back (tcp_select_window).
-  private mutating func tcpSelectWindow(_ index: TCPIndex) -> UInt32 {
-    let current = tcps[index].openWindow
-    let scale = UInt32(tcps[index].receiveScale)
-    var window = tcpFreeWindow(index)
-    if window < current {
-      let unit: UInt32 = 1 << scale
-      window = (current + unit - 1) & ~(unit - 1)
-    }
-    let most: UInt32 = tcps[index].hasWindowScale ? 65535 << scale : 65535
-    window = min(window, most)
-    tcps[index].receiveWindow = window
-    tcps[index].windowUpdate = tcps[index].receiveNext
-    return window
-  }
-
-  /// The room in the receive buffer, as much as is worth telling (__tcp_select_window, RFC 9293 3.8.6.2.2).
-  func tcpFreeWindow(_ index: TCPIndex) -> UInt32 {
-    let socket = tcps[index].socket
-    let full = sockets[socket].options.receiveBuffer / 2
-    let free = (sockets[socket].options.receiveBuffer - sockets[socket].receiveQueue.charged) / 2
-    let mss = min(tcps[index].receivedMSS, full)
-    let unit = 1 << Int(tcps[index].receiveScale)
-    if free < full / 2, free & ~(unit - 1) < full >> 4 || free < mss { return 0 }
-    guard tcps[index].receiveScale == 0 else { return UInt32(max(free, 0) + unit - 1) & ~UInt32(unit - 1) }
-    let current = Int(tcps[index].receiveWindow)
-    if current <= free - mss || current > free { return UInt32(max(free, 0) / mss * mss) }
-    return UInt32(current)
   }
 }
 
 extension TCPSock {
-  /// How many ranges there is room for beside the other options.
-  private var blockLimit: Int { hasTimestamps ? 3 : 4 }
-
-  /// What one segment has room for now: while there is something to tell of, that takes its share (tcp_current_mss).
-  var currentMSS: Int {
-    hasSACK && !outOfOrder.isEmpty ? max(mss - 4 - 8 * blockLimit, 8) : mss
+  /// The options of the next segment (tcp_syn_options, tcp_established_options).
+  fileprivate func options(_ flags: TCPFlags, now: Int64) -> TCPOptions {
+    var options = TCPOptions()
+    if flags.contains(.syn) {
+      options.maximumSegmentSize = UInt16(clamping: advertisedMSS)
+      options.isSACKPermitted = hasSACK
+      if hasWindowScale { options.windowScale = receiveScale }
+    } else if hasSACK {
+      options.blocks = blocksToTell
+    }
+    if hasTimestamps {
+      options.timestamp = (timestamp(at: now), flags.contains(.ack) ? recentTimestamp : 0)
+    }
+    return options
   }
 
-  /// What has come before its turn, in ranges, the one with the newest segment first (RFC 2018 4).
-  func selectiveBlocks(_ blocks: inout InlineArray<4, TCPRange>) -> Int {
-    var ranges: [TCPRange] = []
-    for segment in outOfOrder {
-      if let last = ranges.last, !isBefore(last.end, segment.range.start) {
-        if isAfter(segment.range.end, last.end) { ranges[ranges.count - 1].end = segment.range.end }
-      } else {
-        ranges.append(segment.range)
-      }
-    }
-    if let newest = ranges.firstIndex(where: {
-      !isBefore(newestOutOfOrder, $0.start) && isBefore(newestOutOfOrder, $0.end)
-    }) {
-      ranges.insert(ranges.remove(at: newest), at: 0)
-    }
-    let count = min(ranges.count, blockLimit)
-    for index in 0..<count { blocks[index] = ranges[index] }
-    return count
+  /// What this end says that it takes.
+  var advertisedMSS: Int { userMSS > 0 ? min(userMSS, ownMSS) : ownMSS }
+
+  /// What came twice, and what came before its turn, as far as there is room beside the timestamps.
+  private var blocksToTell: SACKBlocks {
+    guard duplicate != nil || !selective.isEmpty else { return SACKBlocks() }
+    var blocks = SACKBlocks()
+    let limit = hasTimestamps ? 3 : 4
+    if let duplicate { blocks.append(duplicate) }
+    for place in 0..<selective.count where blocks.count < limit { blocks.append(selective[place]) }
+    return blocks
+  }
+
+  /// What one segment has room for now: what is told of takes its share (tcp_current_mss).
+  var currentMSS: Int {
+    guard hasSACK, duplicate != nil || !selective.isEmpty else { return mss }
+    return max(mss - 4 - 8 * blocksToTell.count, 8)
+  }
+
+  fileprivate mutating func noteTransmission(length: Int, packet: Int, now: Int64) {
+    statistics.segmentsOut &+= 1
+    guard length > 0 else { return }
+    statistics.dataSegmentsOut &+= 1
+    statistics.bytesSent &+= UInt64(length)
+    guard isPaced else { return }
+    // tcp_update_skb_after_send: the first ten go at once, and half of what was not used is made up for.
+    let prior = pacingStamp
+    pacingStamp = max(pacingStamp, now)
+    guard pacingRate != .max, pacingRate > 0, statistics.dataSegmentsOut >= 10 else { return }
+    var wait = Int64(min(UInt64(packet) * 1_000_000_000 / pacingRate, 1_000_000_000))
+    wait -= min(wait / 2, pacingStamp - prior)
+    pacingStamp += wait
   }
 }

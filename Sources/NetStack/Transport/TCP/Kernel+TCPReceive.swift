@@ -37,7 +37,9 @@ extension Kernel {
         return
       }
     }
-    let segment = Self.segment(slot, bytes, headerLength: headerLength, length: total - headerLength)
+    var segment = Self.segment(slot, bytes, headerLength: headerLength, length: total - headerLength)
+    segment.ecn =
+      (header.u8(0) >> 4 == 6 ? header.trafficClass : header.u8(IPv4Header.typeOfService)) & 3
     let local = SocketAddress(header.destinationAddress, bytes.u16(TCPHeader.destination))
     var remote = SocketAddress(header.sourceAddress, bytes.u16(TCPHeader.source))
     // A link-local address says nothing without its link.
@@ -67,7 +69,7 @@ extension Kernel {
       options: TCPOptions(
         bytes.dropFirst(TCPHeader.length).prefix(headerLength - TCPHeader.length),
         isSYN: flags.contains(.syn)),
-      length: length)
+      length: length, urgent: bytes.u16(TCPHeader.urgent))
   }
 
   /// Gives a segment, whose headers have been pulled, to its connection, request or listener. The packet is gone
@@ -82,9 +84,9 @@ extension Kernel {
       let device = sockets[socket].options.device
       guard device == 0 || device == devices[DeviceIndex(pool[segment.slot].device)].ifindex else { break }
       if tcps[index].state == .timeWait, tcpMayReopen(index, segment) {
-        let listener = tcpListener(local, segment.slot, in: namespace)
+        let listener = tcpListener(local, remote, segment.slot, in: namespace)
         if !listener.isNone {
-          let reuse = tcps[index].sendMaximum &+ 65537
+          let reuse = max(tcps[index].sendNext &+ 65537, 1)
           tcpDone(index)
           tcpRequest(segment, listener, key, local, remote, initialSend: reuse)
           return
@@ -97,7 +99,7 @@ extension Kernel {
       return
     case nil: break
     }
-    let listener = tcpListener(local, segment.slot, in: namespace)
+    let listener = tcpListener(local, remote, segment.slot, in: namespace)
     guard !listener.isNone else {
       tcpReplyReset(to: segment, local, remote, in: namespace)
       drop(segment.slot, .noSocket, in: namespace)
@@ -107,10 +109,12 @@ extension Kernel {
   }
 
   /// The socket that listens for an address and a port, the most exact one (inet_lhash2_lookup).
-  private func tcpListener(_ local: SocketAddress, _ slot: Slot, in namespace: NamespaceIndex) -> TCPIndex {
+  private func tcpListener(
+    _ local: SocketAddress, _ remote: SocketAddress, _ slot: Slot, in namespace: NamespaceIndex
+  ) -> TCPIndex {
     let ifindex = devices[DeviceIndex(pool[slot].device)].ifindex
     var best = -1
-    var result = TCPIndex.none
+    var result = SocketIndex.none
     var cursor = namespaces[namespace].sockets.listeners.first(local.port)
     while cursor != PortTable.end {
       let socket = namespaces[namespace].sockets.listeners.socket(at: cursor)
@@ -127,9 +131,18 @@ extension Kernel {
       let score = (bound.isUnspecified ? 0 : 4) + (device == 0 ? 0 : 2)
       guard score > best else { continue }
       best = score
-      result = sockets[socket].tcp
+      result = socket
     }
-    return result
+    guard !result.isNone else { return .none }
+    // Those that share a name take turns by the flow's hash (reuseport_select_sock).
+    if sockets[result].options.reusePort {
+      let flow = SocketFlow(
+        source: remote.address, sourcePort: remote.port, destination: local.address,
+        destinationPort: local.port, ifindex: ifindex)
+      result = chooseAmong(
+        namespaces[namespace].sockets.listeners, result, flow, namespaces[namespace].sockets.secret)
+    }
+    return sockets[result].tcp
   }
 
   // MARK: Answers without a connection
@@ -151,7 +164,7 @@ extension Kernel {
     sequence: UInt32, acknowledgment: UInt32, flags: TCPFlags, window: UInt16, _ options: TCPOptions,
     _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
   ) {
-    let length = TCPHeader.length + options.size(sack: 0)
+    let length = TCPHeader.length + options.size
     let slot = pool.allocate(length: length)
     guard slot != .none else { return }
     let bytes = pool.bytes(slot)
@@ -161,8 +174,7 @@ extension Kernel {
     bytes.set(TCPHeader.flags, u8: flags.rawValue)
     bytes.set(TCPHeader.window, u16: window)
     bytes.set(TCPHeader.urgent, u16: 0)
-    options.write(
-      to: bytes.dropFirst(TCPHeader.length), InlineArray(repeating: TCPRange(start: 0, end: 0)), 0)
+    options.write(to: bytes.dropFirst(TCPHeader.length))
     tcpSend(slot, by: tcpRoute(local, remote, in: namespace), local.port, remote.port, in: namespace)
   }
 

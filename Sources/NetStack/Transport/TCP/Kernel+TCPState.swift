@@ -7,6 +7,8 @@ extension Kernel {
   /// Takes a segment for a connection. The packet is gone afterwards.
   mutating func tcpProcess(_ index: TCPIndex, _ segment: TCPSegment) {
     let namespace = sockets[tcps[index].socket].namespace
+    tcps[index].mstamp = cpu.now
+    tcps[index].statistics.segmentsIn &+= 1
     switch tcps[index].state {
     case .synSent: tcpProcessSynSent(index, segment)
     case .timeWait: tcpProcessTimeWait(index, segment)
@@ -32,7 +34,7 @@ extension Kernel {
       // PAWS: older than what has been seen (RFC 7323 5.3).
       let namespace = sockets[tcps[index].socket].namespace
       namespaces[namespace].snmp[.tcpExtPAWSEstab] &+= 1
-      tcpAnswerOutOfWindow(index, segment)
+      tcpAnswerOutOfWindow(index, segment, .tcpExtTCPACKSkippedPAWS)
       return false
     }
     let windowEnd = tcps[index].receiveNext &+ tcps[index].openWindow
@@ -40,7 +42,11 @@ extension Kernel {
       !isBefore(segment.end, tcps[index].windowUpdate) && !isAfter(segment.sequence, windowEnd)
     guard isInWindow else {
       if !isRST {
-        if segment.flags.contains(.syn) { tcpChallenge(index) } else { tcpAnswerOutOfWindow(index, segment) }
+        if segment.flags.contains(.syn) {
+          tcpChallenge(index)
+        } else {
+          tcpAnswerOutOfWindow(index, segment, .tcpExtTCPACKSkippedSeq)
+        }
       }
       return false
     }
@@ -54,6 +60,8 @@ extension Kernel {
       return false
     }
     if segment.flags.contains(.syn), tcps[index].state != .synReceived {
+      let namespace = sockets[tcps[index].socket].namespace
+      namespaces[namespace].snmp[.tcpExtTCPSYNChallenge] &+= 1
       tcpChallenge(index)
       return false
     }
@@ -62,27 +70,47 @@ extension Kernel {
 
   /// What is outside the window is answered with where we are, twice a second at most if it has no data (RFC 9293
   /// 3.10.7.4, tcp_oow_rate_limited).
-  private mutating func tcpAnswerOutOfWindow(_ index: TCPIndex, _ segment: TCPSegment) {
+  private mutating func tcpAnswerOutOfWindow(
+    _ index: TCPIndex, _ segment: TCPSegment, _ skipped: SNMPCounter
+  ) {
+    let namespace = sockets[tcps[index].socket].namespace
     if segment.length == 0, !segment.flags.contains(.syn) {
-      guard tcpMayChallenge(index) else { return }
+      guard tcpMayChallenge(index) else {
+        namespaces[namespace].snmp[skipped] &+= 1
+        return
+      }
     }
     if segment.end != segment.sequence, isBefore(segment.sequence, tcps[index].receiveNext) {
+      namespaces[namespace].snmp[.tcpExtDelayedACKLost] &+= 1
       tcpEnterQuickACK(index)
+      let next = tcps[index].receiveNext
+      let end = isAfter(segment.end, next) ? next : segment.end
+      tcpSetDuplicate(index, TCPRange(start: segment.sequence, end: end))
     }
     tcpSendACK(index)
   }
 
   /// RFC 5961's challenge.
   private mutating func tcpChallenge(_ index: TCPIndex) {
-    guard tcpMayChallenge(index) else { return }
     let namespace = sockets[tcps[index].socket].namespace
+    guard tcpMayChallenge(index) else {
+      namespaces[namespace].snmp[.tcpExtTCPACKSkippedChallenge] &+= 1
+      return
+    }
+    // One budget for all connections, each second (tcp_challenge_ack_limit).
+    guard namespaces[namespace].challenges.take(namespaces[namespace].tcp[.challengeACKLimit], cpu.now) else {
+      return
+    }
     namespaces[namespace].snmp[.tcpExtTCPChallengeACK] &+= 1
     tcpSendACK(index)
   }
 
   private mutating func tcpMayChallenge(_ index: TCPIndex) -> Bool {
     let last = tcps[index].lastOutOfWindowACK
-    if last != .min, cpu.now - last < 500_000_000 { return false }
+    let interval =
+      Int64(
+        namespaces[sockets[tcps[index].socket].namespace].tcp[.invalidRateLimit]) * 1_000_000
+    if last != .min, cpu.now - last < interval { return false }
     tcps[index].lastOutOfWindowACK = cpu.now
     return true
   }
@@ -96,7 +124,7 @@ extension Kernel {
     if flags.contains(.ack) {
       let isGood =
         isAfter(segment.acknowledgment, tcps[index].initialSend)
-        && !isAfter(segment.acknowledgment, tcps[index].sendMaximum)
+        && !isAfter(segment.acknowledgment, tcps[index].sendNext)
       guard isGood else {
         if let peer = sockets[socket].peer {
           tcpReplyReset(to: segment, sockets[socket].local, peer, in: namespace)
@@ -126,16 +154,17 @@ extension Kernel {
     guard flags.contains(.ack) else {
       // Both have asked at once (RFC 9293 3.5, figure 7).
       tcps[index].state = .synReceived
-      tcpTransmit(index, tcps[index].initialSend, 0, [.syn, .ack])
+      tcps[index].ecn.isOn = tcps[index].ecn.isOn && flags.isSuperset(of: [.ece, .cwr])
+      tcpTransmit(
+        index, tcps[index].initialSend, 0, tcps[index].ecn.isOn ? [.syn, .ack, .ece] : [.syn, .ack])
       pool.free(segment.slot, .consumed)
       return
     }
-    if let echo = segment.options.timestamp?.echo, tcps[index].hasTimestamps {
-      tcpSampleTimestamp(index, echo)
-    } else if let sentAt = tcps[index].timedAt {
-      tcps[index].takeRTT(cpu.now - sentAt)
-    }
+    tcpTakeHandshakeRTT(index, segment)
+    tcps[index].ecn.isOn =
+      tcps[index].ecn.isOn && flags.contains(.ece) && !flags.contains(.cwr)
     tcps[index].sendUnacknowledged = segment.acknowledgment
+    tcps[index].statistics.bytesAcknowledged = 1
     tcpEstablish(index)
     pool.free(segment.slot, .consumed)
     if tcps[index].unacknowledged.count > 0 || tcps[index].isFinQueued {
@@ -167,21 +196,63 @@ extension Kernel {
 
   /// A segment's share of what both ends and the path take, options counted (tcp_sync_mss).
   mutating func tcpSetMSS(_ index: TCPIndex) {
-    let options = tcps[index].hasTimestamps ? 12 : 0
-    tcps[index].mss = max(min(tcps[index].peerMSS, tcps[index].ownMSS, tcps[index].pathMSS) - options, 48)
+    tcps[index].setMSS(namespaces[sockets[tcps[index].socket].namespace].tcp)
     tcps[index].receivedMSS = min(tcps[index].mss, 536)
   }
 
-  /// The handshake is complete (tcp_finish_connect).
+  /// The time that the handshake took: by the clock if the SYN was sent once, else by timestamps.
+  private mutating func tcpTakeHandshakeRTT(_ index: TCPIndex, _ segment: TCPSegment) {
+    let namespace = sockets[tcps[index].socket].namespace
+    tcps[index].echo = segment.options.timestamp?.echo ?? 0
+    var sample: Int64?
+    if tcps[index].totalRetransmits == 0 {
+      sample = (cpu.now - tcps[index].delivery.firstSentAt) / 1000
+    } else if tcps[index].hasTimestamps, tcps[index].echo != 0 {
+      sample = tcps[index].echoRTT
+    }
+    guard let sample else { return }
+    tcps[index].rtt.minimum.reset(cpu.now, max(sample, 1))
+    tcps[index].takeSample(max(sample, 1), namespaces[namespace].tcp)
+  }
+
+  /// The handshake is complete (tcp_finish_connect, tcp_init_transfer).
   private mutating func tcpEstablish(_ index: TCPIndex) {
+    // A SYN that was lost twice says that the network is full (RFC 5681 3.1), unless its first sending was answered.
+    let wasAnswered =
+      tcps[index].hasTimestamps && tcps[index].echo != 0
+      && isBefore(tcps[index].echo, tcps[index].retransmitTimestamp)
     tcps[index].state = .established
+    tcps[index].pending = .none
+    if tcps[index].totalRetransmits > 1, !wasAnswered { tcps[index].congestionWindow = 1 }
+    tcpBeginTransfer(index)
+    notify(tcps[index].socket, [.out, .writeNormal])
+  }
+
+  /// What begins with the first segment that may have data, on either side.
+  mutating func tcpBeginTransfer(_ index: TCPIndex) {
+    tcps[index].mstamp = cpu.now
     tcps[index].backoff = 0
     tcps[index].retransmits = 0
-    tcps[index].timedAt = nil
-    cpu.wheel.cancel(&tcps[index].retransmitTimer)
+    tcps[index].totalTimeouts = 0
+    tcps[index].retransmitStamp = 0
+    tcps[index].recoveryPoint = tcps[index].sendNext
+    tcps[index].lastHeard = cpu.now
+    tcps[index].windowStamp = cpu.now
+    let settings = namespaces[sockets[tcps[index].socket].namespace].tcp
+    tcps[index].reordering = settings[.reordering]
+    // Nothing is known of the path (RFC 6298 5.7).
+    if tcps[index].rtt.smoothed == 0 { tcps[index].rtt.timeout = 3_000_000_000 }
+    tcps[index].bbr.chance = cpu.random.next() | 1
+    tcps[index].maximumPacingRate = sockets[tcps[index].socket].options.maximumPacingRate
+    tcps[index].isPaced = tcps[index].maximumPacingRate != .max
+    tcps[index].beginCongestionControl()
+    if tcps[index].algorithm != .bbr { tcps[index].updatePacingRate(settings) }
+    // The SYN was the first that arrived.
+    tcps[index].delivery.delivered = 1
     tcpEnterQuickACK(index)
     tcpExpandSendBuffer(index)
-    notify(tcps[index].socket, [.out, .writeNormal])
+    tcpBeginReceiving(index)
+    tcpBeginKeepalive(index)
   }
 
   // MARK: Synchronized states
@@ -195,7 +266,7 @@ extension Kernel {
     if tcps[index].state == .synReceived {
       // Simultaneous open: the other SYN-ACK, or the acknowledgment of ours.
       guard isAfter(segment.acknowledgment, tcps[index].initialSend),
-        !isAfter(segment.acknowledgment, tcps[index].sendMaximum)
+        !isAfter(segment.acknowledgment, tcps[index].sendNext)
       else {
         if let peer = sockets[tcps[index].socket].peer {
           tcpReplyReset(to: segment, sockets[tcps[index].socket].local, peer, in: namespace)
@@ -203,6 +274,8 @@ extension Kernel {
         drop(segment.slot, .tcpInvalidACK, in: namespace)
         return
       }
+      tcpTakeHandshakeRTT(index, segment)
+      tcps[index].sendUnacknowledged = tcps[index].initialSend &+ 1
       tcpEstablish(index)
       tcps[index].sendWindow =
         segment.window << UInt32(segment.flags.contains(.syn) ? 0 : tcps[index].sendScale)
@@ -225,7 +298,15 @@ extension Kernel {
     case .finWait1 where isFinAcknowledged:
       tcps[index].state = .finWait2
       sockets[tcps[index].socket].shutdown.insert(.send)
-      if tcps[index].isOrphan { tcpArmState(index, TCPSock.timeWaitLength) }
+      if tcps[index].isOrphan {
+        guard sockets[tcps[index].socket].options.linger2 ?? 0 >= 0 else {
+          namespaces[namespace].snmp[.tcpExtTCPAbortOnData] &+= 1
+          drop(segment.slot, .tcpAbortOnData, in: namespace)
+          tcpDone(index)
+          return
+        }
+        tcpArmState(index, tcpFinTime(index))
+      }
     case .closing where isFinAcknowledged:
       drop(segment.slot, .consumed, in: namespace)
       tcpTimeWait(index)
@@ -246,8 +327,9 @@ extension Kernel {
       tcpDone(index)
       return
     }
+    tcpReadUrgent(index, segment)
     tcpReceiveData(index, segment)
-    guard tcps.contains(index), tcps[index].state != .timeWait else { return }
+    guard tcps.contains(index), tcps[index].state.isSynchronized else { return }
     tcpPush(index)
     tcpCheckACK(index)
   }
@@ -267,6 +349,7 @@ extension Kernel {
     case .finWait2:
       tcpSendACK(index)
       tcpTimeWait(index)
+      guard tcps.contains(index) else { return }
     case .closeWait, .closing, .lastAck, .close, .listen, .synSent, .timeWait: break
     }
     guard tcps.contains(index) else { return }
@@ -280,20 +363,37 @@ extension Kernel {
 
   /// Both have sent all, and this end acknowledged last.
   mutating func tcpTimeWait(_ index: TCPIndex) {
+    let namespace = sockets[tcps[index].socket].namespace
     tcps[index].state = .timeWait
+    namespaces[namespace].timeWaits += 1
+    tcpUncountOrphan(index)
+    tcps[index].pending = .none
     cpu.wheel.cancel(&tcps[index].retransmitTimer)
+    cpu.wheel.cancel(&tcps[index].keepaliveTimer)
     cpu.wheel.cancel(&tcps[index].delayedACKTimer)
     tcps[index].owesACK = false
     sockets[tcps[index].socket].shutdown = .both
     tcpDropOutOfOrder(index)
-    tcpArmState(index, TCPSock.timeWaitLength)
+    if namespaces[namespace].timeWaits > namespaces[namespace].tcp[.maxTimeWaitBuckets] {
+      namespaces[namespace].snmp[.tcpExtTCPTimeWaitOverflow] &+= 1
+      tcpDone(index)
+    } else {
+      tcpArmState(index, TCPSock.timeWaitLength)
+    }
   }
 
   private mutating func tcpProcessTimeWait(_ index: TCPIndex, _ segment: TCPSegment) {
     let namespace = sockets[tcps[index].socket].namespace
     defer { drop(segment.slot, .tcpTimeWait, in: namespace) }
     if segment.flags.contains(.rst) {
-      if segment.sequence == tcps[index].receiveNext { tcpDone(index) }
+      // A late reset may not end the wait where RFC 1337 is kept to.
+      if segment.sequence == tcps[index].receiveNext {
+        if namespaces[namespace].tcp.isOn(.rfc1337) {
+          tcpArmState(index, TCPSock.timeWaitLength)
+        } else {
+          tcpDone(index)
+        }
+      }
       return
     }
     if segment.flags.contains(.fin) || isAfter(segment.end, tcps[index].receiveNext) {

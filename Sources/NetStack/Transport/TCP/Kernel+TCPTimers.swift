@@ -1,97 +1,289 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// TCP's timers (net/ipv4/tcp_timer.c; RFC 6298, RFC 9293 3.8.6.1): retransmission and the probe of a closed window
-// share one; delayed acknowledgments, and the states that time ends, have one each.
+// TCP's timers (net/ipv4/tcp_timer.c; RFC 6298, RFC 8985 for the probe of a tail, RFC 9293 3.8.6.1 for that of a closed
+// window): sending has one, whose purpose is `pending`; delayed acknowledgments, keepalive, and the states that time
+// ends have one each.
 
 extension Kernel {
-  mutating func tcpArmRetransmit(_ index: TCPIndex) {
-    cpu.wheel.cancel(&tcps[index].retransmitTimer)
-    tcps[index].isProbing = false
-    tcps[index].retransmitTimer = cpu.wheel.arm(
-      TimerEvent(kind: .tcpRetransmit, index: index.rawValue), at: cpu.now + tcps[index].currentTimeout)
-  }
+  // MARK: The timer of sending
 
-  /// With nothing on its way and something to send that may not go, the window is probed (tcp_check_probe_timer).
-  mutating func tcpArmProbe(_ index: TCPIndex) {
-    guard tcps[index].retransmitTimer == .none, tcps[index].hasEverything, tcps[index].hasUnsent else {
-      return
-    }
-    tcps[index].isProbing = true
-    tcps[index].retransmitTimer = cpu.wheel.arm(
-      TimerEvent(kind: .tcpRetransmit, index: index.rawValue), at: cpu.now + tcps[index].currentTimeout)
+  /// Brings the wheel to what `pending` says. A timer that is due too early is left: it finds nothing to do and is set
+  /// anew, so that an acknowledgment costs nothing here.
+  mutating func tcpSettleTimer(_ index: TCPIndex) {
+    guard tcps[index].pending != .none else { return }
+    if tcps[index].retransmitTimer != .none, tcps[index].armedFor <= tcps[index].deadline { return }
+    tcps[index].armedFor = tcps[index].deadline
+    cpu.wheel.rearm(
+      &tcps[index].retransmitTimer, TimerEvent(kind: .tcpRetransmit, index: index.rawValue),
+      at: tcps[index].deadline)
   }
 
   mutating func tcpRetransmitTimer(_ index: TCPIndex) {
     guard tcps.contains(index) else { return }
     tcps[index].retransmitTimer = .none
-    if tcps[index].isProbing {
-      tcpProbe(index)
-    } else if !tcps[index].hasEverything {
-      tcpTimeOut(index)
-    }
-  }
-
-  /// Nothing was acknowledged in time (tcp_retransmit_timer).
-  private mutating func tcpTimeOut(_ index: TCPIndex) {
-    let isSYN = tcps[index].state == .synSent || tcps[index].state == .synReceived
-    let most = isSYN ? TCPSock.synRetries : tcps[index].isOrphan ? TCPSock.orphanRetries : TCPSock.retries
-    guard tcps[index].retransmits < most else {
-      tcpFail(index, .timedOut)
+    tcps[index].mstamp = cpu.now
+    guard tcps[index].deadline <= cpu.now else {
+      tcpSettleTimer(index)
       return
     }
-    let namespace = sockets[tcps[index].socket].namespace
+    let pending = tcps[index].pending
+    tcps[index].pending = .none
+    switch pending {
+    case .none: return
+    case .retransmit:
+      let isSYN = tcps[index].state == .synSent || tcps[index].state == .synReceived
+      if isSYN { tcpSynTimeOut(index) } else if !tcps[index].sent.isEmpty { tcpTimeOut(index) }
+    case .probe: tcpProbeWindow(index)
+    case .lossProbe: tcpProbeTail(index)
+    case .reorder:
+      let namespace = sockets[tcps[index].socket].namespace
+      if tcps[index].reorderTimeout(&namespaces[namespace]) { tcpRetransmitQueue(index) }
+      if tcps[index].pending != .retransmit, tcps[index].pending != .reorder {
+        tcps[index].setRetransmitTimer()
+      }
+    }
+    if tcps.contains(index) { tcpSettleTimer(index) }
+  }
+
+  /// A SYN, or the answer to one, was not acknowledged in time.
+  private mutating func tcpSynTimeOut(_ index: TCPIndex) {
+    let socket = tcps[index].socket
+    let namespace = sockets[socket].namespace
+    let settings = namespaces[namespace].tcp
+    let isActive = tcps[index].state == .synSent
+    let retries = sockets[socket].options.synRetries ?? settings[.synRetries]
+    let most = retries + (isActive ? settings[.synLinearTimeouts] : 0)
+    let limit = sockets[socket].options.userTimeout
+    guard tcps[index].retransmits < most, !(limit > 0 && tcps[index].hasTimedOut(retries, limit, settings))
+    else {
+      tcpTimedOut(index)
+      return
+    }
     namespaces[namespace].snmp[.tcpExtTCPTimeouts] &+= 1
-    tcps[index].retransmits += 1
-    if tcps[index].backoff < 10 { tcps[index].backoff += 1 }
-    tcps[index].timedAt = nil
-    if isSYN {
-      namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
-      tcpTransmit(
-        index, tcps[index].initialSend, 0, tcps[index].state == .synSent ? .syn : [.syn, .ack])
-      tcpArmRetransmit(index)
-      return
+    namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
+    namespaces[namespace].snmp[.tcpExtTCPSynRetrans] &+= 1
+    tcps[index].noteTimeout()
+    // An old router may drop what asks for ECN (RFC 3168 6.1.1.1).
+    if tcps[index].retransmits > 1, settings.isOn(.ecnFallback) { tcps[index].ecn.isOn = false }
+    var flags: TCPFlags = isActive ? .syn : [.syn, .ack]
+    if tcps[index].ecn.isOn { flags.formUnion(isActive ? [.ece, .cwr] : .ece) }
+    tcpTransmit(index, tcps[index].initialSend, 0, flags)
+    tcps[index].totalRetransmits &+= 1
+    // The first few SYNs are sent a second apart (tcp_syn_linear_timeouts).
+    if !isActive || tcps[index].totalTimeouts > settings[.synLinearTimeouts] {
+      tcps[index].backOff(settings)
     }
-    tcpEnterLoss(index)
-    // From here all is sent again, as acknowledgments let it (RFC 5681 3.1); the first segment whatever the window.
-    tcps[index].sendNext = tcps[index].firstByte
-    tcpRetransmitFirst(index)
-    tcpArmRetransmit(index)
+    tcps[index].setTimer(.retransmit, after: tcps[index].clampedTimeout(limit))
   }
 
-  /// Asks whether the window is still closed, with a byte that it has or with what fits (tcp_send_probe0).
-  private mutating func tcpProbe(_ index: TCPIndex) {
-    guard tcps[index].hasEverything, tcps[index].hasUnsent else { return }
-    let most = tcps[index].isOrphan ? TCPSock.orphanRetries : TCPSock.retries
+  /// Nothing was acknowledged in time (tcp_retransmit_timer, tcp_write_timeout).
+  private mutating func tcpTimeOut(_ index: TCPIndex) {
+    let socket = tcps[index].socket
+    let namespace = sockets[socket].namespace
+    let settings = namespaces[namespace].tcp
+    let limit = sockets[socket].options.userTimeout
+    if tcps[index].sendWindow == 0, !tcps[index].isOrphan {
+      // The window was taken back: the first segment asks for it, for as long as somebody answers.
+      let silence = cpu.now - tcps[index].lastHeard
+      let effort = tcps[index].retransmitStamp == 0 ? 0 : cpu.now - tcps[index].retransmitStamp
+      let most = limit > 0 ? min(limit, 2 * settings.maximumTimeout) : 2 * settings.maximumTimeout
+      guard silence <= most || effort <= most else {
+        tcpTimedOut(index)
+        return
+      }
+      tcps[index].enterLoss(&namespaces[namespace])
+      _ = tcpRetransmit(index, tcps[index].sent.head)
+      tcps[index].backOff(settings)
+      tcps[index].setTimer(.retransmit, after: tcps[index].clampedTimeout(limit))
+      return
+    }
+    namespaces[namespace].snmp[.tcpExtTCPTimeouts] &+= 1
+    if tcps[index].hasTimedOut(settings[.retries1], 0, settings) {
+      tcps[index].suspectBlackHole(settings)
+    }
+    var retries = settings[.retries2]
+    if tcps[index].isOrphan {
+      let isAlive = tcps[index].rtt.timeout < settings.maximumTimeout
+      retries = tcps[index].orphanRetries(isAlive, settings)
+    }
+    guard !tcps[index].hasTimedOut(retries, limit, settings) else {
+      tcpTimedOut(index)
+      return
+    }
+    if tcps[index].retransmits == 0 { tcpCountTimeout(index, namespace) }
+    tcps[index].enterLoss(&namespaces[namespace])
+    tcps[index].noteTimeout()
+    guard tcpRetransmit(index, tcps[index].sent.head) else {
+      // What the queues below did not take is tried again soon.
+      tcps[index].setTimer(.retransmit, after: TCPSock.resourceInterval)
+      return
+    }
+    tcps[index].backOff(settings)
+    tcps[index].setTimer(.retransmit, after: tcps[index].clampedTimeout(limit))
+  }
+
+  /// In which phase the timer came.
+  private mutating func tcpCountTimeout(_ index: TCPIndex, _ namespace: NamespaceIndex) {
+    let hasSACK = tcps[index].hasSACK
+    switch tcps[index].congestion {
+    case .recovery:
+      namespaces[namespace].snmp[hasSACK ? .tcpExtTCPSackRecoveryFail : .tcpExtTCPRenoRecoveryFail] &+= 1
+    case .loss: namespaces[namespace].snmp[.tcpExtTCPLossFailures] &+= 1
+    case .open, .disorder, .cwr:
+      guard tcps[index].congestion == .disorder || tcps[index].sackedOut > 0 else { return }
+      namespaces[namespace].snmp[hasSACK ? .tcpExtTCPSackFailures : .tcpExtTCPRenoFailures] &+= 1
+    }
+  }
+
+  /// tcp_write_err.
+  mutating func tcpTimedOut(_ index: TCPIndex) {
+    let namespace = sockets[tcps[index].socket].namespace
+    namespaces[namespace].snmp[.tcpExtTCPAbortOnTimeout] &+= 1
+    let soft = tcps[index].softError
+    tcpFail(index, soft == 0 ? .timedOut : KernelError(soft))
+  }
+
+  // MARK: A closed window
+
+  /// tcp_probe_timer, tcp_send_probe0.
+  private mutating func tcpProbeWindow(_ index: TCPIndex) {
+    let socket = tcps[index].socket
+    let settings = namespaces[sockets[socket].namespace].tcp
+    guard tcps[index].sent.isEmpty, tcps[index].hasUnsent else {
+      tcps[index].probes = 0
+      tcps[index].probesBegan = 0
+      return
+    }
+    let limit = sockets[socket].options.userTimeout
+    if tcps[index].probesBegan == 0 {
+      tcps[index].probesBegan = cpu.now
+    } else if limit > 0, cpu.now - tcps[index].probesBegan >= limit {
+      tcpTimedOut(index)
+      return
+    }
+    var most = settings[.retries2]
+    if tcps[index].isOrphan {
+      let isAlive = tcps[index].probeInterval(settings) < settings.maximumTimeout
+      most = tcps[index].orphanRetries(isAlive, settings)
+    }
     guard tcps[index].probes < most else {
-      tcpFail(index, .timedOut)
+      tcpTimedOut(index)
+      return
+    }
+    let isSent = tcpWakeUp(index, .tcpExtTCPWinProbe)
+    guard tcps[index].sent.isEmpty, tcps[index].hasUnsent else {
+      tcps[index].probes = 0
+      tcps[index].backoff = 0
       return
     }
     tcps[index].probes += 1
-    if tcps[index].backoff < 10 { tcps[index].backoff += 1 }
-    let start = tcps[index].sendNext
-    let available = Int(Int32(bitPattern: tcps[index].writeEnd &- start))
-    let length = min(available, Int(tcps[index].sendWindow), tcps[index].currentMSS)
-    if length > 0 {
-      let isLast = length == available
-      var flags: TCPFlags = [.ack, .psh]
-      if isLast, tcps[index].isFinQueued { flags.insert(.fin) }
-      tcpTransmitData(index, start, length, flags)
-    } else {
-      tcpTransmit(index, tcps[index].sendUnacknowledged &- 1, 0, .ack)
-      tcpArmProbe(index)
+    if isSent, tcps[index].backoff < settings[.retries2] { tcps[index].backoff += 1 }
+    var interval = isSent ? tcps[index].probeInterval(settings) : TCPSock.resourceInterval
+    if limit > 0 { interval = min(interval, max(tcps[index].probesBegan + limit - cpu.now, 1_000_000)) }
+    tcps[index].setTimer(.probe, after: interval)
+  }
+
+  /// Sends what the window has room for, or something old that draws an answer (tcp_write_wakeup). False: there was no
+  /// memory.
+  private mutating func tcpWakeUp(_ index: TCPIndex, _ counter: SNMPCounter) -> Bool {
+    let room = Int32(bitPattern: tcps[index].windowEnd &- tcps[index].sendNext)
+    if tcps[index].hasUnsent, room > 0 {
+      let length = min(tcps[index].unsentBytes, Int(room), tcps[index].currentMSS)
+      let isLast = length == tcps[index].unsentBytes
+      let hasFin = isLast && tcps[index].isFinQueued && Int(room) > length
+      return tcpTransmitNew(index, length, hasFin: hasFin, isLast: true)
+    }
+    namespaces[sockets[tcps[index].socket].namespace].snmp[counter] &+= 1
+    return tcpTransmit(index, tcps[index].sendUnacknowledged &- 1, 0, .ack)
+  }
+
+  // MARK: Keepalive
+
+  /// SO_KEEPALIVE was set or cleared (tcp_set_keepalive).
+  mutating func tcpSetKeepalive(_ index: TCPIndex, _ isOn: Bool) {
+    cpu.wheel.cancel(&tcps[index].keepaliveTimer)
+    switch tcps[index].state {
+    case .close, .listen: return
+    default: if isOn { tcpArmKeepalive(index, tcpKeepaliveTime(index)) }
     }
   }
+
+  /// The connection stands: from now on it is asked about.
+  mutating func tcpBeginKeepalive(_ index: TCPIndex) {
+    if sockets[tcps[index].socket].options.keepAlive { tcpSetKeepalive(index, true) }
+  }
+
+  private func tcpKeepaliveTime(_ index: TCPIndex) -> Int64 {
+    let socket = tcps[index].socket
+    let seconds =
+      sockets[socket].options.keepAliveTime
+      ?? namespaces[sockets[socket].namespace].tcp[.keepaliveTime]
+    return Int64(seconds) * 1_000_000_000
+  }
+
+  private mutating func tcpArmKeepalive(_ index: TCPIndex, _ interval: Int64) {
+    cpu.wheel.rearm(
+      &tcps[index].keepaliveTimer, TimerEvent(kind: .tcpKeepalive, index: index.rawValue),
+      at: cpu.now + interval)
+  }
+
+  /// tcp_keepalive_timer.
+  mutating func tcpKeepaliveTimer(_ index: TCPIndex) {
+    guard tcps.contains(index) else { return }
+    tcps[index].keepaliveTimer = .none
+    tcps[index].mstamp = cpu.now
+    let socket = tcps[index].socket
+    let options = sockets[socket].options
+    guard options.keepAlive else { return }
+    switch tcps[index].state {
+    case .close, .listen, .synSent, .timeWait: return
+    default: break
+    }
+    let settings = namespaces[sockets[socket].namespace].tcp
+    let time = tcpKeepaliveTime(index)
+    // What is on its way, or waits, is alive without being asked.
+    guard tcps[index].sent.isEmpty, !tcps[index].hasUnsent else {
+      tcpArmKeepalive(index, time)
+      return
+    }
+    let silence = cpu.now - max(tcps[index].lastReceived, tcps[index].lastHeard)
+    guard silence >= time else {
+      tcpArmKeepalive(index, time - silence)
+      return
+    }
+    let probes = options.keepAliveProbes ?? settings[.keepaliveProbes]
+    let isOver =
+      options.userTimeout > 0
+      ? silence >= options.userTimeout && tcps[index].probes > 0 : tcps[index].probes >= probes
+    guard !isOver else {
+      tcpSendReset(index)
+      tcpTimedOut(index)
+      return
+    }
+    guard tcpWakeUp(index, .tcpExtTCPKeepAlive) else {
+      tcpArmKeepalive(index, TCPSock.resourceInterval)
+      return
+    }
+    tcps[index].probes += 1
+    let interval = options.keepAliveInterval ?? settings[.keepaliveInterval]
+    tcpArmKeepalive(index, Int64(interval) * 1_000_000_000)
+  }
+
+  // MARK: Others
 
   mutating func tcpDelayedACKTimer(_ index: TCPIndex) {
     guard tcps.contains(index) else { return }
     tcps[index].delayedACKTimer = .none
     guard tcps[index].owesACK, tcps[index].state != .close else { return }
+    tcps[index].mstamp = cpu.now
     if tcps[index].isInteractive {
       tcps[index].isInteractive = false
       tcps[index].ackTimeout = TCPSock.delayedACKMinimum
     } else {
-      tcps[index].ackTimeout = min(tcps[index].ackTimeout * 2, tcps[index].retransmissionTimeout)
+      tcps[index].ackTimeout = min(tcps[index].ackTimeout * 2, tcps[index].rtt.timeout)
     }
+    let namespace = sockets[tcps[index].socket].namespace
+    namespaces[namespace].snmp[.tcpExtDelayedACKs] &+= 1
     tcpSendACK(index)
   }
 
@@ -99,23 +291,85 @@ extension Kernel {
   mutating func tcpStateTimer(_ index: TCPIndex) {
     guard tcps.contains(index) else { return }
     tcps[index].stateTimer = .none
+    if tcps[index].state == .timeWait {
+      let namespace = sockets[tcps[index].socket].namespace
+      namespaces[namespace].snmp[.tcpExtTW] &+= 1
+    }
     tcpDone(index)
   }
 
   mutating func tcpArmState(_ index: TCPIndex, _ interval: Int64) {
-    cpu.wheel.cancel(&tcps[index].stateTimer)
-    tcps[index].stateTimer = cpu.wheel.arm(
-      TimerEvent(kind: .tcpState, index: index.rawValue), at: cpu.now + interval)
+    cpu.wheel.rearm(
+      &tcps[index].stateTimer, TimerEvent(kind: .tcpState, index: index.rawValue), at: cpu.now + interval)
+  }
+
+  /// How long the other end may take to end what this end has (tcp_fin_time).
+  func tcpFinTime(_ index: TCPIndex) -> Int64 {
+    let socket = tcps[index].socket
+    let seconds =
+      sockets[socket].options.linger2 ?? namespaces[sockets[socket].namespace].tcp[.finTimeout]
+    let timeout = tcps[index].rtt.timeout
+    return max(Int64(seconds) * 1_000_000_000, timeout << 2 - timeout >> 1)
   }
 }
 
 extension TCPSock {
-  var currentTimeout: Int64 { min(retransmissionTimeout << Int64(backoff), Self.maximumTimeout) }
+  /// tcp_update_rto_stats.
+  fileprivate mutating func noteTimeout() {
+    retransmits += 1
+    totalTimeouts += 1
+    if retransmitStamp == 0 {
+      retransmitStamp = mstamp
+      retransmitTimestamp = timestamp(at: mstamp)
+    }
+  }
 
-  /// Bytes, or a FIN, that were never sent.
-  var hasUnsent: Bool {
-    guard state != .synSent, state != .synReceived, state != .listen, state != .close else { return false }
-    let end = writeEnd &+ (isFinQueued ? 1 : 0)
-    return isBefore(sendMaximum, end)
+  /// The timeout doubles (RFC 6298 5.5).
+  fileprivate mutating func backOff(_ settings: TCPSettings) {
+    backoff += 1
+    rtt.timeout = min(rtt.timeout << 1, settings.maximumTimeout)
+  }
+
+  /// Not beyond what the user waits for (tcp_clamp_rto_to_user_timeout).
+  fileprivate func clampedTimeout(_ limit: Int64) -> Int64 {
+    guard limit > 0, retransmitStamp != 0 else { return rtt.timeout }
+    return min(rtt.timeout, max(retransmitStamp + limit - mstamp, 1_000_000))
+  }
+
+  /// How long so many retransmissions take (tcp_model_timeout).
+  fileprivate func modelledTimeout(_ retries: Int, _ settings: TCPSettings) -> Int64 {
+    let isSYN = state == .synSent || state == .synReceived
+    let base = isSYN ? Self.initialTimeout : settings.minimumTimeout
+    let ratio = max(settings.maximumTimeout / base, 1)
+    let linear = 63 - ratio.leadingZeroBitCount
+    let doublings = min(retries, linear)
+    return ((2 << Int64(doublings)) - 1) * base + Int64(retries - doublings) * settings.maximumTimeout
+  }
+
+  /// Whether so many retransmissions, or so long a time, were in vain (retransmits_timed_out).
+  fileprivate func hasTimedOut(_ retries: Int, _ limit: Int64, _ settings: TCPSettings) -> Bool {
+    guard retransmits > 0, retransmitStamp != 0 else { return false }
+    return mstamp - retransmitStamp >= (limit > 0 ? limit : modelledTimeout(retries, settings))
+  }
+
+  /// tcp_orphan_retries.
+  fileprivate func orphanRetries(_ isAlive: Bool, _ settings: TCPSettings) -> Int {
+    if softError != 0, !isAlive { return 0 }
+    let retries = settings[.orphanRetries]
+    return retries == 0 && isAlive ? 8 : retries
+  }
+
+  /// Large segments vanish: smaller ones may not (RFC 4821 7.7; tcp_mtu_probing).
+  fileprivate mutating func suspectBlackHole(_ settings: TCPSettings) {
+    guard settings.isOn(.mtuProbing) else { return }
+    if probesMTU {
+      let known = min(probedMSS, mss)
+      probedMSS = max(
+        min(settings[.baseMSS], known >> 1), settings[.mtuProbeFloor], settings[.minimumSendMSS])
+    } else {
+      probesMTU = true
+      probedMSS = settings[.baseMSS]
+    }
+    setMSS(settings)
   }
 }

@@ -10,9 +10,11 @@ extension Kernel {
       forgetSocket(socket)
       return nil
     }
+    let settings = namespaces[sockets[socket].namespace].tcp
     sockets[socket].tcp = index
-    sockets[socket].options.receiveBuffer = TCPSock.receiveBuffer
-    sockets[socket].options.sendBuffer = TCPSock.sendBuffer
+    sockets[socket].options.receiveBuffer = settings.receiveMemory.standard
+    sockets[socket].options.sendBuffer = settings.sendMemory.standard
+    tcps[index].algorithm = settings.congestionControl
     return index
   }
 
@@ -53,7 +55,8 @@ extension Kernel {
     }
     let local = SocketAddress(source, sockets[socket].local.port)
     let key = FlowKey(local: local, remote: target)
-    guard tcpMayUse(key, in: namespace) else { throw .addressNotAvailable }
+    var reused: UInt32?
+    guard tcpMayUse(key, in: namespace, &reused) else { throw .addressNotAvailable }
     sockets[socket].local.address = source
     sockets[socket].source = source
     sockets[socket].peer = target
@@ -63,32 +66,38 @@ extension Kernel {
     tcps[index].key = key
     tcps[index].connection = .pending
     namespaces[namespace].snmp[.tcpActiveOpens] &+= 1
-    tcpSendSyn(index, key, route)
+    tcpSendSyn(index, key, route, reused)
     throw .inProgress
   }
 
-  private mutating func tcpSendSyn(_ index: TCPIndex, _ key: FlowKey, _ route: SocketRoute) {
+  private mutating func tcpSendSyn(
+    _ index: TCPIndex, _ key: FlowKey, _ route: SocketRoute, _ reused: UInt32?
+  ) {
     let socket = tcps[index].socket
     let secret = namespaces[sockets[socket].namespace].sockets.secret
+    let settings = namespaces[sockets[socket].namespace].tcp
     tcps[index].restart()
+    tcps[index].mstamp = cpu.now
     tcps[index].ownMSS = route.segmentSize
     tcps[index].mss = min(536, tcps[index].ownMSS)
-    tcps[index].hasTimestamps = true
-    tcps[index].hasSACK = true
-    tcps[index].hasWindowScale = true
-    tcps[index].receiveScale = TCPSock.windowScale
+    tcps[index].hasTimestamps = settings.isOn(.timestamps)
+    tcps[index].hasSACK = settings.isOn(.sack)
+    tcps[index].hasWindowScale = settings.isOn(.windowScaling)
+    tcps[index].ecn.isOn = settings[.ecn] == 1
     tcps[index].timestampOffset = UInt32(truncatingIfNeeded: key.hostHash(secret))
-    tcps[index].receiveWindow = tcpFirstWindow(sockets[socket].options.receiveBuffer, tcps[index].ownMSS)
-    let initial = tcpInitialSequence(key, secret)
+    let window = tcpFirstWindow(socket, tcps[index].advertisedMSS, isScaled: tcps[index].hasWindowScale)
+    tcps[index].receiveWindow = window.bytes
+    tcps[index].receiveScale = window.scale
+    let initial = reused ?? tcpInitialSequence(key, secret)
     tcps[index].initialSend = initial
     tcps[index].sendUnacknowledged = initial
     tcps[index].sendNext = initial &+ 1
-    tcps[index].sendMaximum = initial &+ 1
     tcps[index].recoveryPoint = initial
     tcps[index].state = .synSent
-    tcps[index].timedAt = cpu.now
-    tcpTransmit(index, initial, 0, .syn)
-    tcpArmRetransmit(index)
+    tcps[index].delivery.firstSentAt = cpu.now
+    tcpTransmit(index, initial, 0, tcps[index].ecn.isOn ? [.syn, .ece, .cwr] : .syn)
+    tcps[index].setTimer(.retransmit, after: tcps[index].rtt.timeout)
+    tcpSettleTimer(index)
   }
 
   /// RFC 6528: a clock of 64 ns beside a keyed hash of the names.
@@ -96,10 +105,22 @@ extension Kernel {
     UInt32(truncatingIfNeeded: key.hash(secret ^ 0x5e9_0e4c)) &+ UInt32(truncatingIfNeeded: cpu.now >> 6)
   }
 
-  /// The window of a SYN: the buffer's half in whole segments, and what the field holds (tcp_select_initial_window).
-  func tcpFirstWindow(_ buffer: Int, _ mss: Int) -> UInt32 {
-    let space = buffer / 2
-    return UInt32(min(space > mss ? space / mss * mss : space, 65535))
+  /// The window of a SYN in whole segments, as far as the field holds it, and the scale that the largest buffer needs
+  /// (tcp_select_initial_window).
+  func tcpFirstWindow(_ socket: SocketIndex, _ mss: Int, isScaled: Bool) -> (bytes: UInt32, scale: UInt8) {
+    let options = sockets[socket].options
+    let settings = namespaces[sockets[socket].namespace].tcp
+    let most = options.windowClamp > 0 ? options.windowClamp : 65535 << 14
+    var space = min(options.receiveBuffer / 2, most)
+    if space > mss { space = space / mss * mss }
+    let limit = settings.isOn(.workaroundSignedWindows) ? 32767 : 65535
+    var scale = 0
+    if isScaled {
+      let largest = options.isReceiveBufferLocked ? options.receiveBuffer : settings.receiveMemory.maximum
+      let wanted = min(max(space, largest, SocketOptions.bufferMaximum), most)
+      scale = min(max(Int.bitWidth - 1 - wanted.leadingZeroBitCount - 15, 0), 14)
+    }
+    return (UInt32(min(space, limit)), UInt8(scale))
   }
 
   /// What one segment to an address has room for on this end's device.
@@ -131,19 +152,28 @@ extension Kernel {
       if sockets[other].isPortBound || tcps[sockets[other].tcp].state == .listen { return false }
       cursor = namespaces[namespace].sockets.tcp.next(cursor, local.port)
     }
-    return tcpMayUse(FlowKey(local: local, remote: peer), in: namespace)
+    var reused: UInt32?
+    return tcpMayUse(FlowKey(local: local, remote: peer), in: namespace, &reused)
   }
 
-  /// A pair of names is free, or was used by a connection that time alone still keeps (tcp_twsk_unique).
-  private mutating func tcpMayUse(_ key: FlowKey, in namespace: NamespaceIndex) -> Bool {
+  /// A pair of names is free, or was used by a connection that time alone still keeps (tcp_twsk_unique), beyond whose
+  /// numbers the next one begins.
+  private mutating func tcpMayUse(
+    _ key: FlowKey, in namespace: NamespaceIndex, _ reused: inout UInt32?
+  ) -> Bool {
+    let settings = namespaces[namespace].tcp
     switch namespaces[namespace].sockets.flows.find(key) {
     case nil: return true
     case .request: return false
     case .socket(let socket):
       let old = sockets[socket].tcp
-      guard tcps[old].state == .timeWait, tcps[old].hasTimestamps,
-        cpu.now - tcps[old].recentTimestampTime > 1_000_000_000
+      let mode = settings[.timeWaitReuse]
+      let isLoopback = sockets[socket].local.address.isLoopback
+      guard mode == 1 || mode == 2 && isLoopback, tcps[old].state == .timeWait, tcps[old].hasTimestamps,
+        cpu.now - tcps[old].recentTimestampTime > Int64(settings[.timeWaitReuseDelay]) * 1_000_000
       else { return false }
+      reused = max(tcps[old].sendNext &+ 65537, 1)
+      namespaces[namespace].snmp[.tcpExtTWRecycled] &+= 1
       tcpDone(old)
       return true
     }
@@ -169,11 +199,15 @@ extension Kernel {
       let error = takeError(of: socket)
       throw error == 0 ? .brokenPipe : KernelError(error)
     }
+    tcps[index].noteApplicationLimit(charged: pool.writers.charged(to: socket.rawValue))
+    guard streamHasMemory(socket) else { return 0 }
     return max(sockets[socket].options.sendBuffer - tcps[index].unacknowledged.count, 0)
   }
 
-  /// Takes bytes to be sent, as many as the buffer has room for (tcp_sendmsg).
-  mutating func tcpSend(_ data: borrowing RawSpan, on socket: SocketIndex) throws(KernelError) -> Int {
+  /// Takes bytes to be sent, as many as the buffer has room for (tcp_sendmsg). The last of urgent ones is told apart.
+  mutating func tcpSend(
+    _ data: borrowing RawSpan, on socket: SocketIndex, isUrgent: Bool
+  ) throws(KernelError) -> Int {
     let index = sockets[socket].tcp
     let room = try tcpSendRoom(socket)
     guard data.byteCount > 0 else { return 0 }
@@ -181,7 +215,8 @@ extension Kernel {
     let taken = wanted > 0 ? tcps[index].unacknowledged.append(data.extracting(0..<wanted), &pool) : 0
     if taken < data.byteCount { tcps[index].awaitsRoom = true }
     guard taken > 0 else { throw .wouldBlock }
-    tcpPush(index)
+    if isUrgent, taken == data.byteCount { tcps[index].sendUrgent = tcps[index].writeEnd }
+    tcpPushWritten(index, taken)
     return taken
   }
 
@@ -197,22 +232,61 @@ extension Kernel {
       throw .wouldBlock
     }
     let taken = tcps[index].unacknowledged.append(atMost: room, &pool, body)
-    if taken > 0 { tcpPush(index) }
+    if taken > 0 { tcpPushWritten(index, taken) }
     return taken
   }
 
-  /// Lends bytes that have come; none at the end of the stream (tcp_recvmsg).
+  /// Bytes have been written: they go, or wait for those that may follow.
+  private mutating func tcpPushWritten(_ index: TCPIndex, _ length: Int) {
+    tcps[index].statistics.begin(.busy, cpu.now)
+    guard tcpMustCork(index, length) else {
+      tcpPush(index)
+      return
+    }
+    namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPAutoCorking] &+= 1
+  }
+
+  /// A small write waits for those that may follow while packets of this socket are still on their way down
+  /// (tcp_should_autocork): what leaves goes on with it.
+  private mutating func tcpMustCork(_ index: TCPIndex, _ length: Int) -> Bool {
+    let socket = tcps[index].socket
+    guard length < tcps[index].mss, tcps[index].unsentBytes < tcps[index].mss, !tcps[index].sent.isEmpty,
+      namespaces[sockets[socket].namespace].tcp.isOn(.autocorking),
+      pool.writers.charged(to: socket.rawValue) > 4096
+    else { return false }
+    pool.writers.await(socket.rawValue, 4096)
+    return true
+  }
+
+  /// Whether the next byte is an urgent one that stands apart from the stream, so that reading passes it.
+  private func tcpPassesUrgent(_ index: TCPIndex) -> Bool {
+    !tcps[index].urgent.isNone && tcps[index].urgent.sequence == tcps[index].copied
+      && tcps[index].receiveNext != tcps[index].copied
+      && !sockets[tcps[index].socket].options.urgentInline
+  }
+
+  /// Lends bytes that have come; none at the end of the stream (tcp_recvmsg). Reading stops before an urgent byte and
+  /// then passes it.
   mutating func tcpPeek(
     _ socket: SocketIndex, limit: Int, _ body: (PacketBytes) -> Void
   ) throws(KernelError) -> Int {
     let index = sockets[socket].tcp
     guard tcps[index].state != .listen else { throw .notConnected }
+    var most = limit
+    if !tcps[index].urgent.isNone {
+      let distance = Int(Int32(bitPattern: tcps[index].urgent.sequence &- tcps[index].copied))
+      if distance > 0 { most = min(most, distance) }
+    }
+    var skip = tcpPassesUrgent(index) ? 1 : 0
     var slot = sockets[socket].receiveQueue.head
     var offset = tcps[index].readOffset
     var seen = 0
-    for _ in 0..<sockets[socket].receiveQueue.count where seen < limit {
-      let count = min(Int(pool[slot].length) - offset, limit - seen)
-      pool.forEachPiece(of: slot, from: offset, count: count, body)
+    for _ in 0..<sockets[socket].receiveQueue.count where seen < most {
+      let passed = min(skip, Int(pool[slot].length) - offset)
+      skip -= passed
+      offset += passed
+      let count = min(Int(pool[slot].length) - offset, most - seen)
+      if count > 0 { pool.forEachPiece(of: slot, from: offset, count: count, body) }
       seen += count
       slot = pool[slot].next
       offset = 0
@@ -229,15 +303,25 @@ extension Kernel {
   /// The user has read: room is told when it is worth it (tcp_cleanup_rbuf). EINVAL: there is not so much.
   mutating func tcpConsume(_ socket: SocketIndex, _ count: Int) throws(KernelError) {
     let index = sockets[socket].tcp
+    let total = count + (tcpPassesUrgent(index) ? 1 : 0)
     var slot = sockets[socket].receiveQueue.head
     var there = -tcps[index].readOffset
-    for _ in 0..<sockets[socket].receiveQueue.count where there < count {
+    for _ in 0..<sockets[socket].receiveQueue.count where there < total {
       there += Int(pool[slot].length)
       slot = pool[slot].next
     }
-    guard count <= there else { throw .invalidArgument }
+    guard total <= there else { throw .invalidArgument }
+    tcpTake(index, total)
+    if !tcps[index].urgent.isNone, isAfter(tcps[index].copied, tcps[index].urgent.sequence) {
+      tcps[index].urgent.state = .none
+    }
+  }
+
+  /// Takes bytes that are there out of the queue.
+  mutating func tcpTake(_ index: TCPIndex, _ count: Int) {
+    let socket = tcps[index].socket
     var rest = count
-    while rest > 0 {
+    while rest > 0, sockets[socket].receiveQueue.count > 0 {
       let head = sockets[socket].receiveQueue.head
       let there = Int(pool[head].length) - tcps[index].readOffset
       guard rest >= there else {
@@ -249,6 +333,8 @@ extension Kernel {
       if let slot = takeReceived(socket) { pool.free(slot, .consumed) }
     }
     tcps[index].copied &+= UInt32(count)
+    tcps[index].mstamp = cpu.now
+    tcpAdjustReceiveBuffer(index)
     switch tcps[index].state {
     case .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck: break
     default: return
@@ -258,8 +344,7 @@ extension Kernel {
     var isDue =
       tcps[index].owesACK && (owed > tcps[index].receivedMSS || isRead && !tcps[index].isInteractive)
     let window = tcps[index].openWindow
-    let full = UInt32(sockets[socket].options.receiveBuffer / 2)
-    if !isDue, !sockets[socket].shutdown.contains(.receive), 2 * window <= full {
+    if !isDue, !sockets[socket].shutdown.contains(.receive), 2 * Int(window) <= tcps[index].space.clamp {
       let fresh = tcpFreeWindow(index)
       isDue = fresh > 0 && fresh >= 2 * window
     }
@@ -318,7 +403,14 @@ extension Kernel {
       tcpDone(index)
     case .close, .synSent: tcpDone(index)
     case .timeWait, .lastAck, .closing, .finWait1: break
-    case .finWait2: tcpArmState(index, TCPSock.timeWaitLength)
+    case .finWait2:
+      if sockets[socket].options.linger2 ?? 0 < 0 {
+        namespaces[sockets[socket].namespace].snmp[.tcpExtTCPAbortOnLinger] &+= 1
+        tcpSendReset(index)
+        tcpDone(index)
+      } else {
+        tcpArmState(index, tcpFinTime(index))
+      }
     case .established, .synReceived, .closeWait:
       let namespace = sockets[socket].namespace
       if hasUnread {
@@ -333,16 +425,39 @@ extension Kernel {
         tcpSendFin(index)
       }
     }
+    guard tcps.contains(index), tcps[index].state != .timeWait else { return }
+    // Too many that nobody uses: this one is not waited for (tcp_check_oom).
+    guard orphans < options.orphanLimit else {
+      namespaces[sockets[socket].namespace].snmp[.tcpExtTCPAbortOnMemory] &+= 1
+      tcpSendReset(index)
+      tcpDone(index)
+      return
+    }
+    tcps[index].isCountedOrphan = true
+    orphans += 1
+  }
+
+  /// It is over, or only time keeps it.
+  mutating func tcpUncountOrphan(_ index: TCPIndex) {
+    guard tcps[index].isCountedOrphan else { return }
+    tcps[index].isCountedOrphan = false
+    orphans -= 1
   }
 
   /// A connection is over (tcp_done): nothing of it is left but what the user has not heard.
   mutating func tcpDone(_ index: TCPIndex) {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
+    if tcps[index].state == .timeWait { namespaces[namespace].timeWaits -= 1 }
+    tcpUncountOrphan(index)
     tcps[index].state = .close
     cpu.wheel.cancel(&tcps[index].retransmitTimer)
     cpu.wheel.cancel(&tcps[index].delayedACKTimer)
     cpu.wheel.cancel(&tcps[index].stateTimer)
+    cpu.wheel.cancel(&tcps[index].keepaliveTimer)
+    tcps[index].pending = .none
+    tcps[index].sent.removeAll()
+    (tcps[index].sackedOut, tcps[index].lostOut, tcps[index].retransmittedOut) = (0, 0, 0)
     if let key = tcps[index].key { namespaces[namespace].sockets.flows.remove(key) }
     tcps[index].key = nil
     tcps[index].unacknowledged.removeAll(&pool)
@@ -360,10 +475,17 @@ extension Kernel {
 
   // MARK: Readiness
 
-  /// sk_stream_is_writeable: a third of what is queued is free at least.
+  /// sk_stream_is_writeable: a third of what is queued is free at least, and not too much of it was never sent.
   func streamIsWritable(_ socket: SocketIndex) -> Bool {
     let queued = tcps[sockets[socket].tcp].unacknowledged.count
-    return sockets[socket].options.sendBuffer - queued >= queued / 2
+    return sockets[socket].options.sendBuffer - queued >= queued / 2 && streamHasMemory(socket, twice: true)
+  }
+
+  /// Whether less than TCP_NOTSENT_LOWAT, or half of that, was never sent (tcp_stream_memory_free).
+  private func streamHasMemory(_ socket: SocketIndex, twice: Bool = false) -> Bool {
+    let own = sockets[socket].options.notSentLowWater
+    let limit = own > 0 ? own : namespaces[sockets[socket].namespace].tcp[.notSentLowWater]
+    return tcps[sockets[socket].tcp].unsentBytes << (twice ? 1 : 0) < limit
   }
 
   /// tcp_poll.
@@ -376,9 +498,18 @@ extension Kernel {
     if shutdown == .both || state == .close { ready.insert(.hangUp) }
     if shutdown.contains(.receive) { ready.formUnion([.in, .readNormal, .readHangUp]) }
     if state != .synSent, state != .synReceived {
-      if sockets[socket].receiveQueue.count > 0 { ready.formUnion([.in, .readNormal]) }
+      // An urgent byte alone is nothing to read.
+      let isApart =
+        !tcps[index].urgent.isNone && tcps[index].urgent.sequence == tcps[index].copied
+        && !sockets[socket].options.urgentInline
+      if Int(tcps[index].receiveNext &- tcps[index].copied) > (isApart ? 1 : 0),
+        sockets[socket].receiveQueue.count > 0
+      {
+        ready.formUnion([.in, .readNormal])
+      }
       if shutdown.contains(.send) || streamIsWritable(socket) { ready.formUnion([.out, .writeNormal]) }
     }
+    if tcps[index].urgent.isHere { ready.insert(.priority) }
     if sockets[socket].error != 0 { ready.insert(.error) }
     return ready
   }
@@ -398,7 +529,7 @@ extension Kernel {
     let sequence = error.transport.u32(TCPHeader.sequence)
     // Whoever does not know what was sent has no say (RFC 5927 4.1).
     guard tcps[index].state != .timeWait, !isBefore(sequence, tcps[index].sendUnacknowledged),
-      !isAfter(sequence, tcps[index].sendMaximum)
+      !isAfter(sequence, tcps[index].sendNext)
     else {
       namespaces[namespace].snmp[.tcpExtOutOfWindowIcmps] &+= 1
       return
@@ -410,12 +541,17 @@ extension Kernel {
       guard mss >= 512, mss < min(tcps[index].pathMSS, tcps[index].ownMSS) else { return }
       tcps[index].pathMSS = mss
       tcpSetMSS(index)
-      if !tcps[index].hasEverything, tcps[index].state != .synSent { tcpRetransmitFirst(index) }
+      guard tcps[index].state.isSynchronized else { return }
+      tcps[index].mstamp = cpu.now
+      tcps[index].resendLarge(&namespaces[namespace])
+      tcpRetransmitQueue(index)
       return
     }
     guard error.errno != 0 else { return }
     if tcps[index].state == .synSent || tcps[index].state == .synReceived {
       tcpFail(index, KernelError(error.errno))
+    } else {
+      tcps[index].softError = error.errno
     }
   }
 }

@@ -29,12 +29,10 @@ struct TCPFlags: OptionSet, BitwiseCopyable {
   static let rst = TCPFlags(rawValue: 0x04)
   static let psh = TCPFlags(rawValue: 0x08)
   static let ack = TCPFlags(rawValue: 0x10)
-}
-
-/// A range of sequence numbers that has arrived ahead of others.
-struct TCPRange: BitwiseCopyable, Equatable {
-  var start: UInt32
-  var end: UInt32
+  static let urg = TCPFlags(rawValue: 0x20)
+  /// RFC 3168: a mark has been seen; the window has been made smaller for it.
+  static let ece = TCPFlags(rawValue: 0x40)
+  static let cwr = TCPFlags(rawValue: 0x80)
 }
 
 /// Sequence numbers are compared modulo 2³² (RFC 9293 3.4).
@@ -54,6 +52,15 @@ struct TCPSegment {
   var options = TCPOptions()
   /// Bytes of data.
   var length: Int
+  /// The urgent pointer as it stands in the header.
+  var urgent: UInt16 = 0
+  /// The two bits of ECN in the IP header.
+  var ecn: UInt8 = 0
+
+  /// The network has marked it.
+  var isMarked: Bool { ecn == 3 }
+  var isCongestionEcho: Bool { flags.contains(.ece) && !flags.contains(.syn) }
+  var isCWR: Bool { flags.contains(.cwr) && !flags.contains(.syn) }
 }
 
 /// The options of a segment.
@@ -65,6 +72,8 @@ struct TCPOptions {
   var isSACKPermitted = false
   /// (value, echo); nil: none.
   var timestamp: (value: UInt32, echo: UInt32)?
+  /// What the other end has, or has twice (SACK).
+  var blocks = SACKBlocks()
 
   init() {}
 
@@ -85,6 +94,10 @@ struct TCPOptions {
       case (2, 4) where isSYN: maximumSegmentSize = bytes.u16(offset + 2)
       case (3, 3) where isSYN: windowScale = min(bytes.u8(offset + 2), 14)
       case (4, 2) where isSYN: isSACKPermitted = true
+      case (5, 10...34) where !isSYN && (size - 2) % 8 == 0:
+        for place in stride(from: offset + 2, to: offset + size, by: 8) {
+          blocks.append(TCPRange(start: bytes.u32(place), end: bytes.u32(place + 4)))
+        }
       case (8, 10): timestamp = (bytes.u32(offset + 2), bytes.u32(offset + 6))
       default: break
       }
@@ -93,15 +106,15 @@ struct TCPOptions {
   }
 
   /// Bytes that `write` takes, a multiple of four.
-  func size(sack: Int) -> Int {
+  var size: Int {
     var size = maximumSegmentSize != 0 ? 4 : 0
     if timestamp != nil { size += 12 } else if isSACKPermitted { size += 4 }
     if windowScale != nil { size += 4 }
-    return sack > 0 ? size + 4 + 8 * sack : size
+    return blocks.isEmpty ? size : size + 4 + 8 * blocks.count
   }
 
   /// Writes them in the order and with the padding that Linux has (tcp_options_write).
-  func write(to bytes: PacketBytes, _ sack: InlineArray<4, TCPRange>, _ count: Int) {
+  func write(to bytes: PacketBytes) {
     var offset = 0
     func put(_ value: UInt32) {
       bytes.set(offset, u32: value)
@@ -116,11 +129,11 @@ struct TCPOptions {
       put(0x0101_0402)
     }
     if let windowScale { put(0x0103_0300 | UInt32(windowScale)) }
-    guard count > 0 else { return }
-    put(0x0101_0500 | UInt32(2 + 8 * count))
-    for index in 0..<count {
-      put(sack[index].start)
-      put(sack[index].end)
+    guard !blocks.isEmpty else { return }
+    put(0x0101_0500 | UInt32(2 + 8 * blocks.count))
+    for place in 0..<blocks.count {
+      put(blocks[place].start)
+      put(blocks[place].end)
     }
   }
 }

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What options and settings of TCP do, in virtual time.
+
+import NetTypes
+import Testing
+
+@testable import NetStack
+
+@Suite("TCP's options")
+struct TCPOptionTests {
+  @Test("Keepalive asks after the time, as often as it is told to, and gives up")
+  func keepalive() throws {
+    let link = try UnreliableLink(seed: 1)
+    let (_, client, _) = try TCPTests.connection(link)
+    for option in [
+      SocketOption.keepAliveTime(10), .keepAliveInterval(3), .keepAliveProbes(4), .keepAlive(true),
+    ] { try link.kernel.setOption(option, on: client) }
+    link.run(for: .seconds(35))
+    // The other end answers each of them.
+    #expect(link.kernel.counted(link.nodes[0])[.tcpExtTCPKeepAlive] == 3)
+    #expect(TCPTests.state(link, client) == .established)
+    link.faults.loss = 1000
+    link.run(for: .seconds(15))
+    #expect(TCPTests.state(link, client) == .established)
+    link.run(for: .seconds(15))
+    #expect(TCPTests.state(link, client) == .close)
+    #expect(link.kernel.takeError(of: client) == 110)
+  }
+
+  @Test("A user's timeout ends what is not acknowledged in time")
+  func userTimeout() throws {
+    let link = try UnreliableLink(seed: 2)
+    let (_, client, _) = try TCPTests.connection(link)
+    try link.kernel.setOption(.userTimeout(5000), on: client)
+    link.faults.loss = 1000
+    try link.kernel.send([1, 2, 3], on: client)
+    link.run(for: .seconds(4))
+    #expect(TCPTests.state(link, client) == .established)
+    link.run(for: .seconds(2))
+    #expect(link.kernel.takeError(of: client) == 110)
+  }
+
+  @Test("An urgent byte stands apart, unless it is to stay in the stream")
+  func urgent() throws {
+    for isInline in [false, true] {
+      let link = try UnreliableLink(seed: 3)
+      let (_, client, server) = try TCPTests.connection(link)
+      try link.kernel.setOption(.urgentInline(isInline), on: server)
+      try link.kernel.send(Array("abc".utf8), on: client)
+      link.run(for: .milliseconds(10))
+      var control = SendControl()
+      control.isUrgent = true
+      try link.kernel.send(Array("XYZ".utf8), on: client, control: control)
+      try link.kernel.send(Array("def".utf8), on: client)
+      link.run(for: .milliseconds(100))
+      var buffer: [UInt8] = []
+      func read(_ flags: ReceiveFlags = []) throws -> String {
+        _ = try link.kernel.receive(server, into: &buffer, flags: flags)
+        return String(decoding: buffer, as: UTF8.self)
+      }
+      #expect(link.kernel.readiness(of: server).contains(.priority))
+      #expect(try !link.kernel.isAtMark(server))
+      #expect(try read() == "abcXY")
+      #expect(try link.kernel.isAtMark(server))
+      if isInline {
+        #expect(failure { _ = try read(.outOfBand) } == 22)
+        #expect(try read() == "Zdef")
+      } else {
+        #expect(try read(.outOfBand) == "Z")
+        #expect(failure { _ = try read(.outOfBand) } == 22)
+        #expect(try read() == "def")
+      }
+      #expect(try !link.kernel.isAtMark(server))
+      #expect(!link.kernel.readiness(of: server).contains(.priority))
+    }
+  }
+
+  @Test("A listener that waits for data is told of a connection when there is some")
+  func deferAccept() throws {
+    let link = try UnreliableLink(seed: 4)
+    let listener = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[1])
+    try link.kernel.setOption(.deferAccept(10), on: listener)
+    try link.kernel.bind(listener, to: name("0.0.0.0", 80))
+    try link.kernel.listen(listener, backlog: 4)
+    let client = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[0])
+    #expect(failure { try link.kernel.connect(client, to: name("10.0.0.2", 80)) } == 115)
+    link.run(for: .milliseconds(500))
+    #expect(TCPTests.state(link, client) == .established)
+    #expect(link.kernel.readiness(of: listener).isEmpty)
+    try link.kernel.send([1], on: client)
+    link.run(for: .milliseconds(500))
+    #expect(link.kernel.readiness(of: listener).contains(.in))
+    #expect(link.kernel.counted(link.nodes[1])[.tcpExtTCPDeferAcceptDrop] == 1)
+  }
+
+  @Test("Retries of a SYN are counted by the option, else by the settings")
+  func synRetries() throws {
+    let link = try UnreliableLink(seed: 5, faults: .init(loss: 1000))
+    try link.kernel.setSysctl("net/ipv4/tcp_syn_linear_timeouts", to: "1", in: link.nodes[0])
+    for (own, seconds) in [(2, 8), (nil, 16)] as [(Int?, Int64)] {
+      try link.kernel.setSysctl("net/ipv4/tcp_syn_retries", to: "3", in: link.nodes[0])
+      let client = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[0])
+      if let own { try link.kernel.setOption(.synRetries(own), on: client) }
+      #expect(failure { try link.kernel.connect(client, to: name("10.0.0.2", 80)) } == 115)
+      // The first timeout does not double: 1, 1, 2, 4, and so on.
+      link.run(for: .milliseconds(seconds * 1000 - 500))
+      #expect(link.kernel.takeError(of: client) == 0)
+      link.run(for: .milliseconds(1000))
+      #expect(link.kernel.takeError(of: client) == 110)
+    }
+  }
+
+  @Test("FIN-WAIT-2 of who has gone lasts as long as it is told to")
+  func finTimeout() throws {
+    let link = try UnreliableLink(seed: 6)
+    try link.kernel.setSysctl("net/ipv4/tcp_fin_timeout", to: "20", in: link.nodes[0])
+    for (own, seconds) in [(nil, 20), (5, 5)] as [(Int?, Int64)] {
+      let (listener, client, server) = try TCPTests.connection(link)
+      if let own { try link.kernel.setOption(.linger2(own), on: client) }
+      link.kernel.close(client)
+      link.run(for: .milliseconds(seconds * 1000 - 500))
+      #expect(TCPTests.state(link, client) == .finWait2)
+      link.run(for: .milliseconds(1000))
+      #expect(TCPTests.state(link, client) == nil)
+      link.kernel.close(server)
+      link.kernel.close(listener)
+      link.run(for: .seconds(200))
+    }
+  }
+
+  @Test("A full accept queue resets who has completed the handshake, where that is wanted")
+  func abortOnOverflow() throws {
+    let link = try UnreliableLink(seed: 7)
+    try link.kernel.setSysctl("net/ipv4/tcp_abort_on_overflow", to: "1", in: link.nodes[1])
+    let listener = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[1])
+    try link.kernel.bind(listener, to: name("0.0.0.0", 80))
+    try link.kernel.listen(listener, backlog: 4)
+    // Three stand, two more find room, and four come at once.
+    var clients: [SocketIndex] = []
+    for round in [1, 1, 1, 4] {
+      for _ in 0..<round {
+        let client = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[0])
+        #expect(failure { try link.kernel.connect(client, to: name("10.0.0.2", 80)) } == 115)
+        clients.append(client)
+      }
+      link.run(for: .milliseconds(50))
+    }
+    link.run(for: .seconds(2))
+    #expect(clients.map { link.kernel.takeError(of: $0) }.filter { $0 == 104 }.count == 2)
+    #expect(link.kernel.counted(link.nodes[1])[.tcpExtEmbryonicRsts] == 2)
+  }
+
+  @Test("Listeners that share a port take turns by the flow, each flow always with the same")
+  func reusePort() throws {
+    let link = try UnreliableLink(seed: 8)
+    var listeners: [SocketIndex] = []
+    for _ in 0..<4 {
+      let listener = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[1])
+      try link.kernel.setOption(.reusePort(true), on: listener)
+      try link.kernel.bind(listener, to: name("0.0.0.0", 80))
+      try link.kernel.listen(listener, backlog: 100)
+      listeners.append(listener)
+    }
+    for _ in 0..<80 {
+      let client = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[0])
+      #expect(failure { try link.kernel.connect(client, to: name("10.0.0.2", 80)) } == 115)
+    }
+    link.run(for: .seconds(1))
+    let shares = listeners.map { listener in
+      link.kernel.sockets(in: link.nodes[1]).first { $0.socket == listener }?.receiveQueue ?? 0
+    }
+    #expect(shares.reduce(0, +) == 80)
+    #expect(shares.allSatisfy { $0 > 8 }, "\(shares)")
+  }
+
+  @Test("Options have the kernel's ranges")
+  func ranges() throws {
+    let link = try UnreliableLink(seed: 9)
+    let socket = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[0])
+    let datagram = try link.kernel.makeSocket(.udp(.ipv4), in: link.nodes[0])
+    let refused: [(SocketOption, Int32)] = [
+      (.keepAliveTime(0), 22), (.keepAliveTime(32768), 22), (.keepAliveInterval(0), 22),
+      (.keepAliveProbes(128), 22), (.synRetries(0), 22), (.synRetries(128), 22), (.userTimeout(-1), 22),
+      (.maximumSegmentSize(87), 22), (.maximumSegmentSize(32768), 22), (.congestionControl("vegas"), 2),
+    ]
+    for (option, errno) in refused {
+      #expect(failure { try link.kernel.setOption(option, on: socket) } == errno)
+    }
+    #expect(failure { try link.kernel.setOption(.keepAliveTime(5), on: datagram) } == 92)
+    for name in ["reno", "bbr", "cubic"] {
+      try link.kernel.setOption(.congestionControl(name), on: socket)
+      #expect(link.kernel.information(of: socket)?.congestionControl.name == name)
+    }
+    try link.kernel.setOption(.maximumSegmentSize(1000), on: socket)
+    #expect(link.kernel.information(of: socket)?.advertisedMSS == 536)
+  }
+
+  @Test("What was not sent yet is bounded, where a sender wants it so")
+  func notSent() throws {
+    let link = try UnreliableLink(seed: 10)
+    let (_, client, _) = try TCPTests.connection(link)
+    try link.kernel.setOption(.sendBuffer(200_000), on: client)
+    try link.kernel.setOption(.notSentLowWater(10_000), on: client)
+    var sent = 0
+    for _ in 0..<200 { sent += (try? link.kernel.send([UInt8](repeating: 1, count: 1000), on: client)) ?? 0 }
+    let information = link.kernel.information(of: client)
+    let known = try #require(information)
+    #expect(known.unsentBytes >= 10_000 && known.unsentBytes < 12_000, "\(known.unsentBytes) of \(sent)")
+    #expect(!link.kernel.readiness(of: client).contains(.out))
+    link.run(for: .seconds(1))
+    #expect(link.kernel.readiness(of: client).contains(.out))
+  }
+
+  @Test("A flood of SYNs is answered by cookies: memory stays, and who means it gets through")
+  func flood() throws {
+    let link = try UnreliableLink(seed: 11)
+    try link.kernel.route("default", via: "10.0.0.1", link.nodes[1])
+    let listener = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[1])
+    try link.kernel.bind(listener, to: name("0.0.0.0", 80))
+    try link.kernel.listen(listener, backlog: 64)
+    _ = try link.kernel.ping("10.0.0.1", from: link.nodes[1])
+    var random = RandomState(seed: 11)
+    var clients: [SocketIndex] = []
+    var mostRequests = 0
+    for round in 0..<200 {
+      for _ in 0..<100 {
+        let source = IPv4Address(rawValue: 0xc612_0000 | UInt32(truncatingIfNeeded: random.next() & 0xffff))
+        var frame = TCPHostileTests.frame(
+          from: source, to: v4("10.0.0.2"), ports: (UInt16(truncatingIfNeeded: random.next()), 80),
+          UInt32(truncatingIfNeeded: random.next()), 0, 2, window: 65535, options: [2, 4, 5, 0xb4], data: [])
+        frame[5] = 2
+        link.kernel.inject(frame, into: link.faces[1])
+      }
+      if round % 10 == 9 {
+        let client = try link.kernel.makeSocket(.tcp(.ipv4), in: link.nodes[0])
+        #expect(failure { try link.kernel.connect(client, to: name("10.0.0.2", 80)) } == 115)
+        clients.append(client)
+      }
+      link.run(for: .milliseconds(1))
+      mostRequests = max(mostRequests, link.kernel.requests.count)
+    }
+    for client in clients { _ = try? link.kernel.send(Array("legitimate".utf8), on: client) }
+    link.run(for: .seconds(3))
+    #expect(clients.allSatisfy { TCPTests.state(link, $0) == .established })
+    var accepted = 0
+    while (try? link.kernel.accept(listener)) != nil { accepted += 1 }
+    #expect(accepted == clients.count)
+    #expect(mostRequests <= 65)
+    let counters = link.kernel.counted(link.nodes[1])
+    #expect(counters[.tcpExtSyncookiesSent] > 19_000)
+    #expect(counters[.tcpExtSyncookiesRecv] >= 15)
+    #expect(link.kernel.accounting.isClosed)
+  }
+}
