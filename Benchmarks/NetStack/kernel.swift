@@ -44,11 +44,18 @@ struct HostNamespace {
   func pair(_ name: String, _ peerName: String, in other: HostNamespace? = nil) throws {
     var peer = LinkMessage(name: peerName)
     if let other { peer.namespaceDescriptor = other.namespace.descriptor.rawValue }
-    peer.set(.up, true)
     var link = LinkMessage(name: name)
     link.kind = .veth(peer: peer)
-    link.set(.up, true)
     try request(link.request(.create))
+    // An end cannot come up before it has another one.
+    try set(name) { $0.set(.up, true) }
+    try (other ?? self).set(peerName) { $0.set(.up, true) }
+  }
+
+  func set(_ name: String, _ body: (inout LinkMessage) throws -> Void) throws {
+    var link = LinkMessage(name: name)
+    try body(&link)
+    try request(link.request(.change))
   }
 
   func address(_ text: String, _ name: String) throws {
@@ -109,9 +116,7 @@ private func callAlone(_ thread: NamespaceThread, _ frames: inout Frames, _ pack
   let descriptor = try host.sender("a")
   defer { close(descriptor) }
   // An end that is down takes nothing: the frame ends in the sender's own call.
-  var link = LinkMessage(name: "b")
-  link.set(.up, false)
-  try host.request(link.request(.change))
+  try host.set("b") { $0.set(.up, false) }
   return send(&frames, packets, by: descriptor)
 }
 
@@ -130,9 +135,7 @@ func hostBridgeHop(_ thread: NamespaceThread) throws {
   try host.request(bridge.request(.create))
   for (outside, port) in [("a", "pa"), ("b", "pb")] {
     try host.pair(outside, port)
-    var link = LinkMessage(name: port)
-    link.master = try host.index(of: "br0")
-    try host.request(link.request(.change))
+    try host.set(port) { $0.master = try host.index(of: "br0") }
   }
   // The ports forward at once, without a spanning tree.
   usleep(200_000)
@@ -155,9 +158,7 @@ func hostForwarding(_ thread: NamespaceThread) throws {
     try router.pair(name, name, in: outside)
     try router.address(subnet, name)
   }
-  var link = LinkMessage(name: "left")
-  link.macAddress = MACAddress(rawValue: 0x0200_0000_0001)
-  try router.request(link.request(.change))
+  try router.set("left") { $0.macAddress = MACAddress(rawValue: 0x0200_0000_0001) }
   for request in forwardingRequests(right: try router.index(of: "right")) {
     try router.request(request)
   }

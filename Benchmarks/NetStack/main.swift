@@ -193,27 +193,8 @@ func memory() throws {
   let network = try kernel.makeQuietNamespace()
   var master: Int32 = 0
   for number in 0..<count {
-    if number % 1000 == 0 {
-      var bridge = LinkMessage(name: "lan\(number / 1000)")
-      bridge.kind = .bridge(BridgeOptions())
-      bridge.set(.up, true)
-      try kernel.perform(bridge.request(.create), in: network)
-      master = kernel.index(of: "lan\(number / 1000)", in: network) ?? 0
-    }
-    let node = try kernel.makeQuietNamespace()
-    try kernel.set("lo", node) { _ in }
-    var peer = LinkMessage(name: "p\(number)")
-    peer.namespaceDescriptor = Kernel.descriptor(of: network)
-    peer.master = master
-    peer.set(.up, true)
-    var link = LinkMessage(name: "eth0")
-    link.kind = .veth(peer: peer)
-    link.set(.up, true)
-    try kernel.perform(link.request(.create), in: node)
-    guard let index = kernel.index(of: "eth0", in: node),
-      let prefix = IPPrefix("10.\(number >> 16).\(number >> 8 & 255).\(number & 255)/8")
-    else { return }
-    try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: node)
+    if number % 1000 == 0 { master = try kernel.makeBridge("lan\(number / 1000)", in: network) }
+    _ = try kernel.makeNode(number, on: master, of: network)
   }
   let spent = nanoseconds() - start
   let bytes = (residentBytes() - before) / count
@@ -242,5 +223,38 @@ extension Kernel {
     let namespace = try makeNamespace()
     try setSysctl("net/ipv6/conf/all/disable_ipv6", to: "1", in: namespace)
     return namespace
+  }
+
+  /// A bridge, and its number.
+  mutating func makeBridge(_ name: String, in network: NamespaceIndex) throws -> Int32 {
+    var bridge = LinkMessage(name: name)
+    bridge.kind = .bridge(BridgeOptions())
+    bridge.set(.up, true)
+    try perform(bridge.request(.create), in: network)
+    return index(of: name, in: network) ?? 0
+  }
+
+  /// A node with an address of its number, on a bridge; and the number of its device.
+  mutating func makeNode(
+    _ number: Int, on master: Int32, of network: NamespaceIndex
+  ) throws -> (NamespaceIndex, Int32) {
+    let node = try makeQuietNamespace()
+    try set("lo", node) { _ in }
+    var peer = LinkMessage(name: "p\(number)")
+    peer.namespaceDescriptor = Self.descriptor(of: network)
+    peer.master = master
+    peer.set(.up, true)
+    var link = LinkMessage(name: "eth0")
+    link.kind = .veth(peer: peer)
+    link.set(.up, true)
+    try perform(link.request(.create), in: node)
+    let index = index(of: "eth0", in: node) ?? 0
+    guard let prefix = IPPrefix("\(Self.address(ofNode: number))/8") else { return (node, index) }
+    try perform(AddressMessage(prefix, index: index).request(.create), in: node)
+    return (node, index)
+  }
+
+  static func address(ofNode number: Int) -> IPv4Address {
+    IPv4Address(rawValue: 10 << 24 | UInt32(number))
   }
 }

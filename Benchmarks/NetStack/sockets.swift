@@ -48,27 +48,11 @@ func manyPings() throws {
   let (count, rounds) = (1000, 1000)
   var kernel = Kernel(.init(seed: 1), now: Instant(nanoseconds: 0))
   let network = try kernel.makeQuietNamespace()
-  var bridge = LinkMessage(name: "br0")
-  bridge.kind = .bridge(BridgeOptions())
-  bridge.set(.up, true)
-  try kernel.perform(bridge.request(.create), in: network)
-  let master = kernel.index(of: "br0", in: network)
+  let master = try kernel.makeBridge("br0", in: network)
   var sockets: [SocketIndex] = []
   for number in 0..<count {
-    let node = try kernel.makeQuietNamespace()
+    let (node, index) = try kernel.makeNode(number, on: master, of: network)
     try kernel.setSysctl("net/ipv4/ping_group_range", to: "0 0", in: node)
-    var peer = LinkMessage(name: "p\(number)")
-    peer.namespaceDescriptor = Kernel.descriptor(of: network)
-    peer.master = master
-    peer.set(.up, true)
-    var link = LinkMessage(name: "eth0")
-    link.kind = .veth(peer: peer)
-    link.set(.up, true)
-    try kernel.perform(link.request(.create), in: node)
-    guard let index = kernel.index(of: "eth0", in: node),
-      let prefix = IPPrefix("10.0.\(number >> 8).\(number & 255)/16")
-    else { return }
-    try kernel.perform(AddressMessage(prefix, index: index).request(.create), in: node)
     var netem = NetemOptions()
     netem.loss = NetemOptions.probability(0.01)
     netem.seed = UInt64(number)
@@ -80,15 +64,24 @@ func manyPings() throws {
   let request: [UInt8] = [8, 0, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: 7, count: 56)
   var answer: [UInt8] = []
   var replies = 0
+  // A few neighbours each, as hosts have; they are asked for one after the other, since every node hears every question.
+  func other(_ number: Int, _ round: Int) -> Int { (number + 1 + round % 8) % count }
+  for round in 0..<8 {
+    for number in 0..<count {
+      try kernel.send(
+        request, on: sockets[number], to: SocketAddress(.v4(Kernel.address(ofNode: other(number, round)))))
+      kernel.run(for: .microseconds(100))
+    }
+  }
+  kernel.run(for: .seconds(4))
+  for socket in sockets { while (try? kernel.receive(socket, into: &answer)) != nil {} }
   let begin = kernel.now
   let start = nanoseconds()
   for round in 0..<rounds {
     for number in 0..<count {
-      // A few neighbours each, as hosts have.
-      let other = (number + 1 + round % 8) % count
       try kernel.send(
         request, on: sockets[number],
-        to: SocketAddress(.v4(address("10.0.\(other >> 8).\(other & 255)"))))
+        to: SocketAddress(.v4(Kernel.address(ofNode: other(number, round)))))
     }
     kernel.run(for: .seconds(1))
     for socket in sockets {

@@ -26,13 +26,7 @@ struct ConfigurationOracleTests {
   }
 
   private static func route(_ text: String, _ body: (inout RouteMessage) -> Void) -> RouteMessage {
-    var route = RouteMessage(family: .ipv4)
-    route.destination = text == "default" ? nil : prefix(text)
-    route.table = RouteMessage.mainTable
-    route.protocolNumber = .static
-    route.type = .unicast
-    body(&route)
-    return route
+    OracleSetup.message(text, .ipv4, body)
   }
 
   private static func via(_ text: String, _ gateway: String, _ metric: UInt32? = nil) -> RouteMessage {

@@ -293,13 +293,7 @@ struct IPv6OracleTests {
   }
 
   private static func route(_ text: String, _ body: (inout RouteMessage) -> Void) -> RouteMessage {
-    var route = RouteMessage(family: .ipv6)
-    route.destination = text == "default" ? nil : prefix(text)
-    route.table = RouteMessage.mainTable
-    route.protocolNumber = .static
-    route.type = .unicast
-    body(&route)
-    return route
+    OracleSetup.message(text, .ipv6, body)
   }
 
   /// a0 is 3, b0 2.

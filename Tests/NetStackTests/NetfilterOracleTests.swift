@@ -113,7 +113,7 @@ struct NetfilterOracleTests {
     return try observe(router)
   }
 
-  private static func observe(_ router: KernelOracleTests.Router) throws -> [NftTable] {
+  static func observe(_ router: KernelOracleTests.Router) throws -> [NftTable] {
     let namespace = try KernelNamespace(path: "/run/netns/\(router.name)")
     return try namespace.run { (_) throws(NetlinkError) in
       do {
@@ -204,7 +204,7 @@ struct NetfilterOracleTests {
   }
 
   /// A table's rules, sets and objects with what they have counted; how long an element has left is left out.
-  private static func lines(_ table: NftTable) -> [String] {
+  static func lines(_ table: NftTable) -> [String] {
     var lines = table.objects.map { "object \($0.name) \($0.state)" }
     for set in table.sets {
       lines += set.elements.map { "element of \(set.name): \($0.key) \($0.expressions)" }

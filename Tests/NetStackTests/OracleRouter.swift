@@ -78,15 +78,22 @@ extension OracleSetup {
     return message.request(.createOrReplace)
   }
 
-  static func route(_ text: String, _ body: (inout RouteMessage) -> Void) -> NetlinkMessage {
-    let prefix = IPPrefix(text)
-    var route = RouteMessage(family: text.contains(":") ? .ipv6 : .ipv4)
+  /// A route of the main table, of IPv6 where the destination is, or is said to be with `default`.
+  static func message(
+    _ text: String, _ family: AddressFamily, _ body: (inout RouteMessage) -> Void
+  ) -> RouteMessage {
+    let prefix = text == "default" ? nil : IPPrefix(text)
+    var route = RouteMessage(family: text.contains(":") ? .ipv6 : family)
     route.destination = prefix?.length == 0 ? nil : prefix
     route.table = RouteMessage.mainTable
     route.protocolNumber = .static
     route.type = .unicast
     body(&route)
-    return route.request(.create)
+    return route
+  }
+
+  static func route(_ text: String, _ body: (inout RouteMessage) -> Void) -> NetlinkMessage {
+    message(text, .ipv4, body).request(.create)
   }
 
   static func via(_ text: String, _ gateway: String, face: Int? = nil) -> NetlinkMessage {

@@ -299,7 +299,7 @@ struct PingedBridges: ~Copyable {
     kernel.devices.indices.reduce(0) { $0 + Int(kernel.queueStatistics(of: $1)?.drops ?? 0) }
   }
 
-  /// Every node pings another one, all at once; how many answers came.
+  /// Every node pings another one; how many answers came.
   mutating func ping(rounds: Int) throws -> Int {
     var answer: [UInt8] = []
     var replies = 0
@@ -308,6 +308,8 @@ struct PingedBridges: ~Copyable {
       for number in sockets.indices {
         let other = (number + 37) % sockets.count
         try kernel.send(request, on: sockets[number], to: name("10.0.\(other >> 8).\(other & 255)"))
+        // Not all ask all for an address at once: every node would have to hear a hundred questions.
+        kernel.run(for: .milliseconds(1))
       }
       kernel.run(for: .seconds(4))
       for socket in sockets {

@@ -285,6 +285,23 @@ struct SettingsOracleTests {
     }
   }
 
+  @Test("What is passed on is sorted by its type of service, unless it is not to be", arguments: 0...1)
+  func priority(isOn: Int) throws {
+    var twins = try Twins()
+    try twins.set("net/ipv4/ip_forward_update_priority", "\(isOn)")
+    let rules = (0...6).map { "meta priority 0:\($0) counter" }.joined(separator: "\n")
+    let tables = try NetfilterOracleTests.load(
+      "chain p { type filter hook postrouting priority 0; \n\(rules) }", into: twins.router)
+    try twins.emulated.kernel.commit(tables.flatMap(\.creation), in: twins.emulated.node)
+    for tos: UInt8 in [0, 0x02, 0x04, 0x08, 0x10, 0x18, 0x1e, 0x20, 0xb8] {
+      try twins.compare("\(tos)", IP(destination: [10, 0, 1, 9], tos: tos).frame)
+      try twins.compare("\(tos), an answer", IP(tos: tos).frame)
+    }
+    let theirs = try NetfilterOracleTests.observe(twins.router).flatMap(NetfilterOracleTests.lines)
+    let ours = twins.emulated.kernel.nftables(nil, in: twins.emulated.node).tables
+    #expect(ours.flatMap(NetfilterOracleTests.lines) == theirs)
+  }
+
   @Test("What was put together for rules leaves in pieces that were good enough before")
   func refragmentation() throws {
     var twins = try Twins()

@@ -88,6 +88,18 @@ struct Socket6OracleTests {
     e("more: to one", lambda: s.sendto(b"1", 0x8000, ("10.0.0.1", 7100)))
     e("more: to another", lambda: s.sendto(b"2", ("10.0.0.1", 7101)))
     e("more: the one's", lambda: text(server))
+    l = S.socket(AF_INET6, SOCK_STREAM); l.bind(("::", 8000)); l.listen(5)
+    c = S.socket(AF_INET6, SOCK_STREAM)
+    e("tcp: to a mapped one", lambda: c.connect(("::ffff:10.0.0.1", 8000)))
+    e("tcp: own name", lambda: host(c.getsockname()))
+    e("tcp: peer's name", lambda: host(c.getpeername()))
+    d = l.accept()[0]
+    e("tcp: the other end's name", lambda: host(d.getsockname()))
+    d.send(b"hello")
+    e("tcp: bytes", lambda: text(c))
+    e("tcp: v6only", lambda: only(S.socket(AF_INET6, SOCK_STREAM)).connect(("::ffff:10.0.0.1", 8000)))
+    e("tcp: from IPv4", lambda: S.socket(AF_INET, SOCK_STREAM).connect(("10.0.0.1", 8000)))
+    e("tcp: its name", lambda: host(l.accept()[1]))
     r = R6(200)
     e("raw: to nobody", lambda: r.send(b"x"))
     e("raw: another protocol", lambda: r.sendto(b"x", ("::1", 201)))
@@ -240,6 +252,34 @@ struct Socket6OracleTests {
       t("more: the one's") { try text(server) }
     }
 
+    /// Waits until a connection stands, as a socket that waits does.
+    func connect(_ socket: SocketIndex, to peer: SocketAddress) throws {
+      do { try kernel.connect(socket, to: peer) } catch {
+        guard error == .inProgress else { throw error }
+        kernel.run(for: .milliseconds(20))
+        let number = kernel.takeError(of: socket)
+        guard number == 0 else { throw KernelError(number) }
+      }
+    }
+
+    func streams() throws {
+      let l = try make(.tcp(.ipv6))
+      try bind(l, "::", 8000)
+      try kernel.listen(l, backlog: 5)
+      let c = try make(.tcp(.ipv6))
+      let mapped = name("::ffff:10.0.0.1", 8000)
+      e("tcp: to a mapped one") { try connect(c, to: mapped) }
+      t("tcp: own name") { "\(try kernel.localName(of: c).address)" }
+      t("tcp: peer's name") { "\(try kernel.peerName(of: c).address)" }
+      let d = try kernel.accept(l)
+      t("tcp: the other end's name") { "\(try kernel.localName(of: d).address)" }
+      try send("hello", d)
+      t("tcp: bytes") { try text(c) }
+      e("tcp: v6only") { try connect(make(.tcp(.ipv6), only: true), to: mapped) }
+      e("tcp: from IPv4") { try connect(make(.tcp(.ipv4)), to: name("10.0.0.1", 8000)) }
+      t("tcp: its name") { "\(try kernel.peerName(of: kernel.accept(l)).address)" }
+    }
+
     func packets() throws {
       let r = try make(.raw(.ipv6, 200))
       let here = name("::1")
@@ -307,6 +347,7 @@ struct Socket6OracleTests {
     let calls = try Calls(setup)
     try calls.names()
     try calls.datagrams()
+    try calls.streams()
     try calls.packets()
     #expect(expected.count == calls.results.count)
     for (got, wanted) in zip(calls.results, expected) { #expect(got == wanted) }

@@ -233,6 +233,7 @@ extension Kernel {
     }
     namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
     pool.bytes(slot).decrementTTL()
+    setForwardingPriority(slot, namespace)
     if run.redirects { icmpRedirect(slot, to: run.nextHop, by: egress, in: namespace) }
     if run.device != egress {
       flush(&run)
@@ -248,6 +249,13 @@ extension Kernel {
     pool[slot].flags.insert(.forwarded)
     neighborOutput(slot, run.nextHop, by: egress)
     run.neighbor = namespaces[namespace].neighbors.find(egress, run.nextHop)
+  }
+
+  /// What a queueing discipline sorts a packet by that is passed on.
+  @inline(__always)
+  private func setForwardingPriority(_ slot: Slot, _ namespace: NamespaceIndex) {
+    guard namespaces[namespace].ipv4.forwardingSetsPriority else { return }
+    pool[slot].priority = Self.priority(typeOfService: pool.bytes(slot).u8(IPv4Header.typeOfService))
   }
 
   @inline(__always) private func meetsForwardRules(in namespace: NamespaceIndex) -> Bool {
@@ -293,6 +301,7 @@ extension Kernel {
     }
     namespaces[namespace].snmp[.ipForwDatagrams] &+= 1
     pool.bytes(slot).decrementTTL()
+    setForwardingPriority(slot, namespace)
     pool[slot].flags.insert(.forwarded)
     let isDirect = target == nextHop
     if redirects { icmpRedirect(slot, to: nextHop, by: egress, in: namespace) }

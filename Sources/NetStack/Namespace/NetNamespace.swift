@@ -106,6 +106,8 @@ struct IPv4Settings {
   var minimumPathMTU: UInt32 = 552
   /// Nanoseconds for which a path's MTU is believed (mtu_expires).
   var pathMTUExpiry: Int64 = 600_000_000_000
+  /// What is passed on is sorted by its type of service (ip_forward_update_priority).
+  var forwardingSetsPriority = true
   /// What routers say of a path counts for what is passed on, too (ip_forward_use_pmtu).
   var forwardsByPathMTU = false
   /// Errors speak from the device that the packet came in by (icmp_errors_use_inbound_ifaddr).

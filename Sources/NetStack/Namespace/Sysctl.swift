@@ -22,6 +22,7 @@ private enum SysctlDefaults {
     "net/ipv4/icmp_errors_use_inbound_ifaddr": "0",
     "net/ipv4/igmp_link_local_mcast_reports": "1", "net/ipv4/igmp_max_memberships": "20",
     "net/ipv4/igmp_qrv": "2",
+    "net/ipv4/ip_forward_update_priority": "1",
     "net/ipv4/ip_forward_use_pmtu": "0", "net/ipv4/ip_no_pmtu_disc": "0",
     "net/ipv4/ipfrag_high_thresh": "4194304",
     "net/ipv4/ipfrag_low_thresh": "3145728", "net/ipv4/ipfrag_max_dist": "64", "net/ipv4/ipfrag_time": "30",
@@ -289,6 +290,7 @@ extension Kernel {
     }
     if name.hasSuffix("opts_number") { return abs(number) <= Int64(Int32.max) }
     if name.hasSuffix("ip_default_ttl") { return (1...255).contains(number) }
+    if name.hasSuffix("ip_forward_update_priority") { return (0...1).contains(number) }
     if name.hasSuffix("fib_multipath_hash_policy") { return (0...1).contains(number) }
     if name.hasSuffix("ip_no_pmtu_disc") { return (0...3).contains(number) }
     if name.hasSuffix("igmp_qrv") { return number >= 1 }
@@ -356,6 +358,7 @@ extension Kernel {
     settings.robustness = Int(number("net/ipv4/igmp_qrv", namespace))
     settings.membershipLimit = Int(number("net/ipv4/igmp_max_memberships", namespace))
     settings.pathMTUDiscovery = Int(number("net/ipv4/ip_no_pmtu_disc", namespace))
+    settings.forwardingSetsPriority = flag("net/ipv4/ip_forward_update_priority")
     settings.forwardsByPathMTU = flag("net/ipv4/ip_forward_use_pmtu")
     settings.minimumPathMTU = UInt32(clamping: number("net/ipv4/route/min_pmtu", namespace))
     settings.pathMTUExpiry = number("net/ipv4/route/mtu_expires", namespace) * 1_000_000_000

@@ -300,7 +300,7 @@ extension Kernel {
   }
 
   /// What a type of service means to a queueing discipline (rt_tos2priority): best effort, bulk, interactive, both.
-  private static func priority(typeOfService value: UInt8) -> UInt32 {
+  static func priority(typeOfService value: UInt8) -> UInt32 {
     switch value >> 3 & 3 {
     case 0: 0
     case 1: 2
