@@ -59,7 +59,8 @@ let package = Package(
     module("NetTypes"),
     module("Rtnetlink", ["NetTypes", "CLinux"]),
     module("Nftables", ["NetTypes"]),
-    module("LabCore", ["NetTypes", "Nftables", system]),
+    module("Capture", ["NetTypes"]),
+    module("LabCore", ["NetTypes", "Nftables", "Capture", system]),
     module("TopologyModel", ["NetTypes", "Nftables", "LabCore"]),
 
     // The emulated kernel.
@@ -73,15 +74,15 @@ let package = Package(
     module(
       "KernelDatapath",
       [
-        "NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn",
-        "CLinux", system, logging,
+        "NetTypes", "Capture", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess",
+        "Spawn", "CLinux", system, logging,
       ]),
 
     module(
       "EmulatedDatapath",
       [
-        "NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess", "CLinux",
-        system,
+        "NetTypes", "Capture", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess",
+        "CLinux", system,
       ]),
 
     // What the verbs are made of.
@@ -102,8 +103,9 @@ let package = Package(
     .executableTarget(
       name: "netforge",
       dependencies: [
-        "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-        "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux", argumentParser, logging, system,
+        "NetTypes", "Nftables", "Capture", "LabCore", "TopologyModel", "Manifest", "Reconcile",
+        "KernelDatapath", "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux", argumentParser, logging,
+        system,
       ],
       swiftSettings: settings),
 
@@ -113,13 +115,14 @@ let package = Package(
     tests(of: "Rtnetlink", ["NetTypes", "Seeds"]),
     tests(of: "Nftables", ["NetTypes"]),
     tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", system]),
+    tests(of: "Capture", ["NetTypes", "Seeds", "CLinux"]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
     tests(of: "TopologyModel", ["NetTypes", "LabCore", "Seeds"]),
     tests(of: "Spawn", [system]),
     tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "Seeds", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
-    tests(of: "LabProcess", ["NetTypes", "LabCore", "Spawn", "CLinux", "Seeds", system, logging]),
+    tests(of: "LabProcess", ["NetTypes", "Capture", "LabCore", "Spawn", "CLinux", "Seeds", system, logging]),
     tests(
       of: "KernelDatapath",
       ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Manifest", "Reconcile", "TopologyModel", system]),

@@ -95,9 +95,9 @@ final class TimedDatapath: Datapath {
   }
 
   func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+    _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {
-    try await inner.capture(points, filter: filter, into: descriptor, of: lab)
+    try await inner.capture(request, into: descriptor, of: lab)
   }
 }
 

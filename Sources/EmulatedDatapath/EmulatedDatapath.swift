@@ -10,7 +10,6 @@ import NetStack
 import NetTypes
 import Rtnetlink
 import Synchronization
-public import SystemPackage
 
 /// A lab in the emulated kernel.
 public final class EmulatedDatapath: Datapath {
@@ -115,12 +114,5 @@ public final class EmulatedDatapath: Datapath {
       try await endpoint.finishConnecting(to: remote, timeout: timeout)
     }
     return endpoint
-  }
-
-  public func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
-  ) async throws(DatapathError) {
-    throw DatapathError(
-      .unavailable, operation: "capture in lab '\(lab)'", cause: "capture is not part of this version")
   }
 }

@@ -20,6 +20,9 @@ final class EmulatedKernel: LabKernel {
   var tables: [NamespaceID: LinkTable] = [:]
   var waiters = Waiters()
   var followers = Followers()
+  var captures = Captures()
+  /// What the time of day is when this kernel's clock stands at nothing; 0 where its time is its own.
+  var epoch: Int64 = 0
   /// How many tasks use the lab: whoever made it, and who entered since.
   var participants = 1
 

@@ -129,6 +129,7 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
   nf_wake_precisely()
   let clock = start.clock
   let kernel = EmulatedKernel(lab: start.lab, start.options, now: clock.now())
+  kernel.epoch = clock.epoch()
   while let work = start.mailbox.take() {
     if !work.isEmpty {
       // What the work does, it does now, not when the thread fell asleep.
@@ -138,6 +139,7 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
     let result = kernel.stack.poll(now: clock.now())
     let hasSettled = kernel.settle()
     kernel.tellFollowers()
+    kernel.writeCaptures()
     guard !result.hasMore, !hasSettled, start.mailbox.fallAsleep() else { continue }
     let deadline = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }.min()
     if let time = clock.virtual {
@@ -163,6 +165,13 @@ private struct KernelClock {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+  }
+
+  /// The time of day at this clock's zero.
+  func epoch() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec) - now().nanoseconds
   }
 
   /// Returns at the deadline, or when `wake` can be read. Without a deadline only then.

@@ -13,7 +13,7 @@ import Netlink
 import Nftables
 import Rtnetlink
 import Synchronization
-public import SystemPackage
+import SystemPackage
 
 /// Labs in the Linux kernel.
 public final class KernelDatapath: Datapath {
@@ -125,13 +125,5 @@ public final class KernelDatapath: Datapath {
       var removal = Removal(kernel)
       try removal.run()
     }
-  }
-
-  public func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
-  ) async throws(DatapathError) {
-    throw DatapathError(
-      .unavailable, operation: "capture in lab '\(lab)'", cause: "capture is not part of this version",
-      remedy: "use 'netforge exec NODE -- tcpdump -i INTERFACE'")
   }
 }

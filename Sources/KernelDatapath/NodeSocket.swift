@@ -4,6 +4,7 @@
 
 import Glibc
 import LabCore
+import LabProcess
 import LinuxObjects
 import NetTypes
 import Netlink

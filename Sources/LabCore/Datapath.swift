@@ -30,9 +30,10 @@ public protocol Datapath: Sendable {
   func inspect(
     _ question: Inspection, in namespace: NamespaceID, of lab: LabName
   ) async throws(DatapathError) -> InspectionAnswer
-  /// Writes what passes the points to `descriptor` as pcapng until the task is cancelled.
+  /// Writes what passes some devices to `descriptor` as pcapng until the task is cancelled, or nobody reads it any
+  /// more.
   func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+    _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError)
   /// The lab's time: the host's, or virtual.
   var clock: any LabClock { get }

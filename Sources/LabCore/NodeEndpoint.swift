@@ -123,15 +123,3 @@ public protocol NodeEndpoint: Sendable {
   func finish() async throws(DatapathError)
   func close() async
 }
-
-/// Where to listen in.
-public struct CapturePoint: Hashable, Codable, Sendable {
-  public var link: LinkReference
-  public init(_ link: LinkReference) { self.link = link }
-}
-
-/// A filter in libpcap's language.
-public struct CaptureFilter: Hashable, Codable, Sendable {
-  public var expression: String
-  public init(_ expression: String) { self.expression = expression }
-}

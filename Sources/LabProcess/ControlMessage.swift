@@ -59,7 +59,7 @@ enum ControlRequest: Codable, Sendable {
   case close(UInt64)
   case inspect(Inspection, NamespaceID, LabName)
   /// With one descriptor; until it is cancelled.
-  case capture([CapturePoint], CaptureFilter?, LabName)
+  case capture(CaptureRequest, LabName)
   case configure(LabRuntime)
   case restart(NodeName)
   case status

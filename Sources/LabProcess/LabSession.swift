@@ -137,9 +137,9 @@ final class LabSession: Sendable {
       answer(id, .done)
     case .inspect(let question, let namespace, let lab):
       answer(id, .inspected(try await datapath.inspect(question, in: namespace, of: own(lab))))
-    case .capture(let points, let filter, let lab):
+    case .capture(let wanted, let lab):
       guard let output = descriptors.first else { throw Self.missingDescriptors }
-      try await datapath.capture(points, filter: filter, into: output.descriptor, of: own(lab))
+      try await datapath.capture(wanted, into: output.descriptor, of: own(lab))
       answer(id, .done)
     case .configure(let runtime):
       _ = try own(runtime.lab)

@@ -72,9 +72,9 @@ public struct RemoteDatapath: Datapath {
   }
 
   public func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+    _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {
-    try await connection.perform(.capture(points, filter, lab), [try Self.copy(of: descriptor)])
+    try await connection.perform(.capture(request, lab), [try Self.copy(of: descriptor)])
   }
 
   /// The caller's descriptor stays the caller's; a copy travels.

@@ -24,6 +24,7 @@ public struct NetemOptions: Hashable, Sendable {
   public var reorderCorrelation: UInt32 = 0
   public var corrupt: UInt32 = 0
   public var corruptCorrelation: UInt32 = 0
+  /// Nil leaves what is there; the kernel tells a rate of zero for none, and takes it so.
   public var rate: NetemRate?
   public var lossModel: NetemLossModel?
   /// Mark packets (ECN) in the place of dropping them.
@@ -101,8 +102,6 @@ public struct NetemOptions: Hashable, Sendable {
         corruptCorrelation = value.correlation
       case TCA_NETEM_RATE:
         let value = try attribute.structure(tc_netem_rate.self)
-        // The kernel tells a rate of zero for none.
-        guard value.rate != 0 else { continue }
         rate = NetemRate(
           bytesPerSecond: UInt64(value.rate), packetOverhead: value.packet_overhead,
           cellSize: value.cell_size,

@@ -124,6 +124,12 @@ final class RunningCommand {
     process.waitUntilExit()
   }
 
+  /// As Ctrl-C does.
+  func interrupt() { process.interrupt() }
+
+  /// What it has said on standard error so far.
+  var complaints: String { (try? text(of: "err")) ?? "" }
+
   /// What it has printed so far.
   var output: String { (try? text(of: "out")) ?? "" }
 

@@ -11,21 +11,23 @@ struct ArchitectureTests {
   static let arrows: [String: Set<String>] = [
     "CLinux": [], "CDSLSource": [], "CMnl": [], "CNftnl": [], "Netforge": [],
     "NetTypes": [],
+    "Capture": ["NetTypes"],
     "Spawn": ["CLinux"],
     "Rtnetlink": ["NetTypes", "CLinux"],
     "Nftables": ["NetTypes"],
     "NetStack": ["NetTypes", "Rtnetlink", "Nftables"],
-    "LabCore": ["NetTypes", "Nftables"],
+    "LabCore": ["NetTypes", "Nftables", "Capture"],
     "TopologyModel": ["NetTypes", "Nftables", "LabCore"],
     "Netlink": ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl"],
     "LinuxObjects": ["NetTypes", "LabCore", "Rtnetlink", "Nftables"],
     "LabProcess": ["NetTypes", "LabCore", "Spawn", "CLinux"],
     "KernelDatapath": [
-      "NetTypes", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess", "Spawn",
-      "CLinux",
+      "NetTypes", "Capture", "LabCore", "LinuxObjects", "Netlink", "Rtnetlink", "Nftables", "LabProcess",
+      "Spawn", "CLinux",
     ],
     "EmulatedDatapath": [
-      "NetTypes", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess", "CLinux",
+      "NetTypes", "Capture", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess",
+      "CLinux",
     ],
     "Reconcile": ["NetTypes", "Nftables", "LabCore", "TopologyModel"],
     "Manifest": ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource"],
@@ -34,13 +36,15 @@ struct ArchitectureTests {
     ],
     "NetforgeTesting": ["NetTypes", "LabCore", "TopologyModel", "Manifest", "Reconcile", "LabHost"],
     "netforge": [
-      "NetTypes", "Nftables", "LabCore", "TopologyModel", "Manifest", "Reconcile", "KernelDatapath",
-      "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux",
+      "NetTypes", "Nftables", "Capture", "LabCore", "TopologyModel", "Manifest", "Reconcile",
+      "KernelDatapath", "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux",
     ],
   ]
 
   /// Foundation in full is nowhere; its essentials only above the pure wire formats.
-  static let withoutEssentials: Set<String> = ["Netforge", "NetTypes", "Rtnetlink", "Nftables", "NetStack"]
+  static let withoutEssentials: Set<String> = [
+    "Netforge", "NetTypes", "Capture", "Rtnetlink", "Nftables", "NetStack",
+  ]
 
   static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()

@@ -163,10 +163,10 @@ struct ControlTests {
     let (reader, writer) = (FileDescriptor(rawValue: ends[0]), FileDescriptor(rawValue: ends[1]))
     defer { try? reader.close() }
     let lab = server.lab
-    let task = Task { try await remote.capture([], filter: CaptureFilter("tcp"), into: writer, of: lab) }
+    let task = Task { try await remote.capture(CaptureRequest(points: []), into: writer, of: lab) }
     var buffer = [UInt8](repeating: 0, count: 64)
     let count = try buffer.withUnsafeMutableBytes { try reader.read(into: $0) }
-    #expect(String(decoding: buffer.prefix(count), as: UTF8.self) == "captured tcp")
+    #expect(String(decoding: buffer.prefix(count), as: UTF8.self) == "captured 262144")
     task.cancel()
     try await task.value
     let ended = server.datapath.captureEnded.load(ordering: .acquiring)

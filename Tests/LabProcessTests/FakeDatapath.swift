@@ -88,10 +88,10 @@ final class FakeDatapath: Datapath {
   }
 
   func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+    _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {
     try check()
-    _ = try? descriptor.writeAll(Array("captured \(filter?.expression ?? "")".utf8))
+    _ = try? descriptor.writeAll(Array("captured \(request.snapLength)".utf8))
     while !Task.isCancelled { try? await Task.sleep(for: .seconds(60)) }
     captureEnded.store(true, ordering: .releasing)
   }

@@ -58,7 +58,8 @@ int nf_answer_datagrams(int socket, enum nf_answer answer, const void *fixed, si
 /* A close-on-exec descriptor of a process, so that a signal hits that one and no later one of its number. */
 int nf_pidfd_open(pid_t pid);
 
-/* A descriptor that becomes readable when SIGTERM, SIGINT or SIGHUP comes; SIGPIPE is ignored from now on. */
+/* A descriptor that becomes readable when SIGTERM, SIGINT or SIGHUP comes, of which a process has one; SIGPIPE is ignored
+   from now on. */
 int nf_signal_descriptor(void);
 
 /* Lets this process have as many descriptors as it may. */

@@ -161,7 +161,8 @@ extension NetemOptions {
     reorderCorrelation = netem.reorderCorrelation
     corrupt = netem.corrupt
     corruptCorrelation = netem.corruptCorrelation
-    rate = netem.rate == 0 ? nil : NetemRate(bytesPerSecond: netem.rate)
+    // Also none: a change that does not say the rate leaves the old one.
+    rate = NetemRate(bytesPerSecond: netem.rate)
     seed = netem.seed
   }
 }

@@ -47,6 +47,19 @@ struct RateArgument: ExpressibleByArgument {
   }
 }
 
+/// `500`, `64KiB`, `10MiB`, `1GiB`; also with decimal units.
+struct SizeArgument: ExpressibleByArgument {
+  var bytes: Int
+
+  init?(argument: String) {
+    let units = [
+      ("kib", 1024.0), ("mib", 1_048_576), ("gib", 1_073_741_824), ("kb", 1e3), ("mb", 1e6), ("gb", 1e9),
+    ]
+    guard let value = Quantity.read(argument, units, bare: 1), (1...1e15).contains(value) else { return nil }
+    bytes = Int(value)
+  }
+}
+
 private enum Quantity {
   /// The number before one of the units; `bare` is what a number without one means.
   static func read(_ text: String, _ units: [(String, Double)], bare: Double?) -> Double? {

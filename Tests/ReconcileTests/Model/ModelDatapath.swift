@@ -105,7 +105,7 @@ final class ModelDatapath: Datapath, Sendable {
   ) async throws(DatapathError) -> InspectionAnswer { throw Self.unavailable }
 
   func capture(
-    _ points: [CapturePoint], filter: CaptureFilter?, into descriptor: FileDescriptor, of lab: LabName
+    _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) { throw Self.unavailable }
 
   private static let death = DatapathError(.timeout, operation: "go on", cause: "the process is dead")

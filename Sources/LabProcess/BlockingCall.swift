@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Calls that block get a thread of their own: those of Swift's pool are few and must not wait for a kernel.
+// Calls that block get a thread of their own: those of Swift's pool are few and must not wait for a kernel or for
+// whoever reads a pipe.
 
 import Glibc
 
@@ -11,7 +12,7 @@ private final class BlockingWork: Sendable {
 }
 
 /// Runs `body` on a thread that ends with it, while the task waits. Runs it at once when no thread is to be had.
-func blocking<Value: Sendable>(_ body: @Sendable @escaping () -> Value) async -> Value {
+public func blocking<Value: Sendable>(_ body: @Sendable @escaping () -> Value) async -> Value {
   await withCheckedContinuation { continuation in
     let work = Unmanaged.passRetained(BlockingWork { continuation.resume(returning: body()) })
     var thread = pthread_t()

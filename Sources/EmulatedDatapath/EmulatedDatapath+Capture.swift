@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Capture in an emulated lab. The kernel notes the frames of the devices that somebody listens to; after each turn its
+// thread sorts them to the captures that want them, and a thread of each capture's own writes them, since whoever reads
+// may take their time and the lab must not wait for them.
+
+import CLinux
+import Capture
+import Glibc
+public import LabCore
+import LabProcess
+import LinuxObjects
+import NetStack
+import NetTypes
+import Synchronization
+public import SystemPackage
+
+extension EmulatedDatapath {
+  public func capture(
+    _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
+  ) async throws(DatapathError) {
+    let output = CaptureOutput()
+    let number = try await perform(on: lab, "capture in lab '\(lab)'") { (kernel) throws(DatapathError) in
+      try kernel.beginCapture(request, output)
+    }
+    let thread = thread
+    let end = { @Sendable in thread.submit { kernel in kernel.endCapture(number) } }
+    await withTaskCancellationHandler {
+      await blocking { output.write(to: descriptor) }
+    } onCancel: {
+      end()
+    }
+    // When nobody reads any more it has not been cancelled.
+    end()
+  }
+}
+
+/// What one capture has seen and not written yet.
+final class CaptureOutput: Sendable {
+  /// Bytes that wait for a slow reader; what is more is dropped and counted.
+  static let limit = 64 << 20
+
+  private struct State {
+    var bytes: [UInt8] = []
+    var isEnding = false
+  }
+
+  private let state = Mutex(State())
+  /// Readable when there is something to write, or nothing will come any more.
+  private let wake = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+
+  deinit { close(wake) }
+
+  /// Takes more to write; false when there is no room for it.
+  func append(_ bytes: [UInt8]) -> Bool {
+    let (fits, isFirst) = state.withLock { state in
+      guard state.bytes.count + bytes.count <= Self.limit else { return (false, false) }
+      defer { state.bytes += bytes }
+      return (true, state.bytes.isEmpty)
+    }
+    if isFirst { ring() }
+    return fits
+  }
+
+  /// Nothing comes any more but these last bytes.
+  func end(with bytes: [UInt8]) {
+    state.withLock { state in
+      state.bytes += bytes
+      state.isEnding = true
+    }
+    ring()
+  }
+
+  private func ring() {
+    var one: UInt64 = 1
+    // A full counter has woken the writer already.
+    _ = Glibc.write(wake, &one, MemoryLayout.size(ofValue: one))
+  }
+
+  /// Writes what comes until the end, or until nobody reads it.
+  fileprivate func write(to descriptor: FileDescriptor) {
+    while true {
+      let (bytes, isEnding) = state.withLock { state in
+        defer { state.bytes = [] }
+        return (state.bytes, state.isEnding)
+      }
+      do { try descriptor.writeAll(bytes) } catch { return }
+      if isEnding { return }
+      guard bytes.isEmpty else { continue }
+      var entry = pollfd(fd: wake, events: Int16(truncatingIfNeeded: POLLIN), revents: 0)
+      nf_wait(&entry, 1, -1)
+      var count: UInt64 = 0
+      _ = read(wake, &count, MemoryLayout.size(ofValue: count))
+    }
+  }
+}
+
+/// Everybody who captures on one kernel.
+struct Captures {
+  /// One capture that is under way.
+  fileprivate struct Session {
+    let request: CaptureRequest
+    let output: CaptureOutput
+    /// From the lab's clock to the file's.
+    let epoch: Int64
+    /// The points' places, by device.
+    let interfaces: [DeviceIndex: Int]
+    /// By place.
+    var received: [UInt64]
+    var dropped: [UInt64]
+
+    mutating func take(_ record: CaptureRecord) {
+      guard let place = interfaces[record.device] else { return }
+      let point = request.points[place]
+      // What a host sends to itself goes by once, not twice.
+      if point.link.name == .loopback, record.direction == .transmitted { return }
+      received[place] += 1
+      if let filter = request.filter, !filter.matches(record.frame, of: point.linkType) { return }
+      let packet = CapturedPacket(
+        interface: place, nanoseconds: time(record.time),
+        direction: record.direction == .received ? .received : .transmitted, length: record.frame.count,
+        bytes: Array(record.frame.prefix(Int(request.snapLength))))
+      var bytes: [UInt8] = []
+      PcapngBlock.packet(packet).append(to: &bytes)
+      if !output.append(bytes) { dropped[place] += 1 }
+    }
+
+    private func time(_ instant: Instant) -> UInt64 { UInt64(clamping: instant.nanoseconds &+ epoch) }
+
+    func finish(_ now: Instant) {
+      var bytes: [UInt8] = []
+      for place in request.points.indices {
+        PcapngBlock.statistics(
+          CaptureStatistics(
+            interface: place, nanoseconds: time(now), received: received[place], dropped: dropped[place])
+        ).append(to: &bytes)
+      }
+      output.end(with: bytes)
+    }
+  }
+
+  fileprivate var sessions: [UInt64: Session] = [:]
+  fileprivate var last: UInt64 = 0
+
+  /// Devices that somebody listens to.
+  fileprivate var devices: Set<DeviceIndex> { Set(sessions.values.flatMap(\.interfaces.keys)) }
+}
+
+extension EmulatedKernel {
+  /// Begins a capture; the answer is the number to end it by.
+  fileprivate func beginCapture(
+    _ request: CaptureRequest, _ output: CaptureOutput
+  ) throws(DatapathError) -> UInt64 {
+    var interfaces: [DeviceIndex: Int] = [:]
+    for (place, point) in request.points.enumerated() {
+      guard let namespace = namespaces[point.link.namespace],
+        let device = stack.device(point.link.name.text, in: namespace)
+      else {
+        throw DatapathError(
+          .notFound, operation: "capture on \(point.name)", path: point.link.path,
+          cause: "the device is not there")
+      }
+      interfaces[device] = place
+    }
+    let none = [UInt64](repeating: 0, count: request.points.count)
+    captures.last += 1
+    captures.sessions[captures.last] = Captures.Session(
+      request: request, output: output, epoch: epoch, interfaces: interfaces, received: none, dropped: none)
+    for device in interfaces.keys { stack.setCapture(true, on: device) }
+    _ = output.append(request.heading)
+    return captures.last
+  }
+
+  fileprivate func endCapture(_ number: UInt64) {
+    writeCaptures()
+    guard let session = captures.sessions.removeValue(forKey: number) else { return }
+    let others = captures.devices
+    for device in session.interfaces.keys where !others.contains(device) {
+      stack.setCapture(false, on: device)
+    }
+    session.finish(stack.now)
+  }
+
+  /// Hands on the frames that went by.
+  func writeCaptures() {
+    guard !captures.sessions.isEmpty else { return }
+    let records = stack.takeCapture()
+    guard !records.isEmpty else { return }
+    for number in captures.sessions.keys {
+      for record in records { captures.sessions[number]?.take(record) }
+    }
+  }
+}
