@@ -104,7 +104,8 @@ let package = Package(
       name: "netforge",
       dependencies: [
         "NetTypes", "Nftables", "Capture", "LabCore", "TopologyModel", "Manifest", "Reconcile",
-        "KernelDatapath", "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux", argumentParser, logging,
+        "KernelDatapath", "EmulatedDatapath", "LabHost", "LabProcess", "Spawn", "CLinux", argumentParser,
+        logging,
         system,
       ],
       swiftSettings: settings),

@@ -94,6 +94,10 @@ final class TimedDatapath: Datapath {
     try await inner.inspect(question, in: namespace, of: lab)
   }
 
+  func trace(_ request: TraceRequest, of lab: LabName) async throws(DatapathError) -> TraceReport {
+    try await inner.trace(request, of: lab)
+  }
+
   func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {

@@ -95,7 +95,12 @@ final class CaptureOutput: Sendable {
   }
 }
 
-/// Everybody who captures on one kernel.
+extension CaptureRecord {
+  /// The packet as its device's users see it: inside the kernel a tun's begin with an empty Ethernet header.
+  func bytes(of kind: LinkType) -> ArraySlice<UInt8> { frame.dropFirst(kind == .raw ? 14 : 0) }
+}
+
+/// Everybody who listens in on one kernel.
 struct Captures {
   /// One capture that is under way.
   fileprivate struct Session {
@@ -109,20 +114,41 @@ struct Captures {
     var received: [UInt64]
     var dropped: [UInt64]
 
-    mutating func take(_ record: CaptureRecord) {
-      guard let place = interfaces[record.device] else { return }
+    /// Writes what went by, and with each packet what befell it before anything else did.
+    mutating func take(_ entries: [CaptureEntry], _ names: [NamespaceIndex: NamespaceID]) {
+      var packets: [CapturedPacket] = []
+      var latest: [UInt32: Int] = [:]
+      for entry in entries {
+        switch entry {
+        case .frame(let record):
+          guard let packet = packet(record) else { continue }
+          latest[record.packet] = packets.count
+          packets.append(packet)
+        case .event(let event):
+          guard let place = latest[event.packet], case .dropped(let reason) = event.kind else { continue }
+          let name = names[event.namespace].map { $0.node?.text ?? "\($0)" } ?? "a namespace that is gone"
+          packets[place].comments.append("dropped in \(name): \(reason.name)")
+        }
+      }
+      for packet in packets {
+        var bytes: [UInt8] = []
+        PcapngBlock.packet(packet).append(to: &bytes)
+        if !output.append(bytes) { dropped[packet.interface] += 1 }
+      }
+    }
+
+    private mutating func packet(_ record: CaptureRecord) -> CapturedPacket? {
+      guard let place = interfaces[record.device] else { return nil }
       let point = request.points[place]
       // What a host sends to itself goes by once, not twice.
-      if point.link.name == .loopback, record.direction == .transmitted { return }
+      if point.link.name == .loopback, record.direction == .transmitted { return nil }
       received[place] += 1
-      if let filter = request.filter, !filter.matches(record.frame, of: point.linkType) { return }
-      let packet = CapturedPacket(
+      let bytes = record.bytes(of: point.linkType)
+      if let filter = request.filter, !filter.matches(bytes, of: point.linkType) { return nil }
+      return CapturedPacket(
         interface: place, nanoseconds: time(record.time),
-        direction: record.direction == .received ? .received : .transmitted, length: record.frame.count,
-        bytes: Array(record.frame.prefix(Int(request.snapLength))))
-      var bytes: [UInt8] = []
-      PcapngBlock.packet(packet).append(to: &bytes)
-      if !output.append(bytes) { dropped[place] += 1 }
+        direction: record.direction == .received ? .received : .transmitted, length: bytes.count,
+        bytes: Array(bytes.prefix(Int(request.snapLength))))
     }
 
     private func time(_ instant: Instant) -> UInt64 { UInt64(clamping: instant.nanoseconds &+ epoch) }
@@ -140,19 +166,30 @@ struct Captures {
   }
 
   fileprivate var sessions: [UInt64: Session] = [:]
+  /// Packets whose way is followed.
+  var traces: [UInt64: TraceSession] = [:]
   fileprivate var last: UInt64 = 0
 
+  /// Notes a trace; the answer is its number.
+  mutating func add(_ trace: TraceSession) -> UInt64 {
+    last += 1
+    traces[last] = trace
+    return last
+  }
+
+  fileprivate var isEmpty: Bool { sessions.isEmpty && traces.isEmpty }
+
   /// Devices that somebody listens to.
-  fileprivate var devices: Set<DeviceIndex> { Set(sessions.values.flatMap(\.interfaces.keys)) }
+  fileprivate var devices: Set<DeviceIndex> {
+    Set(sessions.values.flatMap(\.interfaces.keys) + traces.values.flatMap(\.interfaces.keys))
+  }
 }
 
 extension EmulatedKernel {
-  /// Begins a capture; the answer is the number to end it by.
-  fileprivate func beginCapture(
-    _ request: CaptureRequest, _ output: CaptureOutput
-  ) throws(DatapathError) -> UInt64 {
+  /// The places of devices among some points.
+  func interfaces(of points: [CapturePoint]) throws(DatapathError) -> [DeviceIndex: Int] {
     var interfaces: [DeviceIndex: Int] = [:]
-    for (place, point) in request.points.enumerated() {
+    for (place, point) in points.enumerated() {
       guard let namespace = namespaces[point.link.namespace],
         let device = stack.device(point.link.name.text, in: namespace)
       else {
@@ -162,6 +199,14 @@ extension EmulatedKernel {
       }
       interfaces[device] = place
     }
+    return interfaces
+  }
+
+  /// Begins a capture; the answer is the number to end it by.
+  fileprivate func beginCapture(
+    _ request: CaptureRequest, _ output: CaptureOutput
+  ) throws(DatapathError) -> UInt64 {
+    let interfaces = try interfaces(of: request.points)
     let none = [UInt64](repeating: 0, count: request.points.count)
     captures.last += 1
     captures.sessions[captures.last] = Captures.Session(
@@ -174,20 +219,25 @@ extension EmulatedKernel {
   fileprivate func endCapture(_ number: UInt64) {
     writeCaptures()
     guard let session = captures.sessions.removeValue(forKey: number) else { return }
-    let others = captures.devices
-    for device in session.interfaces.keys where !others.contains(device) {
-      stack.setCapture(false, on: device)
-    }
+    release(session.interfaces)
     session.finish(stack.now)
   }
 
-  /// Hands on the frames that went by.
+  /// Ends the capture of devices that nobody else listens to.
+  func release(_ interfaces: [DeviceIndex: Int]) {
+    let others = captures.devices
+    for device in interfaces.keys where !others.contains(device) { stack.setCapture(false, on: device) }
+  }
+
+  /// Hands on what was seen.
   func writeCaptures() {
-    guard !captures.sessions.isEmpty else { return }
-    let records = stack.takeCapture()
-    guard !records.isEmpty else { return }
-    for number in captures.sessions.keys {
-      for record in records { captures.sessions[number]?.take(record) }
+    guard !captures.isEmpty else { return }
+    let entries = stack.takeCaptureEntries()
+    guard !entries.isEmpty else { return }
+    let names = Dictionary(namespaces.map { ($0.value, $0.key) }, uniquingKeysWith: { first, _ in first })
+    for number in captures.sessions.keys { captures.sessions[number]?.take(entries, names) }
+    for number in captures.traces.keys {
+      for entry in entries { captures.traces[number]?.take(entry, names) }
     }
   }
 }

@@ -167,8 +167,9 @@ private struct KernelClock {
     return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
   }
 
-  /// The time of day at this clock's zero.
+  /// The time of day at this clock's zero; virtual time has none.
   func epoch() -> Int64 {
+    guard virtual == nil else { return 0 }
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec) - now().nanoseconds

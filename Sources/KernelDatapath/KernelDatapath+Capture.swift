@@ -38,7 +38,7 @@ extension KernelDatapath {
     }
   }
 
-  private static func listen(
+  static func listen(
     _ point: CapturePoint, _ kernel: HostKernel
   ) throws(DatapathError) -> OwnedDescriptor {
     do throws(TransportError) {
@@ -62,7 +62,7 @@ extension KernelDatapath {
 }
 
 /// A capture that is under way.
-private struct PacketCapture: Sendable {
+struct PacketCapture: Sendable {
   let request: CaptureRequest
   /// By the points' places.
   let listeners: [OwnedDescriptor]
@@ -105,6 +105,40 @@ private struct PacketCapture: Sendable {
       try output.writeAll(settled(before: .max) + statistics())
     } catch {
       // Who reads has gone.
+    }
+  }
+
+  /// The frames that are a packet that is traced, or answers to it, until there is an answer or the time is over.
+  mutating func sightings(of trace: TraceRequest) -> [TraceReport.Sighting] {
+    var entries = listeners.map {
+      pollfd(fd: $0.descriptor.rawValue, events: Int16(truncatingIfNeeded: POLLIN), revents: 0)
+    }
+    var frame = [UInt8](repeating: 0, count: Int(CaptureRequest.wholePackets) + 4)
+    var found: [CapturedPacket] = []
+    let end = Self.now() + UInt64(clamping: trace.wait.nanoseconds)
+    // What follows an answer closely belongs to it.
+    var last = end
+    while Self.now() < last {
+      nf_wait(&entries, Int32(entries.count), Int64(Self.patience) * 5)
+      for place in listeners.indices where entries[place].revents != 0 { take(from: place, &frame) }
+      for packet in waiting {
+        let point = trace.points[packet.interface]
+        guard let flow = PacketFlow(packet.bytes, point.linkType) else { continue }
+        let isAnswer = trace.probe.answer(in: flow) != nil
+        guard isAnswer || trace.probe.isCarried(by: flow) else { continue }
+        found.append(packet)
+        if isAnswer, packet.direction == .received, point.link.namespace == .node(trace.node) {
+          last = min(last, Self.now() + 10 * Self.patience)
+        }
+      }
+      waiting = []
+    }
+    return found.enumerated().sorted {
+      ($0.element.nanoseconds, $0.offset) < ($1.element.nanoseconds, $1.offset)
+    }
+    .map { _, packet in
+      TraceReport.Sighting(
+        point: packet.interface, direction: packet.direction, time: packet.nanoseconds, bytes: packet.bytes)
     }
   }
 

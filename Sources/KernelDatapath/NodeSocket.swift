@@ -2,6 +2,7 @@
 
 // A socket in a node. It belongs to the node's namespace since it was opened there, and is used from anywhere.
 
+import CLinux
 import Glibc
 import LabCore
 import LabProcess

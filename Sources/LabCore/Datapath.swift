@@ -35,6 +35,8 @@ public protocol Datapath: Sendable {
   func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError)
+  /// Sends a packet from a node, and tells what the kernel tells of its way.
+  func trace(_ request: TraceRequest, of lab: LabName) async throws(DatapathError) -> TraceReport
   /// The lab's time: the host's, or virtual.
   var clock: any LabClock { get }
 }

@@ -60,6 +60,7 @@ enum ControlRequest: Codable, Sendable {
   case inspect(Inspection, NamespaceID, LabName)
   /// With one descriptor; until it is cancelled.
   case capture(CaptureRequest, LabName)
+  case trace(TraceRequest, LabName)
   case configure(LabRuntime)
   case restart(NodeName)
   case status
@@ -83,6 +84,7 @@ enum ControlReply: Codable, Sendable {
   case local(SocketEndpoint)
   case datagram(Data, SocketEndpoint, hopLimit: UInt8?, error: ICMPError?)
   case inspected(InspectionAnswer)
+  case traced(TraceReport)
   case status(LabProcessStatus)
   case view(NodeView)
   case failure(DatapathError)

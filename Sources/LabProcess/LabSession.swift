@@ -141,6 +141,7 @@ final class LabSession: Sendable {
       guard let output = descriptors.first else { throw Self.missingDescriptors }
       try await datapath.capture(wanted, into: output.descriptor, of: own(lab))
       answer(id, .done)
+    case .trace(let wanted, let lab): answer(id, .traced(try await datapath.trace(wanted, of: own(lab))))
     case .configure(let runtime):
       _ = try own(runtime.lab)
       try await server.supervisor.configure(runtime)

@@ -77,6 +77,13 @@ public struct RemoteDatapath: Datapath {
     try await connection.perform(.capture(request, lab), [try Self.copy(of: descriptor)])
   }
 
+  public func trace(_ request: TraceRequest, of lab: LabName) async throws(DatapathError) -> TraceReport {
+    guard case .traced(let report) = try await connection.request(.trace(request, lab)).reply else {
+      throw connection.unexpected()
+    }
+    return report
+  }
+
   /// The caller's descriptor stays the caller's; a copy travels.
   private static func copy(of file: FileDescriptor) throws(DatapathError) -> OwnedDescriptor {
     let copy = fcntl(file.rawValue, F_DUPFD_CLOEXEC, 3)

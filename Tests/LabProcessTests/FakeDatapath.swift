@@ -87,6 +87,11 @@ final class FakeDatapath: Datapath {
     ])
   }
 
+  func trace(_ request: TraceRequest, of lab: LabName) async throws(DatapathError) -> TraceReport {
+    try check()
+    return TraceReport(untold: [request.node.text])
+  }
+
   func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {

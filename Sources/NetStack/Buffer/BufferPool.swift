@@ -51,6 +51,8 @@
   private let metadata: UnsafeMutableRawPointer
   private let blocks: UnsafeMutableRawPointer
   private let references: UnsafeMutablePointer<UInt16>
+  /// The numbers of packets that are watched; of others they mean nothing.
+  private let watches: UnsafeMutablePointer<UInt32>
   private let smallCount: UInt32
   private var freeSlots: IndexStack
   private var freeSmall: IndexStack
@@ -87,6 +89,7 @@
     unsafe metadata = .allocate(byteCount: small * Self.metadataStride, alignment: 128)
     unsafe blocks = .allocate(byteCount: small * Self.smallStride + large * Self.largeStride, alignment: 64)
     unsafe references = .allocate(capacity: small + large)
+    unsafe watches = .allocate(capacity: small)
     freeSlots = IndexStack(capacity: small)
     freeSmall = IndexStack(capacity: small)
     freeLarge = IndexStack(capacity: large, base: small)
@@ -98,6 +101,7 @@
     unsafe metadata.deallocate()
     unsafe blocks.deallocate()
     unsafe references.deallocate()
+    unsafe watches.deallocate()
     unsafe assembled?.deallocate()
   }
 
@@ -204,6 +208,9 @@
     }
     if unsafe skb(index).pointee.flags.contains(.controlled) {
       unsafe controlPlace(index).initialize(to: controlPlace(slot.index).pointee)
+    }
+    if unsafe skb(index).pointee.isWatched {
+      unsafe watches[Int(index)] = watches[Int(slot.index)]
     }
     return Slot(index: index)
   }
@@ -347,6 +354,20 @@
     let end = Int(index) * Self.metadataStride + Self.metadataStride
     return unsafe (metadata + end - MemoryLayout<IPv4Control>.stride).assumingMemoryBound(
       to: IPv4Control.self)
+  }
+
+  /// Gives a packet the number that capture knows it by.
+  func watch(_ slot: Slot, as number: UInt32) {
+    self[slot].isWatched = true
+    unsafe watches[Int(slot.index)] = number
+  }
+
+  /// The number of a packet that is watched.
+  func watchNumber(_ slot: Slot) -> UInt32 { unsafe watches[Int(slot.index)] }
+
+  /// A piece of a packet is watched as the whole is.
+  func watch(_ piece: Slot, asPartOf whole: Slot) {
+    if self[whole].isWatched { watch(piece, as: watchNumber(whole)) }
   }
 
   /// The packet's bytes in its data block, from the first: all of it, unless it has fragments.

@@ -51,6 +51,8 @@ struct SKBuff: BitwiseCopyable {
   var vlanProtocol: UInt16 = 0
   /// How the packet is to be cut into several; its size stands in `SharedInfo`.
   var gsoType: GSOType = .none
+  /// Capture has given the packet a number, and wants to know what becomes of it.
+  var isWatched = false
 
   /// Bytes in the data block.
   @inline(__always) var linearLength: Int { Int(length &- dataLength) }

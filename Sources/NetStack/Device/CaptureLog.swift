@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What capture sees: frames as they leave a device and as they are taken from its ring, before anything above it.
-// Records go to one bounded log a CPU, from which whoever captures takes them. Off, it costs one branch a burst.
+// What capture sees: frames as they leave a device and as they are taken from its ring, before anything above it; and of
+// those packets, and their copies and pieces, why they end. A packet that has been seen has a number, which goes with it
+// over all hops. Records go to one bounded log a CPU, from which whoever captures takes them. Off, it costs one branch a
+// burst, and one a packet that is dropped.
 
 public import NetTypes
 
@@ -18,35 +20,78 @@ public struct CaptureRecord: Hashable, Sendable {
   public var device: DeviceIndex
   /// In which direction.
   public var direction: Direction
+  /// The packet's, and that of its copies and pieces; never 0.
+  public var packet: UInt32
   /// All its bytes from the Ethernet header on.
   public var frame: [UInt8]
 }
 
-/// Frames that went by and have not been taken.
+/// What befell a packet that has a number.
+public struct PacketEvent: Hashable, Sendable {
+  /// What it was.
+  public enum Kind: Hashable, Sendable {
+    /// It ended.
+    case dropped(DropReason)
+    /// Its next hop has to be found first.
+    case waitsForNeighbor
+  }
+
+  /// When.
+  public var time: Instant
+  /// Its number.
+  public var packet: UInt32
+  /// Where it was.
+  public var namespace: NamespaceIndex
+  /// What it was.
+  public var kind: Kind
+}
+
+/// One thing that capture has seen, in the order of seeing.
+public enum CaptureEntry: Hashable, Sendable {
+  /// A frame at a device.
+  case frame(CaptureRecord)
+  /// What befell a packet.
+  case event(PacketEvent)
+}
+
+/// What was seen and has not been taken.
 struct CaptureLog: ~Copyable {
-  /// Bytes of frames that the log holds at most.
+  /// Bytes that the log holds at most.
   static let limit = 64 << 20
+  /// What an event counts.
+  private static let eventSize = 64
 
-  private(set) var records: [CaptureRecord] = []
+  private(set) var entries: [CaptureEntry] = []
   private var bytes = 0
-  /// Frames that did not fit.
+  /// Frames and events that did not fit.
   private(set) var missed: UInt64 = 0
+  /// The latest number that a packet was given.
+  private var lastNumber: UInt32 = 0
 
-  mutating func append(_ record: CaptureRecord) {
-    guard bytes + record.frame.count <= Self.limit else {
+  mutating func append(_ record: CaptureRecord) { append(.frame(record), size: record.frame.count) }
+
+  mutating func append(_ event: PacketEvent) { append(.event(event), size: Self.eventSize) }
+
+  private mutating func append(_ entry: CaptureEntry, size: Int) {
+    guard bytes + size <= Self.limit else {
       missed += 1
       return
     }
-    bytes += record.frame.count
-    records.append(record)
+    bytes += size
+    entries.append(entry)
   }
 
-  mutating func take() -> [CaptureRecord] {
+  mutating func take() -> [CaptureEntry] {
     defer {
-      records = []
+      entries = []
       bytes = 0
     }
-    return records
+    return entries
+  }
+
+  mutating func nextNumber() -> UInt32 {
+    lastNumber = lastNumber == .max ? 1 : lastNumber + 1
+    return lastNumber
   }
 }
 
@@ -58,18 +103,35 @@ extension Kernel {
   }
 
   /// The frames captured since this was last asked, oldest first.
-  public mutating func takeCapture() -> [CaptureRecord] { capture.take() }
+  public mutating func takeCapture() -> [CaptureRecord] {
+    capture.take().compactMap { entry in
+      if case .frame(let record) = entry { record } else { nil }
+    }
+  }
 
-  /// Frames that were not captured because nobody took the others in time.
+  /// The same with what befell the packets.
+  public mutating func takeCaptureEntries() -> [CaptureEntry] { capture.take() }
+
+  /// What was not captured because nobody took the rest in time.
   public var captureMissed: UInt64 { capture.missed }
 
   @inline(never)
   mutating func record(_ burst: borrowing Burst, on device: DeviceIndex, _ direction: CaptureRecord.Direction)
   {
     for position in 0..<burst.count {
-      let frame = pool.withWire(burst[position]) { span in unsafe span.withUnsafeBytes { unsafe [UInt8]($0) }
-      }
-      capture.append(CaptureRecord(time: now, device: device, direction: direction, frame: frame))
+      let slot = burst[position]
+      if !pool[slot].isWatched { pool.watch(slot, as: capture.nextNumber()) }
+      let frame = pool.withWire(slot) { span in unsafe span.withUnsafeBytes { unsafe [UInt8]($0) } }
+      capture.append(
+        CaptureRecord(
+          time: now, device: device, direction: direction, packet: pool.watchNumber(slot), frame: frame))
     }
+  }
+
+  /// Notes what befalls a packet that has a number.
+  @inline(never)
+  mutating func note(_ kind: PacketEvent.Kind, _ slot: Slot, in namespace: NamespaceIndex) {
+    capture.append(
+      PacketEvent(time: now, packet: pool.watchNumber(slot), namespace: namespace, kind: kind))
   }
 }

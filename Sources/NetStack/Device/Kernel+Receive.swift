@@ -39,6 +39,7 @@ extension Kernel {
   /// Ends a packet that is not wanted, and counts why.
   mutating func drop(_ slot: Slot, _ reason: DropReason, in namespace: NamespaceIndex) {
     if namespaces.contains(namespace) { namespaces[namespace].drops[reason] &+= 1 }
+    if pool[slot].isWatched, reason != .consumed { note(.dropped(reason), slot, in: namespace) }
     pool.free(slot, reason)
   }
 

@@ -171,6 +171,8 @@ extension Kernel {
       return
     }
     pool[slot].flags = []
+    // An answer is a packet of its own to whoever watches.
+    pool[slot].isWatched = false
     namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
     namespaces[namespace].snmp[.icmpOutEchoReps] &+= 1
     ipv4Send(slot, datagram, in: namespace)

@@ -291,6 +291,7 @@ extension Kernel {
       pool[piece].networkHeader = pool[piece].dataOffset
       pool[piece].transportHeader = pool[piece].dataOffset &+ UInt16(header)
       pool[piece].flags = pool[slot].flags.subtracting([.charged, .controlled])
+      pool.watch(piece, asPartOf: slot)
       if let sender = pool.sender(of: slot) { pool.charge(piece, to: sender) }
       pool[piece].device = pool[slot].device
       pool[piece].mark = pool[slot].mark

@@ -143,6 +143,7 @@ extension Kernel {
       }
       beginResolution(index, parameters)
     }
+    if pool[slot].isWatched { note(.waitsForNeighbor, slot, in: devices[neighbors[index].device].namespace) }
     enqueue(slot, for: index, limit: parameters.queueBytes)
     if begins { probeNeighbor(index) }
     return false

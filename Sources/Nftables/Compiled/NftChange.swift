@@ -106,4 +106,13 @@ public struct NftObservation: Hashable, Codable, Sendable {
     self.handles = handles
     self.generation = generation
   }
+
+  /// The rule that the kernel knows by a handle.
+  public func rule(_ handle: UInt64, of key: NftChainKey) -> NftRule? {
+    guard let place = handles.rules[key]?.firstIndex(of: handle),
+      let chain = tables.first(where: { $0.key == key.table })?.chains.first(where: { $0.name == key.chain }),
+      chain.rules.indices.contains(place)
+    else { return nil }
+    return chain.rules[place]
+  }
 }

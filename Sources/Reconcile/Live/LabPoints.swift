@@ -61,7 +61,7 @@ public struct LabPoints: Sendable {
   }
 
   /// A device as its node's body calls it; one that moved in from the host has that name only there.
-  private static func written(_ link: LinkState, in node: Topology.Node) -> String {
+  static func written(_ link: LinkState, in node: Topology.Node) -> String {
     guard link.kind == .external else { return link.longName }
     return node.devices.first { device in
       guard case .uplink(.move(let host)) = device.kind else { return false }
@@ -130,6 +130,22 @@ public struct LabPoints: Sendable {
   private static func list(_ names: [String]) -> String {
     guard !names.isEmpty else { return "none" }
     return names.prefix(20).joined(separator: ", ") + (names.count > 20 ? ", …" : "")
+  }
+}
+
+extension Resolution {
+  /// The addresses of all devices, those included that were taken from a subnet.
+  public func addresses(of topology: Topology) -> AddressBook {
+    var book = AddressBook()
+    for node in topology.nodes {
+      guard let space = state[.node(node.name)] else { continue }
+      for link in space.links {
+        let name = LabPoints.written(link, in: node)
+        book[Topology.DeviceReference(node.name, name)] = space.addresses.filter { $0.link == link.name }.map(
+          \.prefix)
+      }
+    }
+    return book
   }
 }
 

@@ -5,37 +5,67 @@
 import LabCore
 
 extension Diagram {
-  /// Graphviz's language.
+  /// Graphviz's language: from left to right, interfaces with their addresses in the boxes.
   public var dot: String {
     var lines = [
       "graph \(Self.quoted(name.text)) {",
-      "  layout=neato; overlap=false; splines=true; sep=\"+18\";",
-      "  node [fontname=\"Helvetica\", fontsize=11, style=filled, fillcolor=white];",
-      "  edge [fontname=\"Helvetica\", fontsize=9, len=2.2];",
+      "  layout=dot; rankdir=LR; nodesep=0.3; ranksep=1.1; pad=0.3;",
+      "  node [fontname=\"Helvetica\", fontsize=11, shape=box, style=\"rounded,filled\", margin=\"0.06,0.03\"];",
+      "  edge [fontname=\"Helvetica\", fontsize=9, color=\"#5b6675\", fontcolor=\"#b3400a\"];",
     ]
     for vertex in vertices {
       let look =
         switch vertex.shape {
-        case .node: "shape=box, style=\"rounded,filled\", fillcolor=\"#eef4ff\""
-        case .router: "shape=box, fillcolor=\"#ffe9d6\""
-        case .bridge: "shape=ellipse, fillcolor=\"#e8f6e8\""
-        case .internet: "shape=egg, fillcolor=\"#f2f2f2\""
-        case .host: "shape=box3d, fillcolor=\"#f2f2f2\""
+        case .node: "fillcolor=\"#eef4ff\", color=\"#7c93b8\""
+        case .router: "fillcolor=\"#ffeedd\", color=\"#c98a4b\""
+        case .bridge: "fillcolor=\"#e6f4e6\", color=\"#6a9d6a\""
+        case .internet: "shape=egg, style=filled, fillcolor=\"#f2f2f2\", color=\"#888888\""
+        case .host: "shape=box3d, style=filled, fillcolor=\"#f2f2f2\", color=\"#888888\""
         }
-      let label = ([vertex.name] + vertex.notes).joined(separator: "\n")
-      lines.append("  \(Self.quoted(vertex.name)) [\(look), label=\(Self.quoted(label))];")
+      lines.append("  \(Self.quoted(vertex.name)) [\(look), label=<\(table(of: vertex))>];")
     }
-    for edge in edges {
-      var attributes: [String] = []
-      // An interface's name stands above its addresses.
-      for (name, text) in [("taillabel", edge.fromLabel), ("headlabel", edge.toLabel)] where !text.isEmpty {
-        attributes.append("\(name)=\(Self.quoted(text.split(separator: " ").joined(separator: "\n")))")
-      }
-      if !edge.label.isEmpty { attributes.append("label=\(Self.quoted(edge.label))") }
-      lines.append(
-        "  \(Self.quoted(edge.from)) -- \(Self.quoted(edge.to)) [\(attributes.joined(separator: ", "))];")
-    }
+    for edge in edges { lines.append(line(of: edge)) }
     return (lines + ["}"]).joined(separator: "\n")
+  }
+
+  /// A box's inside: its name, its interfaces, each a place where lines end, and its notes.
+  private func table(of vertex: Vertex) -> String {
+    var rows = ["<td><b>\(Self.escaped(vertex.name))</b></td>"]
+    let interfaces =
+      edges.filter { $0.from == vertex.name }.map(\.fromLabel)
+      + edges.filter { $0.to == vertex.name }.map(\.toLabel)
+    for label in interfaces where !label.isEmpty {
+      let words = label.split(separator: " ")
+      let addresses = words.dropFirst().map { Self.escaped(String($0)) }.joined(separator: "<br/>")
+      rows.append(
+        "<td align=\"left\" port=\(Self.quoted(String(words[0])))><font point-size=\"9\">"
+          + Self.escaped(String(words[0])) + " <font color=\"#33507e\">\(addresses)</font></font></td>")
+    }
+    for note in vertex.notes {
+      rows.append(
+        "<td align=\"left\"><font point-size=\"9\" color=\"#8a4b08\">\(Self.escaped(note))</font></td>")
+    }
+    return "<table border=\"0\" cellborder=\"0\" cellspacing=\"0\" cellpadding=\"2\">"
+      + rows.map { "<tr>\($0)</tr>" }.joined() + "</table>"
+  }
+
+  /// A line; dashed where packets fare badly on it. Routers stand behind the bridges that their nodes are on.
+  private func line(of edge: Edge) -> String {
+    let ends = [(edge.from, edge.fromLabel), (edge.to, edge.toLabel)].map { name, label in
+      Self.quoted(name) + (label.split(separator: " ").first.map { ":" + Self.quoted(String($0)) } ?? "")
+    }
+    let shapes = [edge.from, edge.to].map { name in vertices.first { $0.name == name }?.shape }
+    let isTurned = shapes == [.router, .bridge]
+    let label = edge.label.isEmpty ? "" : " [style=dashed, label=\(Self.quoted(edge.label))]"
+    return "  \(ends[isTurned ? 1 : 0]) -- \(ends[isTurned ? 0 : 1])\(label);"
+  }
+
+  /// As the labels of Graphviz's tables want it.
+  private static func escaped(_ text: String) -> String {
+    String(
+      text.flatMap {
+        $0 == "&" ? "&amp;" : $0 == "<" ? "&lt;" : $0 == ">" ? "&gt;" : $0 == "\"" ? "&quot;" : String($0)
+      })
   }
 
   /// Mermaid's flowchart, as GitHub draws it.

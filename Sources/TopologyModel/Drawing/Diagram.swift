@@ -33,7 +33,13 @@ public struct Diagram: Hashable, Encodable, Sendable {
   public var vertices: [Vertex] = []
   public var edges: [Edge] = []
 
-  public init(of topology: Topology) {
+  /// - Parameter addresses: of all devices; those that the file leaves out are only known once they are taken.
+  public init(of topology: Topology, addresses: AddressBook? = nil) {
+    let book = addresses ?? topology.writtenAddresses
+    let label = { (node: Topology.Node, device: Topology.Device) in
+      ([device.name] + book[Topology.DeviceReference(node.name, device.name)].map(\.description)).joined(
+        separator: " ")
+    }
     name = topology.name
     for bridge in topology.bridges {
       vertices.append(
@@ -46,29 +52,34 @@ public struct Diagram: Hashable, Encodable, Sendable {
     for node in topology.nodes {
       vertices.append(
         Vertex(
-          name: node.name.text, shape: node.kind == .router ? .router : .node, notes: Self.notes(of: node)))
+          name: node.name.text, shape: node.kind == .router ? .router : .node,
+          notes: Self.notes(of: node, label)))
     }
     if topology.nodes.contains(where: { $0.devices.contains(where: \.isUplink) }) {
       vertices.append(Vertex(name: "host", shape: .host, notes: []))
     }
     for node in topology.nodes {
-      for device in node.devices { draw(device, of: node, in: topology) }
+      for device in node.devices { draw(device, label(node, device), of: node, in: topology) }
     }
     for link in topology.links {
       let ends = [link.a, link.b].map { reference in
         topology.nodes.first { $0.name == reference.node }?.devices.first { $0.name == reference.device }
       }
+      let labels = [link.a, link.b].map { reference in
+        ([reference.device] + book[reference].map(\.description)).joined(separator: " ")
+      }
       let impairments = ends.compactMap { $0?.impairment?.summary }
       edges.append(
         Edge(
-          from: link.a.node.text, to: link.b.node.text, fromLabel: ends[0]?.label ?? link.a.device,
-          toLabel: ends[1]?.label ?? link.b.device,
+          from: link.a.node.text, to: link.b.node.text, fromLabel: labels[0], toLabel: labels[1],
           label: impairments.count == 2 && impairments[0] == impairments[1]
             ? impairments[0] : impairments.joined(separator: " / ")))
     }
   }
 
-  private mutating func draw(_ device: Topology.Device, of node: Topology.Node, in topology: Topology) {
+  private mutating func draw(
+    _ device: Topology.Device, _ label: String, of node: Topology.Node, in topology: Topology
+  ) {
     let target: String
     switch device.kind {
     case .interface(.bridge(let bridge)): target = bridge.text
@@ -78,16 +89,18 @@ public struct Diagram: Hashable, Encodable, Sendable {
     }
     edges.append(
       Edge(
-        from: node.name.text, to: target, fromLabel: device.label, toLabel: "",
+        from: node.name.text, to: target, fromLabel: label, toLabel: "",
         label: device.impairment?.summary ?? ""))
   }
 
-  private static func notes(of node: Topology.Node) -> [String] {
+  private static func notes(
+    of node: Topology.Node, _ label: (Topology.Node, Topology.Device) -> String
+  ) -> [String] {
     var notes: [String] = []
     for device in node.devices {
       switch device.kind {
       case .interface, .uplink: continue
-      case .loopback, .bridge, .vlan, .dummy, .tap, .tun, .vxlan, .macvlan: notes.append(device.label)
+      case .loopback, .bridge, .vlan, .dummy, .tap, .tun, .vxlan, .macvlan: notes.append(label(node, device))
       }
     }
     notes += node.translations.map(\.summary)
@@ -97,9 +110,6 @@ public struct Diagram: Hashable, Encodable, Sendable {
 }
 
 extension Topology.Device {
-  /// The name and the addresses.
-  var label: String { ([name] + addresses.map(\.prefix.description)).joined(separator: " ") }
-
   var isUplink: Bool {
     if case .uplink = kind { true } else { false }
   }

@@ -5,6 +5,7 @@ import CLinux
 import Capture
 import Glibc
 import LabCore
+import LabHost
 import Reconcile
 import SystemPackage
 
@@ -167,7 +168,7 @@ private struct CaptureReading {
 
 extension LiveLab {
   /// What packets of a device begin with.
-  fileprivate func linkType(of point: LabPoints.Point) -> LinkType {
+  func linkType(of point: LabPoints.Point) -> LinkType {
     let link = resolution.state[point.link.namespace]?.links.first { $0.name == point.link.name }
     if case .tuntap(let device)? = link?.kind, device.mode == .tun { return .raw }
     return .ethernet

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import Reconcile
 import Spawn
 import SystemPackage
 import TopologyModel
@@ -26,7 +27,8 @@ struct Graph: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let diagram = Diagram(of: try await source.load().topology)
+    let topology = try await source.load().topology
+    let diagram = Diagram(of: topology, addresses: try Resolver().resolve(topology).addresses(of: topology))
     switch format {
     case .dot: Terminal.print(diagram.dot)
     case .mermaid: Terminal.print(diagram.mermaid)

@@ -23,7 +23,8 @@ struct Netforge: AsyncParsableCommand {
           Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Stats.self, Neigh.self, FDB.self,
           RouteCommand.self, Sockets.self, Nft.self, Events.self,
         ]),
-      CommandGroup(name: "Packets", subcommands: [CaptureCommand.self, LinkCommand.self, Netem.self]),
+      CommandGroup(
+        name: "Packets", subcommands: [CaptureCommand.self, Trace.self, LinkCommand.self, Netem.self]),
       CommandGroup(
         name: "Topologies",
         subcommands: [Test.self, Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
@@ -32,7 +33,7 @@ struct Netforge: AsyncParsableCommand {
 
   /// Verbs of the design that this version does not have; asking for one says so.
   private static let missing = [
-    "trace", "nc", "iperf", "conntrack",
+    "nc", "iperf", "conntrack",
   ]
 
   static func main() async {

@@ -22,8 +22,21 @@ struct Status: AsyncParsableCommand {
   @OptionGroup var filter: NodeFilter
   @OptionGroup var output: OutputOptions
 
+  @Flag(name: .shortAndLong, help: "Show what interfaces carry, again and again, until interrupted.")
+  var watch = false
+
+  @Option(help: ArgumentHelp("How long from one look to the next.", valueName: "1s"))
+  var interval = TimeArgument(.seconds(1))
+
+  func validate() throws {
+    guard interval.interval >= .milliseconds(10) else {
+      throw ValidationError("--interval takes 10ms or more")
+    }
+  }
+
   func run() async throws {
     let folder = try await selection.folder(file)
+    if watch { return try await watchRates(of: folder) }
     let (loaded, resolution) = try folder.recordedResolution()
     let nodes = try filter.choose(from: loaded.topology)
     let lab = try await RunningLab.open(folder)
@@ -36,6 +49,16 @@ struct Status: AsyncParsableCommand {
       observation: observation,
       process: process, drift: plan)
     try output.print(document) { document.text }
+  }
+}
+
+extension Status {
+  private func watchRates(of folder: LabFolder) async throws {
+    let live = try await LiveLab.open(folder)
+    try await StatusWatch(
+      live: live, nodes: try filter.choose(from: live.topology), interval: interval.interval,
+      output: output.format
+    ).run()
   }
 }
 

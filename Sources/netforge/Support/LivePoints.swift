@@ -12,14 +12,20 @@ import TopologyModel
 struct LiveLab {
   var lab: RunningLab
   var topology: Topology
+  /// The canonical document of it.
+  var rendered: [UInt8]
   var resolution: Resolution
   var points: LabPoints
 
   static func open(_ selection: LabOptions) async throws -> LiveLab {
-    let folder = try await selection.folder()
+    try await open(try await selection.folder())
+  }
+
+  static func open(_ folder: LabFolder) async throws -> LiveLab {
     let (loaded, resolution) = try folder.recordedResolution()
     return LiveLab(
-      lab: try await RunningLab.open(folder), topology: loaded.topology, resolution: resolution,
+      lab: try await RunningLab.open(folder), topology: loaded.topology, rendered: loaded.rendered,
+      resolution: resolution,
       points: LabPoints(loaded.topology, resolution.state))
   }
 

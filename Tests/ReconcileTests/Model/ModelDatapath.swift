@@ -104,6 +104,10 @@ final class ModelDatapath: Datapath, Sendable {
     _ question: Inspection, in namespace: NamespaceID, of lab: LabName
   ) async throws(DatapathError) -> InspectionAnswer { throw Self.unavailable }
 
+  func trace(_ request: TraceRequest, of lab: LabName) async throws(DatapathError) -> TraceReport {
+    throw Self.unavailable
+  }
+
   func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) { throw Self.unavailable }

@@ -94,6 +94,8 @@ extension Kernel {
     bytes.set(0, u8: ICMPv6Type.echoReply.rawValue)
     bytes.set(1, u8: 0)
     pool[slot].flags = []
+    // An answer is a packet of its own to whoever watches.
+    pool[slot].isWatched = false
     sendICMPv6(slot, datagram, in: namespace)
   }
 

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A packet that is sent to be watched, and what a kernel tells of its way. The same for all datapaths; what one of them
+// cannot tell is absent, and named.
+
+public import Capture
+public import NetTypes
+public import Nftables
+
+/// A packet to send from a node and to watch.
+public struct TraceRequest: Hashable, Codable, Sendable {
+  public var node: NodeName
+  public var probe: ProbePacket
+  /// Every device that it may come by.
+  public var points: [CapturePoint]
+  /// How long to wait for it, and for an answer to it.
+  public var wait: Interval
+
+  public init(node: NodeName, probe: ProbePacket, points: [CapturePoint], wait: Interval) {
+    self.node = node
+    self.probe = probe
+    self.points = points
+    self.wait = wait
+  }
+}
+
+/// What became of it, as far as a kernel tells.
+public struct TraceReport: Hashable, Codable, Sendable {
+  /// The packet, or an answer to it, at a device.
+  public struct Sighting: Hashable, Codable, Sendable {
+    /// The device's place among the request's points.
+    public var point: Int
+    public var direction: CapturedPacket.Direction
+    /// Nanoseconds of the capture's clock.
+    public var time: UInt64
+    public var bytes: [UInt8]
+
+    public init(point: Int, direction: CapturedPacket.Direction, time: UInt64, bytes: [UInt8]) {
+      self.point = point
+      self.direction = direction
+      self.time = time
+      self.bytes = bytes
+    }
+  }
+
+  /// What rules did to the packet at one step.
+  public struct RuleStep: Hashable, Codable, Sendable {
+    public var namespace: NamespaceID
+    /// The same for all steps while the packet is in the namespace.
+    public var visit: UInt32
+    public var chain: NftChainKey
+    /// `prerouting` …
+    public var hook: String
+    /// The rule; nil when none decided and the chain's policy did, or when it is gone.
+    public var rule: NftRule?
+    public var isPolicy: Bool
+    public var verdict: NftVerdict
+
+    public init(
+      namespace: NamespaceID, visit: UInt32, chain: NftChainKey, hook: String, rule: NftRule?, isPolicy: Bool,
+      verdict: NftVerdict
+    ) {
+      self.namespace = namespace
+      self.visit = visit
+      self.chain = chain
+      self.hook = hook
+      self.rule = rule
+      self.isPolicy = isPolicy
+      self.verdict = verdict
+    }
+  }
+
+  /// What else a kernel tells of the packet.
+  public struct Note: Hashable, Codable, Sendable {
+    public enum Kind: Hashable, Codable, Sendable {
+      /// It ended, for a reason by the kernel's name.
+      case dropped(String)
+      /// It waits until its next hop has answered.
+      case waitsForNeighbor
+    }
+
+    public var namespace: NamespaceID
+    public var kind: Kind
+
+    public init(namespace: NamespaceID, kind: Kind) {
+      self.namespace = namespace
+      self.kind = kind
+    }
+  }
+
+  /// In the order of time.
+  public var sightings: [Sighting]
+  public var rules: [RuleStep]
+  public var notes: [Note]
+  /// What this kernel does not tell, in words.
+  public var untold: [String]
+
+  public init(
+    sightings: [Sighting] = [], rules: [RuleStep] = [], notes: [Note] = [], untold: [String] = []
+  ) {
+    self.sightings = sightings
+    self.rules = rules
+    self.notes = notes
+    self.untold = untold
+  }
+}
