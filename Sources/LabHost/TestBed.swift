@@ -68,7 +68,8 @@ public struct TestBed: Sendable {
 
   // MARK: In this process
 
-  private func emulated(_ topology: Topology) async throws -> LabUnderTest {
+  /// Brings a lab up in an emulated kernel of this process. It goes with the last reference to it.
+  public func emulated(_ topology: Topology) async throws -> LabUnderTest {
     let resolution = try Resolver(seed: seed).resolve(topology)
     let datapath = try EmulatedDatapath(
       lab: topology.name, seed: seed, time: isRealTime ? .real : .virtual)

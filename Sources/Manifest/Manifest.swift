@@ -6,6 +6,7 @@
 
 import Glibc
 import Spawn
+public import TopologyModel
 
 /// How a topology is to be loaded.
 public struct ManifestOptions: Sendable {
@@ -44,6 +45,19 @@ public struct LoadedManifest: Sendable {
   public var paths: [String: String]
   /// What the topology printed, whole lines; to be shown on standard error.
   public var printed: String
+}
+
+extension LoadedManifest {
+  /// What it declares.
+  public func declarations() throws(TopologyErrors) -> Declarations {
+    switch format {
+    case .rendered: return try Declarations(json: bytes)
+    case .program:
+      let stream = try DeclarationStream(bytes, paths: paths)
+      guard stream.failures.isEmpty else { throw TopologyErrors(stream.failures) }
+      return stream.declarations
+    }
+  }
 }
 
 /// Loading topologies.

@@ -85,14 +85,7 @@ public final class Lab: Sendable {
   ) async throws -> Declarations {
     var options = ManifestOptions()
     options.variables = variables
-    let manifest = try await Manifest.load(file, options: options)
-    switch manifest.format {
-    case .rendered: return try Declarations(json: manifest.bytes)
-    case .program:
-      let stream = try DeclarationStream(manifest.bytes, paths: manifest.paths)
-      guard stream.failures.isEmpty else { throw TopologyErrors(stream.failures) }
-      return stream.declarations
-    }
+    return try await Manifest.load(file, options: options).declarations()
   }
 
   /// Takes the lab away. An emulated one goes by itself with the last reference to it.

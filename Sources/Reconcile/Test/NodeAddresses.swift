@@ -47,7 +47,7 @@ public struct NodeAddresses: Sendable {
   }
 
   /// The address on the subnet that the way from `source` leads to: of the node's addresses the one that the fewest hops
-  /// lead to, in the order of declaration among equals. Where no way leads to any, the first that is no loopback's.
+  /// lead to, in the order of devices among equals. Where no way leads to any, the first that is no loopback's.
   public func address(of node: NodeName, from source: NodeName) -> IPAddress? {
     let own = nodes[node]?.addresses.filter { !$0.prefix.address.isLoopback } ?? []
     // What is on a loopback device is nobody's subnet.

@@ -104,10 +104,8 @@ extension Prober {
       }
       let end = clock.now() + patience
       while answered.count < count, clock.now() < end {
-        let before = answered.count
-        try await collect(
-          token, from: socket, until: min(end, clock.now() + .milliseconds(200)), into: &answered)
-        if answered.count == before, clock.now() >= end { break }
+        let until = min(end, clock.now() + .milliseconds(200))
+        try await collect(token, from: socket, until: until, into: &answered)
       }
       return answered.count
     }

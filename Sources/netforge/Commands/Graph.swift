@@ -38,7 +38,7 @@ struct Graph: AsyncParsableCommand {
   }
 
   /// What Graphviz makes of it.
-  private static func svg(of dot: String) throws -> String {
+  static func svg(of dot: String) throws -> String {
     guard let file = tmpfile() else { throw Failure(.failed, "cannot make a temporary file") }
     defer { fclose(file) }
     let descriptor = FileDescriptor(rawValue: fileno(file))

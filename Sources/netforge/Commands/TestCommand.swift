@@ -112,10 +112,11 @@ struct Test: AsyncParsableCommand {
     let plan = Plan(
       declarations: try Declarations(json: loaded.rendered), checks: checks, isRealTime: realTime,
       isKept: keep)
-    let jobs = kinds.flatMap { kind in (try? allSeeds())?.map { Job(kind: kind, seed: $0) } ?? [] }
+    let seeds = try allSeeds()
+    let jobs = kinds.flatMap { kind in seeds.map { Job(kind: kind, seed: $0) } }
     let width = self.jobs ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    let begin = MonotonicClock().now()
     let clock = MonotonicClock()
+    let begin = clock.now()
     let work = Task { try await plan.run(jobs, width: width) }
     let watch = try Interruption.cancelling(work)
     defer { watch.cancel() }
@@ -123,7 +124,7 @@ struct Test: AsyncParsableCommand {
     guard !work.isCancelled else { throw Failure(.interrupted, "interrupted; nothing is left of the test") }
     let view = TestView(
       topology: loaded.topology, file: loaded.file ?? source.name ?? "-", variables: source.variables,
-      elapsed: clock.now() - begin, isSweep: seeds != nil)
+      elapsed: clock.now() - begin, isSweep: self.seeds != nil)
     try output.print(TestDocument(topology: loaded.topology.name, reports)) { view.text(of: reports) }
     view.annotate(reports)
     try self.reports.write(reports, loaded.topology)

@@ -78,17 +78,11 @@ struct TopologyOptions: ParsableArguments {
     let manifest = try await Manifest.load(path, options: options)
     if !manifest.printed.isEmpty { Terminal.write(manifest.printed, to: .standardError) }
     var declarations: Declarations
-    switch manifest.format {
-    case .rendered:
-      do throws(TopologyErrors) {
-        declarations = try Declarations(json: manifest.bytes)
-      } catch {
-        throw Failure(error, in: path == "-" ? "standard input" : path)
-      }
-    case .program:
-      let stream = try DeclarationStream(manifest.bytes, paths: manifest.paths)
-      guard stream.failures.isEmpty else { throw TopologyErrors(stream.failures) }
-      declarations = stream.declarations
+    do throws(TopologyErrors) {
+      declarations = try manifest.declarations()
+    } catch {
+      if case .rendered = manifest.format { throw Failure(error, in: path == "-" ? "standard input" : path) }
+      throw error
     }
     if let lab { declarations = declarations.renamed(lab.text) }
     return LoadedTopology(

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// A test's runs as one page: complete in itself, without a script, for people and for an archive.
+
+public import LabCore
+import NetTypes
+import TopologyModel
+
+public struct HTMLReport: Sendable {
+  /// How the topology is shown.
+  public enum Drawing: Sendable {
+    case svg(String)
+    /// Its source, where nothing could draw it.
+    case text(String)
+  }
+
+  private let topology: LabName
+  private let reports: [TestReport]
+  private let drawing: Drawing
+
+  public init(_ topology: LabName, _ reports: [TestReport], _ drawing: Drawing) {
+    self.topology = topology
+    self.reports = reports
+    self.drawing = drawing
+  }
+
+  public var page: String {
+    var lines = [
+      "<!DOCTYPE html>", "<html lang=\"en\">", "<head>", "<meta charset=\"utf-8\">",
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
+      "<title>\(escaped("\(topology): \(summary(reports.flatMap(\.results)))"))</title>",
+      "<style>\n\(Self.style)\n</style>", "</head>", "<body>",
+      "<h1>\(escaped(topology.text))</h1>",
+      "<p class=\"summary\">\(escaped(summary(reports.flatMap(\.results))))</p>",
+    ]
+    lines.append("<figure>")
+    switch drawing {
+    case .svg(let text): lines.append(Self.inlined(text))
+    case .text(let text): lines.append("<pre>\(escaped(text))</pre>")
+    }
+    lines.append("</figure>")
+    let differences = reports.differences
+    if !differences.isEmpty {
+      lines.append("<h2>The datapaths differ</h2>\n<ul>")
+      for difference in differences {
+        let verdicts = difference.verdicts.sorted { $0.key < $1.key }.map { "\($0.value) on \($0.key)" }
+        lines.append("<li>\(escaped("\(difference.name): \(verdicts.joined(separator: ", "))"))</li>")
+      }
+      lines.append("</ul>")
+    }
+    for report in reports { lines += section(report) }
+    lines += ["</body>", "</html>"]
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private func section(_ report: TestReport) -> [String] {
+    var title = "\(report.datapath.rawValue)"
+    if report.isVirtual { title += ", virtual time" }
+    if let seed = report.seed { title += ", seed \(seed)" }
+    var lines = [
+      "<h2>\(escaped(title))</h2>", "<div class=\"table\"><table>",
+      "<thead><tr><th>Verdict</th><th>Expectation</th><th>Seen</th><th>Time</th></tr></thead>", "<tbody>",
+    ]
+    for result in report.results {
+      let place = "\(result.check.expectation.location)"
+      let scenario =
+        result.check.expectation.scenario.map { "<br><small>while: \(escaped($0))</small>" } ?? ""
+      var seen = escaped(result.seen)
+      if !result.details.isEmpty {
+        let list = result.details.map { "<li>\(escaped($0))</li>" }.joined()
+        seen +=
+          "<details\(result.verdict == .pass ? "" : " open")><summary>details</summary><ul>\(list)</ul></details>"
+      }
+      lines.append(
+        "<tr class=\"\(result.verdict.rawValue)\"><td>\(result.verdict.rawValue)</td><td>\(escaped(result.check.title))<br><small>\(escaped(place))</small>\(scenario)</td><td>\(seen)</td><td>\(escaped(result.duration.brief))</td></tr>"
+      )
+    }
+    lines += ["</tbody>", "</table></div>"]
+    lines += report.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
+    return lines
+  }
+
+  private func summary(_ results: [CheckResult]) -> String {
+    let parts = Verdict.allCases.compactMap { verdict -> String? in
+      let count = results.count { $0.verdict == verdict }
+      return count > 0 ? "\(count) \(verdict.rawValue)" : nil
+    }
+    return parts.isEmpty ? "nothing to test" : parts.joined(separator: ", ")
+  }
+
+  /// The drawing without what belongs before a document of its own.
+  private static func inlined(_ svg: String) -> String {
+    svg.firstRange(of: "<svg").map { String(svg[$0.lowerBound...]) } ?? svg
+  }
+
+  private func escaped(_ text: String) -> String {
+    text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+      .replacing("\"", with: "&quot;")
+  }
+
+  private static let style = """
+    :root { color-scheme: light dark; --line: #8884; --pass: #1a7f37; --fail: #cf222e; --warn: #9a6700; --unclear: #8250df; }
+    @media (prefers-color-scheme: dark) { :root { --pass: #3fb950; --fail: #f85149; --warn: #d29922; --unclear: #a371f7; } }
+    body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 0 auto; padding: 1rem; }
+    h1 { margin-bottom: 0; }
+    .summary { margin-top: 0; opacity: .8; }
+    figure { margin: 1rem 0; padding: .5rem; overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px; }
+    figure svg { max-width: 100%; height: auto; }
+    figure pre { color: #000; }
+    .table { overflow-x: auto; }
+    table { border-collapse: collapse; width: 100%; }
+    th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
+    td:first-child { font-weight: 600; white-space: nowrap; }
+    td:last-child { white-space: nowrap; }
+    tr.pass td:first-child { color: var(--pass); }
+    tr.fail td:first-child { color: var(--fail); }
+    tr.warning td:first-child { color: var(--warn); }
+    tr.inconclusive td:first-child { color: var(--unclear); }
+    small { opacity: .7; }
+    .note { border-left: 3px solid var(--warn); padding-left: .6rem; }
+    """
+}
