@@ -132,17 +132,19 @@ struct Examination: Sendable {
     case .connected:
       // A program that holds the port need not speak first; the prober's own listener would have answered.
       if case .http = flow.probe { return Finding(.fail, report.text) }
-      return Finding(report.arrivedFrom == nil || isHeld(flow), report.text)
+      return Finding(report.arrivedFrom == nil || mayBeSilent(flow), report.text)
+    case .noAnswer where report.arrivedFrom != nil && mayBeSilent(flow):
+      return Finding(.pass, "it arrived, and who holds the port says nothing")
     case .rejected, .noAnswer, .noRoute, .notSent: return Finding(.fail, report.text)
     }
   }
 
-  /// Whether a service of the topology stands on the port of a flow.
-  private func isHeld(_ flow: Flow) -> Bool {
+  /// Whether who holds the port of a flow need not answer: a program, or a service that only takes.
+  private func mayBeSilent(_ flow: Flow) -> Bool {
     guard case .port(_, let port) = flow.probe, let target = request(flow)?.target,
       let node = lab.resolution.runtime.nodes.first(where: { $0.node == target })
     else { return false }
-    return !node.programs.isEmpty || node.services.contains { $0.port == port }
+    return !node.programs.isEmpty || node.services.contains { $0.port == port && $0.kind == .discard }
   }
 
   private func http(_ report: ProbeReport, _ question: Topology.Expectation.HTTPQuestion) -> Finding {

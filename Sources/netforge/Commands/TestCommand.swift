@@ -168,7 +168,11 @@ struct Test: AsyncParsableCommand {
       bed.isKept = isKept
       bed.isRehearsed = isRehearsed
       let checks = checks
-      return try await bed.run(declarations) { lab in await TestRun(lab, checks).run() }
+      var report = try await bed.run(declarations) { lab in await TestRun(lab, checks).run() }
+      if isKept, job.kind != .emulated {
+        report.notes.append("the lab is kept: `netforge down --name \(report.lab)` takes it away")
+      }
+      return report
     }
   }
 
