@@ -98,6 +98,12 @@ final class TimedDatapath: Datapath {
     try await inner.trace(request, of: lab)
   }
 
+  func connectionEvents(
+    in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> AsyncStream<ConnectionEvent> {
+    try await inner.connectionEvents(in: namespace, of: lab)
+  }
+
   func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {

@@ -21,6 +21,9 @@ extension EmulatedDatapath {
         case .route(let address): return .route(try inspector.route(to: address))
         case .sockets: return .sockets(try kernel.socketReports(of: namespace, inspector))
         case .statistics: return .statistics(try kernel.statistics(of: namespace, inspector))
+        case .connections(let filter): return .connections(try kernel.connections(in: namespace, filter))
+        case .forget(let filter):
+          return .connections(try kernel.connections(in: namespace, filter, isForgotten: true))
         }
       } catch {
         throw DatapathError(

@@ -23,6 +23,7 @@ final class EmulatedKernel: LabKernel {
   var captures = Captures()
   /// What the time of day is when this kernel's clock stands at nothing; 0 where its time is its own.
   var epoch: Int64 = 0
+  var connectionFollowers = ConnectionFollowers()
   /// How many tasks use the lab: whoever made it, and who entered since.
   var participants = 1
 

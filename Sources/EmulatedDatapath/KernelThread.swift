@@ -140,6 +140,7 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
     let hasSettled = kernel.settle()
     kernel.tellFollowers()
     kernel.writeCaptures()
+    kernel.tellConnectionFollowers()
     guard !result.hasMore, !hasSettled, start.mailbox.fallAsleep() else { continue }
     let deadline = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }.min()
     if let time = clock.virtual {

@@ -20,6 +20,8 @@ extension KernelDatapath {
         case .forwardingEntries: return .forwardingEntries(try inspector.forwardingEntries())
         case .route(let address): return .route(try inspector.route(to: address))
         case .sockets: return .sockets(try channel.socketReports(inspector))
+        case .connections(let filter): return .connections(try channel.connections(filter))
+        case .forget(let filter): return .connections(try channel.connections(filter, isForgotten: true))
         case .statistics:
           let tables = try ["snmp", "netstat"].map { (name) throws(TransportError) in
             try ProcNet.table(channel.readNetworkFile(name))

@@ -30,6 +30,10 @@ public protocol Datapath: Sendable {
   func inspect(
     _ question: Inspection, in namespace: NamespaceID, of lab: LabName
   ) async throws(DatapathError) -> InspectionAnswer
+  /// What becomes of the connections that a namespace tracks, from now on.
+  func connectionEvents(
+    in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> AsyncStream<ConnectionEvent>
   /// Writes what passes some devices to `descriptor` as pcapng until the task is cancelled, or nobody reads it any
   /// more.
   func capture(

@@ -14,6 +14,10 @@ public enum Inspection: Hashable, Codable, Sendable {
   case statistics
   /// All that speak TCP, UDP or a protocol of their own.
   case sockets
+  /// What connection tracking knows.
+  case connections(ConnectionFilter)
+  /// Makes connection tracking forget; the answer is what it has forgotten.
+  case forget(ConnectionFilter)
 }
 
 /// The answer to the `Inspection` of the same name.
@@ -23,6 +27,8 @@ public enum InspectionAnswer: Hashable, Codable, Sendable {
   case route(RouteReport)
   case statistics(StatisticsReport)
   case sockets([SocketReport])
+  /// Of `connections` and `forget`.
+  case connections([ConnectionReport])
 }
 
 /// A neighbour as the kernel has it now.

@@ -58,6 +58,8 @@ enum ControlRequest: Codable, Sendable {
   case finish(UInt64)
   case close(UInt64)
   case inspect(Inspection, NamespaceID, LabName)
+  /// Answered by events until it is cancelled.
+  case connectionEvents(NamespaceID, LabName)
   /// With one descriptor; until it is cancelled.
   case capture(CaptureRequest, LabName)
   case trace(TraceRequest, LabName)
@@ -85,6 +87,7 @@ enum ControlReply: Codable, Sendable {
   case datagram(Data, SocketEndpoint, hopLimit: UInt8?, error: ICMPError?)
   case inspected(InspectionAnswer)
   case traced(TraceReport)
+  case connectionEvent(ConnectionEvent)
   case status(LabProcessStatus)
   case view(NodeView)
   case failure(DatapathError)

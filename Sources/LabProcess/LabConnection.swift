@@ -15,7 +15,14 @@ public final class LabConnection: Sendable {
 
   private enum Pending {
     case one(CheckedContinuation<Answer, Never>)
-    case many(AsyncStream<ChangeEvent>.Continuation)
+    case many(Events)
+  }
+
+  /// Who takes the events that answer a request.
+  private struct Events: Sendable {
+    /// False for an answer that is none of them: the last.
+    var take: @Sendable (ControlReply) -> Bool
+    var finish: @Sendable () -> Void
   }
 
   private struct State {
@@ -161,15 +168,12 @@ public final class LabConnection: Sendable {
   }
 
   private func deliver(_ envelope: ControlEnvelope<ControlReply>, _ descriptors: [OwnedDescriptor]) {
-    let pending = state.withLock { state -> Pending? in
-      guard case .many = state.pending[envelope.id], case .event = envelope.body else {
-        return state.pending.removeValue(forKey: envelope.id)
-      }
-      return state.pending[envelope.id]
+    if case .many(let events) = state.withLock({ $0.pending[envelope.id] }), events.take(envelope.body) {
+      return
     }
+    let pending = state.withLock { $0.pending.removeValue(forKey: envelope.id) }
     switch (pending, envelope.body) {
-    case (.many(let stream), .event(let event)): stream.yield(event)
-    case (.many(let stream), _): stream.finish()
+    case (.many(let events), _): events.finish()
     case (.one(let continuation), .failure(let error)): continuation.resume(returning: .failure(error))
     case (.one(let continuation), let reply): continuation.resume(returning: .success((reply, descriptors)))
     case (nil, .failure(let error)) where envelope.id == 0: fail(error)
@@ -198,7 +202,7 @@ public final class LabConnection: Sendable {
     for one in pending {
       switch one {
       case .one(let continuation): continuation.resume(returning: .failure(failure))
-      case .many(let stream): stream.finish()
+      case .many(let events): events.finish()
       }
     }
   }
@@ -232,16 +236,24 @@ public final class LabConnection: Sendable {
     guard case .done = try await self.request(request, descriptors).reply else { throw unexpected() }
   }
 
-  /// Sends a request that is answered by events.
-  func events(_ request: ControlRequest) throws(DatapathError) -> ChangeStream {
+  /// Sends a request that is answered by events, as which `read` takes the answers.
+  func events<Event: Sendable>(
+    _ request: ControlRequest, _ read: @Sendable @escaping (ControlReply) -> Event?
+  ) throws(DatapathError) -> AsyncStream<Event> {
     let id = number()
     let bytes = try ControlCoding.encode(ControlEnvelope(id: id, body: request))
-    let (stream, continuation) = AsyncStream<ChangeEvent>.makeStream()
-    if let failure = enter(id, .many(continuation)) { throw failure }
+    let (stream, continuation) = AsyncStream<Event>.makeStream()
+    let events = Events(
+      take: { reply in
+        guard let event = read(reply) else { return false }
+        continuation.yield(event)
+        return true
+      }, finish: { continuation.finish() })
+    if let failure = enter(id, .many(events)) { throw failure }
     // The stream keeps the connection, so that a follower needs nothing else.
     continuation.onTermination = { _ in self.cancel(id) }
     channel.send(bytes)
-    return ChangeStream(stream)
+    return stream
   }
 
   func unexpected() -> DatapathError {

@@ -137,6 +137,11 @@ final class LabSession: Sendable {
       answer(id, .done)
     case .inspect(let question, let namespace, let lab):
       answer(id, .inspected(try await datapath.inspect(question, in: namespace, of: own(lab))))
+    case .connectionEvents(let namespace, let lab):
+      for await event in try await datapath.connectionEvents(in: namespace, of: own(lab)) {
+        answer(id, .connectionEvent(event))
+      }
+      answer(id, .done)
     case .capture(let wanted, let lab):
       guard let output = descriptors.first else { throw Self.missingDescriptors }
       try await datapath.capture(wanted, into: output.descriptor, of: own(lab))

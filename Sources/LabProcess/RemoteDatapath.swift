@@ -42,7 +42,18 @@ public struct RemoteDatapath: Datapath {
   }
 
   public func changes(of lab: LabName) async throws(DatapathError) -> ChangeStream {
-    try connection.events(.changes(lab))
+    ChangeStream(
+      try connection.events(.changes(lab)) { reply in
+        if case .event(let event) = reply { event } else { nil }
+      })
+  }
+
+  public func connectionEvents(
+    in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> AsyncStream<ConnectionEvent> {
+    try connection.events(.connectionEvents(namespace, lab)) { reply in
+      if case .connectionEvent(let event) = reply { event } else { nil }
+    }
   }
 
   public func spawn(

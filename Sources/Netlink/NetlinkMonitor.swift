@@ -35,7 +35,13 @@ public final class NetlinkMonitor: Sendable {
     .link, .neighbor, .ipv4Address, .ipv4Route, .ipv4Rule, .ipv6Address, .ipv6Route, .ipv6Rule, .namespaceID,
   ]
 
-  /// A kind of event (`RTNLGRP_*`).
+  /// What becomes of connections; of netfilter's family.
+  public static let conntrackGroups: [Group] = [
+    Group(rawValue: NFNLGRP_CONNTRACK_NEW.rawValue), Group(rawValue: NFNLGRP_CONNTRACK_UPDATE.rawValue),
+    Group(rawValue: NFNLGRP_CONNTRACK_DESTROY.rawValue),
+  ]
+
+  /// A kind of event (`RTNLGRP_*`, `NFNLGRP_*`).
   public struct Group: RawRepresentable, Hashable, Sendable {
     public var rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -56,8 +62,10 @@ public final class NetlinkMonitor: Sendable {
 
   /// Listens from the calling thread's namespace.
   /// - Parameter capacity: events that may wait for the reader; more are a gap.
-  public init(groups: [Group] = allGroups, capacity: Int = 65536) throws(NetlinkError) {
-    socket = try MonitorSocket(groups: groups)
+  public init(
+    _ family: NetlinkSocket.Family = .route, groups: [Group] = allGroups, capacity: Int = 65536
+  ) throws(NetlinkError) {
+    socket = try MonitorSocket(family, groups)
     requests = try NetlinkSocket(label: "monitor")
     (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(capacity))
     let (socket, continuation) = (socket, continuation)
@@ -130,8 +138,8 @@ private final class MonitorSocket: @unchecked Sendable {
   /// Bursts of thousands of events come when a lab goes up.
   static let bufferSize: Int32 = 8 << 20
 
-  init(groups: [NetlinkMonitor.Group]) throws(NetlinkError) {
-    guard let socket = mnl_socket_open2(NETLINK_ROUTE, Int32(SOCK_CLOEXEC.rawValue)) else {
+  init(_ family: NetlinkSocket.Family, _ groups: [NetlinkMonitor.Group]) throws(NetlinkError) {
+    guard let socket = mnl_socket_open2(family.rawValue, Int32(SOCK_CLOEXEC.rawValue)) else {
       throw .system("opening the monitor's socket", -errno)
     }
     var ends: [Int32] = [-1, -1]

@@ -28,6 +28,54 @@ extension Acceptance {
       }
     }
 
+    @Test(
+      "conntrack lists, chooses, deletes and follows the connections of a node, the same on every datapath",
+      arguments: Caller.available + [.emulated])
+    func conntrack(caller: Caller) throws {
+      let lab = TestLab(caller, "nat-conntrack")
+      try lab.during(Host.topology("nat-sites")) {
+        func tracked(_ arguments: String...) throws -> Outcome {
+          try caller.netforge(["conntrack", "--name", lab.name, "nat1"] + arguments)
+        }
+        let watching = try Host.start(
+          Stage.prefix + caller.command(["conntrack", "--name", lab.name, "nat1", "--watch"], seconds: 30),
+          environment: caller.environment)
+        defer { watching.stop() }
+        // The follower is there when the first connection is told of.
+        for _ in 0..<40 where !watching.output.contains("[UPDATE] icmp") {
+          #expect(try lab.netforge("ping", "h1", "10.0.0.1", "--count", "1").status == 0)
+          Thread.sleep(forTimeInterval: 0.1)
+        }
+        #expect(
+          watching.output.contains("    [NEW] icmp     1 30 src=192.168.1.100 dst=10.0.0.1 type=8 code=0 id=")
+        )
+        let list = try tracked()
+        let line = try #require(list.lines.first { $0.hasPrefix("icmp     1 ") }, "\(list)")
+        #expect(line.contains(" src=192.168.1.100 dst=10.0.0.1 type=8 code=0 id="), "\(line)")
+        #expect(line.contains(" src=10.0.0.1 dst=10.0.0.11 type=0 code=0 id="), "\(line)")
+        let json = try tracked("-p", "icmp", "--reply-dst", "10.0.0.11", "-f", "json").json()
+        let first = try #require((json["connections"] as? [[String: Any]])?.first)
+        #expect((first["original"] as? [String: Any])?["source"] as? String == "192.168.1.100", "\(first)")
+        if caller != .emulated, Host.has("conntrack") {
+          // Seconds pass between the two.
+          func facts(_ lines: [String]) -> [String] {
+            lines.map { $0.split(separator: " ").enumerated().filter { $0.offset != 2 }.map(\.element) }
+              .map { $0.joined(separator: " ") }.sorted()
+          }
+          let judge = try lab.inside("nat1", "conntrack", "-L", "-p", "icmp")
+          #expect(try facts(tracked("-p", "icmp").lines) == facts(judge.lines), "\(judge)")
+        }
+        #expect(try tracked("-p", "tcp").output == "node 'nat1' tracks no such connection\n")
+        #expect(try tracked("--delete").status == 64, "nothing chosen")
+        #expect(try tracked("--delete", "-s", "192.168.1.100").lines.contains { $0.hasPrefix("icmp     1 ") })
+        #expect(try tracked("-s", "192.168.1.100").output == "node 'nat1' tracks no such connection\n")
+        for _ in 0..<40 where !watching.output.contains("[DESTROY] icmp") {
+          Thread.sleep(forTimeInterval: 0.1)
+        }
+        #expect(watching.output.contains("[DESTROY] icmp     1 "), "\(watching.output)")
+      }
+    }
+
     @Test("Two hosts of a site may take the same source port", arguments: Caller.available)
     func samePort(caller: Caller) throws {
       let lab = TestLab(caller, "nat-ports")

@@ -76,6 +76,16 @@ final class FakeDatapath: Datapath {
     return FakeEndpoint()
   }
 
+  func connectionEvents(
+    in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> AsyncStream<ConnectionEvent> {
+    try check()
+    return AsyncStream { continuation in
+      continuation.yield(ConnectionEvent(.gap, nil))
+      continuation.finish()
+    }
+  }
+
   func inspect(
     _ question: Inspection, in namespace: NamespaceID, of lab: LabName
   ) async throws(DatapathError) -> InspectionAnswer {

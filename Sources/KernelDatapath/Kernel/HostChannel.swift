@@ -155,6 +155,26 @@ final class HostChannel: Transport {
     }
   }
 
+  // MARK: Connections
+
+  /// A socket to another family of this namespace than the channel's own.
+  func socket(_ family: NetlinkSocket.Family) throws(TransportError) -> NetlinkSocket {
+    try kernel.enter(open.namespace)
+    do throws(NetlinkError) { return try NetlinkSocket(family, label: open.namespace.label) } catch {
+      throw TransportError(error)
+    }
+  }
+
+  /// Hears what becomes of this namespace's connections.
+  func conntrackMonitor() throws(TransportError) -> NetlinkMonitor {
+    try kernel.enter(open.namespace)
+    do throws(NetlinkError) {
+      return try NetlinkMonitor(.netfilter, groups: NetlinkMonitor.conntrackGroups)
+    } catch {
+      throw TransportError(error)
+    }
+  }
+
   // MARK: Other namespaces
 
   /// The numbers by which this namespace knows others, for those that it knows.

@@ -77,6 +77,7 @@ public struct Kernel: ~Copyable {
   /// Where the search for connections to give up goes on.
   var conntrackCursor: UInt32 = 0
   var nftLogs = NftLogList()
+  var conntrackEvents = ConntrackEventLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
   public init(_ options: Options, now: Instant) {

@@ -42,7 +42,7 @@ private enum SysctlDefaults {
     "net/ipv6/max_dst_opts_length": "2147483647", "net/ipv6/max_dst_opts_number": "8",
     "net/ipv6/max_hbh_length": "2147483647", "net/ipv6/max_hbh_opts_number": "8",
     "net/ipv6/route/mtu_expires": "600",
-  ]
+  ].merging(ConntrackSetting.defaults) { first, _ in first }
 }
 
 /// A path of a setting of devices, taken apart.
@@ -303,6 +303,7 @@ extension Kernel {
       return (0...self.number("net/ipv4/ipfrag_high_thresh", namespace)).contains(number)
     }
     if name.hasSuffix("ip_unprivileged_port_start") { return (0...65535).contains(number) }
+    if name.hasPrefix("net/netfilter/") { return (0...Int64(Int32.max)).contains(number) }
     return number >= 0
   }
 
@@ -367,6 +368,9 @@ extension Kernel {
       time: number("net/ipv4/ipfrag_time", namespace) * 1_000_000_000,
       distance: Int(number("net/ipv4/ipfrag_max_dist", namespace)))
     namespaces[namespace].ipv4 = settings
+    for setting in ConntrackSetting.allCases {
+      namespaces[namespace].conntrack.settings[setting] = Int32(clamping: number(setting.path, namespace))
+    }
     let all = namespaces[namespace].everyDevice.ipv6
     var settings6 = IPv6Settings()
     settings6.forwarding = all[.forwarding] != 0

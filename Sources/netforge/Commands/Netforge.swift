@@ -21,7 +21,8 @@ struct Netforge: AsyncParsableCommand {
         name: "Nodes",
         subcommands: [
           Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Stats.self, Neigh.self, FDB.self,
-          RouteCommand.self, Sockets.self, Nft.self, Events.self,
+          RouteCommand.self, Sockets.self, Nft.self, Conntrack.self,
+          Events.self,
         ]),
       CommandGroup(
         name: "Packets", subcommands: [CaptureCommand.self, Trace.self, LinkCommand.self, Netem.self]),
@@ -33,7 +34,7 @@ struct Netforge: AsyncParsableCommand {
 
   /// Verbs of the design that this version does not have; asking for one says so.
   private static let missing = [
-    "nc", "iperf", "conntrack",
+    "nc", "iperf",
   ]
 
   static func main() async {

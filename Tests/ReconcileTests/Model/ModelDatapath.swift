@@ -108,6 +108,10 @@ final class ModelDatapath: Datapath, Sendable {
     throw Self.unavailable
   }
 
+  func connectionEvents(
+    in namespace: NamespaceID, of lab: LabName
+  ) async throws(DatapathError) -> AsyncStream<ConnectionEvent> { throw Self.unavailable }
+
   func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) { throw Self.unavailable }

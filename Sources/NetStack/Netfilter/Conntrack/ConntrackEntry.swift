@@ -39,6 +39,8 @@ public struct ConntrackEntry: ~Copyable {
   var masqueradeDevice = DeviceIndex.none
   /// Told to who asks for it; different for every entry of a run.
   let id: UInt32
+  /// Whether its packets are counted: as the setting was when it began.
+  var countsPackets = false
   var packets = InlineArray<2, UInt64>(repeating: 0)
   var bytes = InlineArray<2, UInt64>(repeating: 0)
   /// The next entry in a hash chain: of the tuple's original, its reply, and its source.
@@ -46,6 +48,10 @@ public struct ConntrackEntry: ~Copyable {
   var nextReply: UInt32 = .max
   var nextSource: UInt32 = .max
   var timer = TimerID.none
+  /// Whether somebody listened to events when it began; else none are kept for it (nf_ct_ecache_ext_add).
+  var isWatched = false
+  /// What has happened to it that nobody was told yet.
+  var events: ConntrackEvent.Cause = []
 
   init(namespace: NamespaceIndex, original: ConntrackTuple, reply: ConntrackTuple, id: UInt32) {
     self.namespace = namespace
@@ -55,9 +61,9 @@ public struct ConntrackEntry: ~Copyable {
   }
 
   mutating func track(
-    _ segment: TrackedSegment, _ direction: ConntrackDirection
+    _ segment: TrackedSegment, _ direction: ConntrackDirection, _ settings: ConntrackSettings
   ) -> (verdict: TCPTrackerVerdict, timeout: Int64?) {
-    tcp.track(segment, direction, &status)
+    tcp.track(segment, direction, settings, &status)
   }
 
   func tuple(_ direction: ConntrackDirection) -> ConntrackTuple {

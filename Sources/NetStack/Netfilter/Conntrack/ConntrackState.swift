@@ -2,17 +2,15 @@
 
 // Connection tracking of one namespace: its connections, its settings, and what it counts as `conntrack -S` names it.
 
+public import NetTypes
+
 /// A namespace's connection tracking.
 struct ConntrackState: ~Copyable {
-  /// net.netfilter.nf_conntrack_max.
-  static let defaultMaximum = 262_144
-
   var table: ConntrackTable
-  var maximum = ConntrackState.defaultMaximum
-  var checksum = true
-  var loose = true
-  var accounting = false
+  var settings = ConntrackSettings()
   var statistics = ConntrackStatistics()
+  /// Whether somebody listens to events (ctnetlink_has_listener).
+  var isWatched = false
   /// Numbers the entries.
   var nextID: UInt32 = 1
 
@@ -40,14 +38,18 @@ public struct ConntrackStatistics: Hashable, Sendable {
 public struct ConntrackListing: Hashable, Sendable {
   /// One direction's addresses and ports.
   public struct Tuple: Hashable, Sendable {
-    /// As text of the family.
-    public var source: String
-    /// As text of the family.
-    public var destination: String
+    /// Who sends.
+    public var source: IPAddress
+    /// Who is sent to.
+    public var destination: IPAddress
     /// Port, or echo identifier.
     public var sourcePort: UInt16
     /// Port, or ICMP type and code.
     public var destinationPort: UInt16
+    /// Counted with `net.netfilter.nf_conntrack_acct` only.
+    public var packets: UInt64?
+    /// Counted with `net.netfilter.nf_conntrack_acct` only.
+    public var bytes: UInt64?
   }
 
   /// Different for each entry.
@@ -56,8 +58,8 @@ public struct ConntrackListing: Hashable, Sendable {
   public var isIPv6: Bool
   /// IPPROTO_*.
   public var proto: UInt8
-  /// Seconds it has left.
-  public var timeout: Int64
+  /// Seconds it has left; nil for one that has ended by itself.
+  public var timeout: Int64?
   /// Of TCP, as `conntrack -L` names it.
   public var state: String?
   /// Who began, as it was seen.

@@ -42,7 +42,10 @@ extension Kernel {
         if !conntracks[index].status.contains(.confirmed) { reapUnconfirmed() }
         return .accept
       }
-      if info == .establishedReply { conntracks[index].status.insert(.seenReply) }
+      if info == .establishedReply, !conntracks[index].status.contains(.seenReply) {
+        conntracks[index].status.insert(.seenReply)
+        note(.reply, of: index)
+      }
       pool.setConntrack(ConntrackReference(index: index, info: info), of: packet.slot)
       return .accept
     }
@@ -53,7 +56,7 @@ extension Kernel {
     if let link = namespaces[packet.namespace].conntrack.table.find(tuple, in: conntracks) { return link }
     guard let reply = tuple.inverted else { return nil }
     if namespaces[packet.namespace].conntrack.table.count
-      >= namespaces[packet.namespace].conntrack.maximum,
+      >= Int(namespaces[packet.namespace].conntrack.settings[.maximum]),
       !dropEarly(in: packet.namespace)
     {
       namespaces[packet.namespace].conntrack.statistics.drop &+= 1
@@ -61,7 +64,9 @@ extension Kernel {
     }
     let id = namespaces[packet.namespace].conntrack.nextID
     namespaces[packet.namespace].conntrack.nextID &+= 1
-    let entry = ConntrackEntry(namespace: packet.namespace, original: tuple, reply: reply, id: id)
+    var entry = ConntrackEntry(namespace: packet.namespace, original: tuple, reply: reply, id: id)
+    entry.isWatched = namespaces[packet.namespace].conntrack.isWatched
+    entry.countsPackets = namespaces[packet.namespace].conntrack.settings.isOn(.accounting)
     guard let index = conntracks.insert(entry) else { return nil }
     unconfirmed = index
     return ConntrackTable.Link(index, .original)
@@ -130,8 +135,8 @@ extension Kernel {
     _ packet: NftPacket, _ index: ConntrackIndex, _ direction: ConntrackDirection
   ) -> TCPTrackerVerdict {
     let isConfirmed = conntracks[index].status.contains(.confirmed)
-    let verifies =
-      packet.hook == .prerouting && namespaces[packet.namespace].conntrack.checksum
+    let settings = namespaces[packet.namespace].conntrack.settings
+    let verifies = packet.hook == .prerouting && settings.isOn(.checksum)
     var timeout: Int64?
     switch packet.proto {
     case 6:
@@ -141,22 +146,25 @@ extension Kernel {
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
       if !isConfirmed {
         guard conntracks[index].tcp.begin(segment) else { return .invalid }
-        if segment.kind != .syn, !namespaces[packet.namespace].conntrack.loose { return .invalid }
+        if segment.kind != .syn, !settings.isOn(.loose) { return .invalid }
       }
-      let outcome = conntracks[index].track(segment, direction)
+      let before = (state: conntracks[index].tcp.state, status: conntracks[index].status)
+      let outcome = conntracks[index].track(segment, direction, settings)
+      if conntracks[index].tcp.state != before.state || !isConfirmed { note(.protocolState, of: index) }
+      if conntracks[index].status != before.status { note(.assured, of: index) }
       guard outcome.verdict == .accept || outcome.verdict == .ignore else { return outcome.verdict }
       timeout = outcome.timeout
-      if timeout == nil, !isConfirmed { timeout = TCPTracker.timeouts[1] }
+      if timeout == nil, !isConfirmed { timeout = settings.time(.synSent) }
     case 17, 136:
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
-      timeout = trackDatagram(index, isConfirmed)
+      timeout = trackDatagram(index, isConfirmed, settings)
     case 1, 58:
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
       if !isConfirmed, !beginsICMP(conntracks[index].original) { return .invalid }
-      timeout = 30_000_000_000
-    default: timeout = 600_000_000_000
+      timeout = settings.time(packet.proto == 1 ? .icmp : .icmpv6)
+    default: timeout = settings.time(.generic)
     }
-    if namespaces[packet.namespace].conntrack.accounting {
+    if conntracks[index].countsPackets {
       let place = Int(direction.rawValue)
       conntracks[index].packets[place] &+= 1
       conntracks[index].bytes[place] &+= UInt64(packet.length(in: pool))
@@ -171,12 +179,18 @@ extension Kernel {
     return tuple.isIPv6 ? type == 128 || type == 139 : [8, 13, 15, 17].contains(type)
   }
 
-  private mutating func trackDatagram(_ index: ConntrackIndex, _ isConfirmed: Bool) -> Int64 {
+  private mutating func trackDatagram(
+    _ index: ConntrackIndex, _ isConfirmed: Bool, _ settings: ConntrackSettings
+  ) -> Int64 {
     if !isConfirmed { conntracks[index].streamTime = cpu.now + 2_000_000_000 }
-    guard conntracks[index].status.contains(.seenReply) else { return 30_000_000_000 }
-    guard cpu.now > conntracks[index].streamTime else { return 30_000_000_000 }
-    conntracks[index].status.insert(.assured)
-    return 120_000_000_000
+    guard conntracks[index].status.contains(.seenReply), cpu.now > conntracks[index].streamTime else {
+      return settings.time(.udp)
+    }
+    if !conntracks[index].status.contains(.assured) {
+      conntracks[index].status.insert(.assured)
+      note(.assured, of: index)
+    }
+    return settings.time(.udpStream)
   }
 
   private mutating func refresh(_ index: ConntrackIndex, _ timeout: Int64, _ isConfirmed: Bool) {
@@ -267,9 +281,13 @@ extension Kernel {
   mutating func conntrackConfirm(_ packet: NftPacket) -> NetfilterVerdict {
     let reference = pool.conntrack(packet.slot)
     let index = reference.index
-    guard !index.isNone, conntracks.contains(index), reference.info == .new || reference.info == .related,
-      conntracks[index].status.isDisjoint(with: [.confirmed, .dying])
-    else { return .accept }
+    guard !index.isNone, conntracks.contains(index) else { return .accept }
+    guard conntracks[index].status.isDisjoint(with: [.confirmed, .dying]),
+      reference.info == .new || reference.info == .related
+    else {
+      if conntracks[index].isWatched { tellConntrackEvents(index) }
+      return .accept
+    }
     let namespace = packet.namespace
     guard
       namespaces[namespace].conntrack.table.find(conntracks[index].original, in: conntracks) == nil,
@@ -283,6 +301,10 @@ extension Kernel {
     unconfirmed = .none
     namespaces[namespace].conntrack.table.insert(index, in: &conntracks)
     armConntrack(index)
+    if conntracks[index].isWatched {
+      note(.new, of: index)
+      tellConntrackEvents(index)
+    }
     return .accept
   }
 
@@ -290,6 +312,7 @@ extension Kernel {
   private mutating func retire(_ index: ConntrackIndex) {
     if conntracks[index].status.contains(.confirmed) {
       cpu.wheel.cancel(&conntracks[index].timer)
+      tellConntrackEnd(index)
       namespaces[conntracks[index].namespace].conntrack.table.remove(index, in: &conntracks)
       conntracks[index].status.remove(.confirmed)
     }
@@ -310,6 +333,7 @@ extension Kernel {
     if index == unconfirmed { unconfirmed = .none }
     cpu.wheel.cancel(&conntracks[index].timer)
     if conntracks[index].status.contains(.confirmed) {
+      tellConntrackEnd(index)
       let namespace = conntracks[index].namespace
       namespaces[namespace].conntrack.table.remove(index, in: &conntracks)
     }

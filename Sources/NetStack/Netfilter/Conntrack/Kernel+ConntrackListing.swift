@@ -8,29 +8,35 @@ extension Kernel {
   /// The connections of a namespace, the oldest first.
   public func connections(in namespace: NamespaceIndex) -> [ConntrackListing] {
     guard namespaces.contains(namespace) else { return [] }
-    return namespaces[namespace].conntrack.table.all(in: conntracks).map { index in
-      let isIPv6 = conntracks[index].original.isIPv6
-      return ConntrackListing(
-        id: conntracks[index].id, isIPv6: isIPv6, proto: conntracks[index].original.proto,
-        timeout: max(conntracks[index].timeout - cpu.now, 0) / 1_000_000_000,
-        state: conntracks[index].original.proto == 6 ? conntracks[index].tcp.state.name : nil,
-        original: ConntrackListing.Tuple(conntracks[index].original),
-        reply: ConntrackListing.Tuple(conntracks[index].reply), status: conntracks[index].status.rawValue,
-        mark: conntracks[index].mark, zone: conntracks[index].original.zone)
-    }
+    return namespaces[namespace].conntrack.table.all(in: conntracks).map { listing(of: $0) }
   }
 
-  /// Ends the connections that `isGone` says; how many there were.
-  public mutating func removeConnections(
-    in namespace: NamespaceIndex, where isGone: (ConntrackListing) -> Bool
-  ) -> Int {
-    guard namespaces.contains(namespace) else { return 0 }
-    let gone = Set(connections(in: namespace).filter(isGone).map(\.id))
+  /// An entry as ctnetlink tells it.
+  func listing(of index: ConntrackIndex) -> ConntrackListing {
+    var original = ConntrackListing.Tuple(conntracks[index].original)
+    var reply = ConntrackListing.Tuple(conntracks[index].reply)
+    if conntracks[index].countsPackets {
+      original.packets = conntracks[index].packets[0]
+      original.bytes = conntracks[index].bytes[0]
+      reply.packets = conntracks[index].packets[1]
+      reply.bytes = conntracks[index].bytes[1]
+    }
+    return ConntrackListing(
+      id: conntracks[index].id, isIPv6: conntracks[index].original.isIPv6,
+      proto: conntracks[index].original.proto,
+      timeout: max(conntracks[index].timeout - cpu.now, 0) / 1_000_000_000,
+      state: conntracks[index].original.proto == 6 ? conntracks[index].tcp.state.name : nil,
+      original: original, reply: reply, status: conntracks[index].status.rawValue,
+      mark: conntracks[index].mark, zone: conntracks[index].original.zone)
+  }
+
+  /// Ends the connections of these numbers, which a listing of the namespace gave.
+  public mutating func removeConnections(in namespace: NamespaceIndex, ids: Set<UInt32>) {
+    guard namespaces.contains(namespace) else { return }
     for index in namespaces[namespace].conntrack.table.all(in: conntracks)
-    where gone.contains(conntracks[index].id) {
+    where ids.contains(conntracks[index].id) {
       removeConntrack(index)
     }
-    return gone.count
   }
 
   /// What connection tracking has counted in a namespace.
@@ -41,15 +47,14 @@ extension Kernel {
 
 extension ConntrackListing.Tuple {
   init(_ tuple: ConntrackTuple) {
-    func text(_ address: UInt128) -> String {
+    func address(_ value: UInt128) -> IPAddress {
       tuple.isIPv6
-        ? IPv6Address(
-          high: UInt64(truncatingIfNeeded: address >> 64), low: UInt64(truncatingIfNeeded: address)
-        ).description
-        : IPv4Address(rawValue: UInt32(truncatingIfNeeded: address)).description
+        ? .v6(
+          IPv6Address(high: UInt64(truncatingIfNeeded: value >> 64), low: UInt64(truncatingIfNeeded: value)))
+        : .v4(IPv4Address(rawValue: UInt32(truncatingIfNeeded: value)))
     }
     self.init(
-      source: text(tuple.source), destination: text(tuple.destination), sourcePort: tuple.sourcePort,
+      source: address(tuple.source), destination: address(tuple.destination), sourcePort: tuple.sourcePort,
       destinationPort: tuple.destinationPort)
   }
 }

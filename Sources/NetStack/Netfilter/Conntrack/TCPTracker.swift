@@ -88,11 +88,6 @@ struct TCPTracker: BitwiseCopyable {
     var flags: Flags = []
   }
 
-  /// Nanoseconds of each state's timeout, in the order of the states, then retransmission and unacknowledged.
-  static let timeouts: [Int64] = [120, 120, 60, 432_000, 120, 60, 30, 120, 10, 120].map { $0 * 1_000_000_000 }
-  static let retransmissionTimeout: Int64 = 300_000_000_000
-  static let unacknowledgedTimeout: Int64 = 300_000_000_000
-  private static let maximumRetransmissions = 3
   private static let maximumAckWindow: UInt32 = 66000
 
   private(set) var state = TCPTrackerState.none
@@ -184,7 +179,8 @@ struct TCPTracker: BitwiseCopyable {
   /// What a segment of a connection makes of it (nf_conntrack_tcp_packet), and how long it lives from now on, in
   /// nanoseconds; nil leaves that as it is.
   mutating func track(
-    _ segment: TrackedSegment, _ direction: ConntrackDirection, _ status: inout ConntrackEntry.Status
+    _ segment: TrackedSegment, _ direction: ConntrackDirection, _ settings: ConntrackSettings,
+    _ status: inout ConntrackEntry.Status
   ) -> (verdict: TCPTrackerVerdict, timeout: Int64?) {
     var old = state
     var new = Self.next(old, segment.kind, direction)
@@ -212,44 +208,45 @@ struct TCPTracker: BitwiseCopyable {
       if direction == .reply, segment.kind == .ack, isSimultaneous { new = .established }
     case .close where segment.kind == .reset:
       switch judgeReset(segment, direction, old, &new, status) {
-      case .invalid: return (.invalid, nil)
+      case .invalid where !settings.isOn(.ignoreInvalidReset): return (.invalid, nil)
       case .ignore: isKnownGood = true
       default: break
       }
     default: break
     }
     if !isKnownGood {
-      let verdict = isInWindow(segment, direction)
+      let verdict = isInWindow(segment, direction, settings.isOn(.beLiberal))
       guard verdict == .accept else { return (verdict, nil) }
     }
     lastKind = segment.kind
     lastDirection = direction
     state = new
     if old != new, new == .finWait { self[direction].flags.insert(.closeInit) }
-    return settle(segment, old, new, &status)
+    return settle(segment, old, new, settings, &status)
   }
 
   private func settle(
     _ segment: TrackedSegment, _ old: TCPTrackerState, _ new: TCPTrackerState,
-    _ status: inout ConntrackEntry.Status
+    _ settings: ConntrackSettings, _ status: inout ConntrackEntry.Status
   ) -> (verdict: TCPTrackerVerdict, timeout: Int64?) {
-    let usual = Self.timeouts[Int(new.rawValue)]
+    let usual = settings.time(of: new)
+    let retransmission = settings.time(.retransmission)
     var timeout = usual
-    if Int(retransmissions) >= Self.maximumRetransmissions, usual > Self.retransmissionTimeout {
-      timeout = Self.retransmissionTimeout
+    if Int32(retransmissions) >= settings[.maximumRetransmissions], usual > retransmission {
+      timeout = retransmission
     } else if segment.kind == .reset {
-      timeout = Self.timeouts[Int(TCPTrackerState.close.rawValue)]
+      timeout = settings.time(.close)
     } else if original.flags.union(reply.flags).contains(.dataUnacknowledged),
-      usual > Self.unacknowledgedTimeout
+      usual > settings.time(.unacknowledged)
     {
-      timeout = Self.unacknowledgedTimeout
-    } else if lastWindow == 0, usual > Self.retransmissionTimeout {
-      timeout = Self.retransmissionTimeout
+      timeout = settings.time(.unacknowledged)
+    } else if lastWindow == 0, usual > retransmission {
+      timeout = retransmission
     }
     if !status.contains(.seenReply) {
       if segment.isReset { return (.kill, nil) }
       if segment.kind == .syn, old == .synSent { return (.accept, nil) }
-      if new == .established { timeout = min(timeout, Self.unacknowledgedTimeout) }
+      if new == .established { timeout = min(timeout, settings.time(.unacknowledged)) }
     } else if !status.contains(.assured), old == .synReceived || old == .established, new == .established {
       status.insert(.assured)
     }
@@ -351,7 +348,7 @@ struct TCPTracker: BitwiseCopyable {
 
   /// Whether a segment lies where both sides can be (tcp_in_window), and what it tells of them.
   private mutating func isInWindow(
-    _ segment: TrackedSegment, _ direction: ConntrackDirection
+    _ segment: TrackedSegment, _ direction: ConntrackDirection, _ acceptsAnything: Bool
   ) -> TCPTrackerVerdict {
     var sequence = segment.sequence
     var end = segment.end
@@ -392,7 +389,7 @@ struct TCPTracker: BitwiseCopyable {
       sequence = sender.end
       end = sender.end
     }
-    let isLiberal = sender.flags.contains(.beLiberal)
+    let isLiberal = acceptsAnything || sender.flags.contains(.beLiberal)
     let ackWindow = max(sender.maximumWindow, Self.maximumAckWindow)
     let isAckRecent = Self.isAfter(highest, receiver.end &- ackWindow &- 1)
     guard Self.isBefore(sequence, sender.maximumEnd &+ 1) else {

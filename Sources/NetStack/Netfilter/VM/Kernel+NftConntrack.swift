@@ -75,7 +75,9 @@ extension Kernel {
     let reference = pool.conntrack(packet.slot)
     switch NftCtKey(rawValue: UInt32(instruction.flags)) {
     case .mark:
-      if conntracks.contains(reference.index) { conntracks[reference.index].mark = value }
+      guard conntracks.contains(reference.index), conntracks[reference.index].mark != value else { return }
+      conntracks[reference.index].mark = value
+      note(.mark, of: reference.index)
     case .zone:
       // Only before tracking has seen the packet.
       guard reference.index.isNone, reference.info == .none else { return }
