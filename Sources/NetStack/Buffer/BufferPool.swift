@@ -329,6 +329,18 @@
   }
 
   @inline(__always) func setConntrack(_ reference: ConntrackReference, of slot: Slot) {
+    var reference = reference
+    reference.trace = trace(slot)
+    self[slot].flags.insert(.tracked)
+    unsafe conntrackPlace(slot.index).initialize(to: reference)
+  }
+
+  /// A packet's number in traces; 0: it is not traced (`skb->nf_trace`).
+  @inline(__always) func trace(_ slot: Slot) -> UInt32 { conntrack(slot).trace }
+
+  func setTrace(_ number: UInt32, of slot: Slot) {
+    var reference = conntrack(slot)
+    reference.trace = number
     self[slot].flags.insert(.tracked)
     unsafe conntrackPlace(slot.index).initialize(to: reference)
   }

@@ -78,6 +78,7 @@ public struct Kernel: ~Copyable {
   var conntrackCursor: UInt32 = 0
   var nftLogs = NftLogList()
   var conntrackEvents = ConntrackEventLog()
+  var nftTraces = NftTraceLog()
 
   /// A kernel without namespaces, whose clock stands at `now`.
   public init(_ options: Options, now: Instant) {

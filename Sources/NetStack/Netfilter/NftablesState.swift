@@ -14,6 +14,8 @@ struct NftablesState: ~Copyable {
   private(set) var isActive = false
   /// Whether connections are tracked (nf_ct_netns_get).
   private(set) var tracks = false
+  /// Which packets are traced without a rule.
+  var traced: NftTraceFilter?
 
   init() { program = NftProgram(NftAssembly(), sets: Table(limit: 1)) }
 

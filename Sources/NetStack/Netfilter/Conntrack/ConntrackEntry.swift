@@ -105,6 +105,8 @@ struct ConntrackReference: BitwiseCopyable {
   var info: ConntrackInfo
   /// Where it is to be tracked, as a rule said before tracking saw it.
   var zone: UInt16 = 0
+  /// The packet's number in traces; 0: it is not traced. It stays whatever tracking says.
+  var trace: UInt32 = 0
 
   static let none = ConntrackReference(index: .none, info: .none)
   static let untracked = ConntrackReference(index: .none, info: .untracked)

@@ -70,9 +70,12 @@ extension Kernel {
     else { return true }
     guard pool.makeWritable(packet.slot) else { return false }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
-    return rewrite(
+    let traced = pool.trace(packet.slot) != 0 ? flow(of: packet) : nil
+    let isDone = rewrite(
       network, packet.transport, packet.proto, target, manipulation,
       isPartial: pool[packet.slot].checksumState == .partial)
+    if let traced { traceTranslation(packet, from: traced) }
+    return isDone
   }
 
   /// Writes a tuple's source or destination into a packet (nf_nat_ipv4_manip_pkt, nf_nat_ipv6_manip_pkt).

@@ -83,11 +83,12 @@ extension Kernel {
     }
   }
 
-  func setMeta(_ instruction: NftInstruction, _ packet: NftPacket, _ registers: NftRegisters) {
+  mutating func setMeta(_ instruction: NftInstruction, _ packet: NftPacket, _ registers: NftRegisters) {
     let value = registers[Int(instruction.source)]
     switch NftMetaKey(rawValue: UInt32(instruction.flags)) {
     case .mark: pool[packet.slot].mark = value
     case .priority: pool[packet.slot].priority = value
+    case .nftrace: setTraced(value & 0xff != 0, packet.slot)
     case .packetType:
       let types: [PacketType] = [.host, .broadcast, .multicast, .otherHost]
       if Int(value & 0xff) < types.count { pool[packet.slot].packetType = types[Int(value & 0xff)] }

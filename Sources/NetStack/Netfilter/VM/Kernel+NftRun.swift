@@ -10,7 +10,10 @@ extension Kernel {
   /// What a base chain says of a packet.
   mutating func run(_ start: UInt32, policy: Int32, _ packet: inout NftPacket) -> NetfilterVerdict {
     var verdict = execute(Int(start), &packet)
-    if verdict.code == NftVerdictCode.continue.code { verdict.code = policy }
+    if verdict.code == NftVerdictCode.continue.code {
+      verdict.code = policy
+      if pool.trace(packet.slot) != 0 { tracePolicy(policy, packet, Int(start)) }
+    }
     switch verdict.code {
     case NftVerdictCode.accept.code: return .accept
     case NftVerdictCode.stolen.code: return .stolen
@@ -26,30 +29,57 @@ extension Kernel {
     var depth = 0
     var place = start
     var next = start
+    // The rule that the packet is in, for traces: none after it did not match.
+    var isTraced = pool.trace(packet.slot) != 0
+    var rule = -1
+    if isTraced { tracePacket(packet, start) }
     while true {
       let instruction = namespaces[namespace].nftables.program[place]
       place &+= 1
       var verdict = NftVerdictCode.continue
       switch instruction.operation {
-      case .rule: next = Int(instruction.a)
+      case .rule:
+        if isTraced, rule >= 0 { traceRule(rule, .continue, packet) }
+        rule = place &- 1
+        next = Int(instruction.a)
       case .end:
+        if isTraced, rule >= 0 { traceRule(rule, .continue, packet) }
+        rule = -1
         guard depth > 0 else { return .continue }
         depth &-= 1
         place = Int(stack[depth])
       case .compareWord:
         let matches = registers[Int(instruction.source)] & instruction.b == instruction.a
-        if matches == (instruction.flags == 1) { place = next }
+        if matches == (instruction.flags == 1) {
+          place = next
+          rule = -1
+        }
       case .payload:
-        if !loadPayload(instruction, packet, &registers) { place = next }
+        if !loadPayload(instruction, packet, &registers) {
+          place = next
+          rule = -1
+        }
       case .meta:
-        if !loadMeta(instruction, packet, &registers) { place = next }
+        if !loadMeta(instruction, packet, &registers) {
+          place = next
+          rule = -1
+        }
       case .verdict:
         verdict = NftVerdictCode(code: Int32(bitPattern: instruction.a), chain: instruction.b)
       case .lookup: verdict = look(instruction, packet, &registers)
       case .counter: count(instruction.a, packet)
-      default: verdict = executeRarer(instruction, &packet, &registers)
+      default:
+        verdict = executeRarer(instruction, &packet, &registers)
+        if instruction.operation == .metaSet, isTraced != (pool.trace(packet.slot) != 0) {
+          isTraced.toggle()
+          if isTraced { tracePacket(packet, start) }
+        }
       }
       guard verdict.code != NftVerdictCode.continue.code else { continue }
+      if isTraced, verdict.code != NftVerdictCode.break.code, verdict.code != NftVerdictCode.stolen.code {
+        traceRule(rule, verdict, packet)
+      }
+      rule = -1
       switch verdict.code {
       case -2: place = next
       case -3, -4:

@@ -49,10 +49,11 @@ struct NftAssembler: ~Copyable {
       for chain in table.chains {
         let key = NftChainKey(table: table.key, chain: chain.name)
         starts[key] = UInt32(assembly.instructions.count)
+        assembly.chainNames[UInt32(assembly.instructions.count)] = key
         for (position, rule) in chain.rules.enumerated() {
           let handle = handles[key]?[position] ?? 0
           do throws(KernelError) {
-            try add(rule, handle, in: table, &states, old)
+            try add(rule, handle, in: key, table, &states, old)
           } catch {
             throw NftAssemblyError(error: error, chain: key, handle: handle)
           }
@@ -345,11 +346,13 @@ struct NftAssembler: ~Copyable {
   // MARK: Rules
 
   private mutating func add(
-    _ rule: NftRule, _ handle: UInt64, in table: NftTable, _ states: inout NftStates,
+    _ rule: NftRule, _ handle: UInt64, in chain: NftChainKey, _ table: NftTable, _ states: inout NftStates,
     _ old: borrowing NftProgram
   ) throws(KernelError) {
     let first = assembly.instructions.count
     assembly.instructions.append(NftInstruction(.rule))
+    assembly.instructions[first].b = UInt32(assembly.ruleNames.count)
+    assembly.ruleNames.append((chain, handle))
     var loader = NftRuleLoader(table: table, handle: handle)
     for (position, expression) in rule.expressions.enumerated() {
       try loader.add(expression, position, to: &self, &states, old)

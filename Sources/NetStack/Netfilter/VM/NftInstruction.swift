@@ -8,7 +8,7 @@
 /// One step of a program.
 struct NftInstruction: BitwiseCopyable {
   enum Operation: UInt8, BitwiseCopyable {
-    /// A rule begins; `a` is where the next one does.
+    /// A rule begins; `a` is where the next one does, `b` its number in the list of rules' names.
     case rule
     /// The chain has no more rules.
     case end

@@ -39,6 +39,9 @@ import Nftables
   /// Stateful expressions of elements: those of a set, or of a dynset expression.
   let templates: [[NftInstruction]]
   let logs: [NftLog]
+  /// For traces: the chains by their first instruction, and rules by the numbers that their first instructions have.
+  let chainNames: [UInt32: NftChainKey]
+  let ruleNames: [(chain: NftChainKey, handle: UInt64)]
   /// The state of everything that has any.
   let states: [StateKey: UInt32]
 
@@ -52,6 +55,8 @@ import Nftables
     setPlaces = parts.setPlaces
     templates = parts.templates
     logs = parts.logs
+    chainNames = parts.chainNames
+    ruleNames = parts.ruleNames
     states = parts.states
     self.sets = sets
   }
@@ -88,5 +93,7 @@ struct NftAssembly {
   var setPlaces: [NftSetKey: UInt32] = [:]
   var templates: [[NftInstruction]] = []
   var logs: [NftLog] = []
+  var chainNames: [UInt32: NftChainKey] = [:]
+  var ruleNames: [(chain: NftChainKey, handle: UInt64)] = []
   var states: [NftProgram.StateKey: UInt32] = [:]
 }

@@ -79,7 +79,7 @@ struct NftRuleLoader {
       let width: Int
       switch set.key {
       case .mark, .priority: width = 4
-      case .packetType: width = 1
+      case .packetType, .nftrace: width = 1
       default: throw .notSupported("the emulated kernel does not set meta \(set.key.name)")
       }
       var instruction = NftInstruction(.metaSet)

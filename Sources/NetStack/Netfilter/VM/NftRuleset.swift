@@ -38,6 +38,13 @@ struct NftRuleset {
     return result
   }
 
+  func rule(_ handle: UInt64, of key: NftChainKey) -> NftRule? {
+    guard let position = handles[key]?.firstIndex(of: handle),
+      let table = tables.first(where: { $0.key == key.table })
+    else { return nil }
+    return table.chains.first { $0.name == key.chain }?.rules[position]
+  }
+
   /// The step that brought a rule.
   func step(of handle: UInt64?) -> Int? { handle.flatMap { steps[$0] } }
 

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Tracing of packets through rules: who is traced, and the records of it. A packet that is not costs a branch a hook and
+// one a rule.
+
+import NetTypes
+public import Nftables
+
+extension Kernel {
+  /// Traces the packets of a namespace that a filter accepts, as if a rule before all others said so; nil ends it.
+  public mutating func setTraced(_ filter: NftTraceFilter?, in namespace: NamespaceIndex) {
+    guard namespaces.contains(namespace) else { return }
+    namespaces[namespace].nftables.traced = filter
+  }
+
+  /// What traced packets met since this was last asked, the oldest first.
+  public mutating func takeTraces() -> [NftTraceRecord] { nftTraces.take() }
+
+  /// Records that nobody took in time.
+  public var tracesMissed: UInt64 { nftTraces.missed }
+
+  /// The rule that a record names, as it is now; nil when it is gone.
+  public func rule(_ handle: UInt64, of chain: NftChainKey, in namespace: NamespaceIndex) -> NftRule? {
+    guard namespaces.contains(namespace) else { return nil }
+    return namespaces[namespace].nftables.ruleset.rule(handle, of: chain)
+  }
+
+  // MARK: Who is traced
+
+  /// `meta nftrace set`: whether the packet is traced from here on.
+  mutating func setTraced(_ isTraced: Bool, _ slot: Slot) {
+    guard isTraced != (pool.trace(slot) != 0) else { return }
+    pool.setTrace(isTraced ? nftTraces.nextID() : 0, of: slot)
+  }
+
+  /// Whether a packet is to be traced because its namespace is told so; the number that it gets.
+  mutating func beginTrace(_ packet: NftPacket) {
+    guard pool.trace(packet.slot) == 0, let filter = namespaces[packet.namespace].nftables.traced,
+      let flow = flow(of: packet), filter.accepts(flow, proto: packet.proto)
+    else { return }
+    pool.setTrace(nftTraces.nextID(), of: packet.slot)
+  }
+
+  /// What NAT may change of a packet.
+  func flow(of packet: NftPacket) -> NftTracedFlow? {
+    let network = pool.bytes(packet.slot, from: packet.networkHeader)
+    let source: IPAddress
+    let destination: IPAddress
+    switch packet.version {
+    case 4:
+      source = .v4(IPv4Address(rawValue: network.u32(IPv4Header.source)))
+      destination = .v4(IPv4Address(rawValue: network.u32(IPv4Header.destination)))
+    case 6:
+      source = .v6(IPv6Address(high: network.u64(8), low: network.u64(16)))
+      destination = .v6(IPv6Address(high: network.u64(24), low: network.u64(32)))
+    default: return nil
+    }
+    var flow = NftTracedFlow(source: source, destination: destination)
+    guard packet.hasTransport else { return flow }
+    switch packet.proto {
+    case 6, 17, 33, 132, 136:
+      guard network.count >= packet.transport + 4 else { return flow }
+      flow.sourcePort = network.u16(packet.transport)
+      flow.destinationPort = network.u16(packet.transport + 2)
+    case 1, 58:
+      guard network.count >= packet.transport + 8,
+        ConntrackTuple.reply(to: network.u8(packet.transport), isIPv6: packet.version == 6) != nil
+      else { return flow }
+      flow.sourcePort = network.u16(packet.transport + 4)
+    default: break
+    }
+    return flow
+  }
+
+  // MARK: Records
+
+  private mutating func record(_ event: NftTraceEvent, _ packet: NftPacket) {
+    nftTraces.append(
+      NftTraceRecord(
+        time: now, namespace: packet.namespace, id: pool.trace(packet.slot), hook: NftHook(packet.hook),
+        event: event, mark: pool[packet.slot].mark))
+  }
+
+  /// A base chain begins, or in the middle of one a rule that traces the packet; `start` is the chain's first
+  /// instruction.
+  @inline(never) mutating func tracePacket(_ packet: NftPacket, _ start: Int) {
+    guard let chain = namespaces[packet.namespace].nftables.program.chainNames[UInt32(start)] else { return }
+    let network = pool.bytes(packet.slot, from: packet.networkHeader)
+    let linkHeader = pool[packet.slot].linkHeader
+    let hasLink =
+      devices.contains(packet.input) && devices[packet.input].hardwareType == 1
+      && linkHeader &+ UInt16(EthernetHeader.length) == packet.networkHeader
+    var traced = NftTracedPacket(
+      input: name(packet.input), output: name(packet.output),
+      link: hasLink
+        ? pool.bytes(packet.slot, from: linkHeader).prefix(EthernetHeader.length).array : [],
+      network: network.prefix(min(network.count, 40)).array, transport: [],
+      etherType: pool[packet.slot].etherType, proto: packet.proto)
+    if packet.version != 0, packet.hasTransport, packet.transport <= network.count {
+      traced.network = network.prefix(min(packet.transport, 40)).array
+      let rest = network.dropFirst(packet.transport)
+      traced.transport = rest.prefix(min(rest.count, 20)).array
+    }
+    let reference = pool.conntrack(packet.slot)
+    if conntracks.contains(reference.index) {
+      let state =
+        switch reference.info {
+        case .established, .establishedReply: "established"
+        case .related, .relatedReply: "related"
+        default: "new"
+        }
+      traced.connection = NftTracedPacket.Connection(
+        id: conntracks[reference.index].id, state: state, isReply: reference.info.direction == .reply)
+    }
+    record(.packet(chain, traced), packet)
+  }
+
+  private func name(_ device: DeviceIndex) -> String {
+    devices.contains(device) ? devices[device].name.text : ""
+  }
+
+  /// A rule, by the place of its first instruction, let the packet pass or decided.
+  @inline(never) mutating func traceRule(_ place: Int, _ verdict: NftVerdictCode, _ packet: NftPacket) {
+    let namespace = packet.namespace
+    let number = Int(namespaces[namespace].nftables.program[place].b)
+    let rule = namespaces[namespace].nftables.program.ruleNames[number]
+    let target = namespaces[namespace].nftables.program.chainNames[verdict.chain]?.chain
+    let known: NftVerdict = NftVerdict(code: verdict.code, chain: target) ?? .other(verdict.code)
+    record(.rule(rule.chain, handle: rule.handle, known), packet)
+  }
+
+  /// No rule of a base chain decided.
+  @inline(never) mutating func tracePolicy(_ policy: Int32, _ packet: NftPacket, _ start: Int) {
+    guard let chain = namespaces[packet.namespace].nftables.program.chainNames[UInt32(start)] else { return }
+    record(.policy(chain, policy == 0 ? .drop : .accept), packet)
+  }
+
+  /// NAT has rewritten a packet, which was `before`.
+  mutating func traceTranslation(_ packet: NftPacket, from before: NftTracedFlow) {
+    guard let after = flow(of: packet), after != before else { return }
+    record(.translation(from: before, to: after), packet)
+  }
+}
+
+extension NftHook {
+  init(_ hook: NetfilterHook) {
+    switch hook {
+    case .prerouting: self = .prerouting
+    case .input: self = .input
+    case .forward: self = .forward
+    case .output: self = .output
+    case .postrouting: self = .postrouting
+    case .ingress: self = .ingress
+    case .egress: self = .egress
+    }
+  }
+}
