@@ -161,7 +161,7 @@ struct NetfilterOracleTests {
   }
 
   /// Loads the rules, sends the frames, compares everything.
-  private func compare(_ name: String, _ text: String, _ probes: [Probe]) throws {
+  func compare(_ name: String, _ text: String, _ probes: [Probe]) throws {
     let router = try KernelOracleTests.Router()
     var emulated = try KernelOracleTests.Emulated()
     try Shell.run("sysctl", ["-q", "-w", "net.netfilter.nf_conntrack_tcp_loose=1"], in: router.name)

@@ -38,7 +38,8 @@ struct NetfilterTraceTests {
 
     func lines() throws -> [String] {
       usleep(300_000)
-      process.terminate()
+      // A child of a test's thread has that one's signals blocked.
+      kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       return try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").map(String.init)
     }
@@ -107,8 +108,7 @@ struct NetfilterTraceTests {
       }
       return TraceText.line(record.event, id: record.id, mark: record.mark, rule: rule)
     }
-    let counted = Self.normal(got).map { $0.replacing("counter ", with: "counter packets 0 bytes 0 ") }
-    #expect(counted == expected)
+    #expect(Self.normal(got) == expected)
     #expect(!expected.isEmpty)
   }
 }
@@ -133,7 +133,9 @@ struct NetfilterTraceFaceTests {
       Issue.record("\(records)")
       return
     }
-    #expect(chain.chain == "c" && packet.output == "s0" && packet.input == "c0" && packet.proto == 17)
+    #expect(
+      chain.chain == "c" && packet.output == "s0" && packet.input == "c0"
+        && packet.proto == 17)
     #expect(packet.connection?.state == "new" && packet.connection?.isReply == false)
     #expect(verdict == .accept)
     #expect(old.source == .v6(v6("2001:db8:1::2")) && new.source == .v6(v6("2001:db8:2::1")))

@@ -26,6 +26,8 @@ public struct Kernel: ~Copyable {
     public var deviceLimit: Int
     /// Connections that nobody uses any more and that are not over (tcp_max_orphans).
     public var orphanLimit = 65_536
+    /// What the time of day is, in nanoseconds since 1970, when the kernel's clock stands at nothing.
+    public var epoch: Int64 = 0
 
     /// Bursts of 64, limits beyond any lab's.
     public init(seed: UInt64, burst: Int = 64, pool: BufferPool.Configuration = .init()) {
@@ -79,6 +81,8 @@ public struct Kernel: ~Copyable {
   var nftLogs = NftLogList()
   var conntrackEvents = ConntrackEventLog()
   var nftTraces = NftTraceLog()
+  /// Copies and detours by rule that are on their way now.
+  var nftCopies = 0
 
   /// A kernel without namespaces, whose clock stands at `now`.
   public init(_ options: Options, now: Instant) {

@@ -104,6 +104,9 @@ extension Kernel {
       namespaces[namespace].routes.insert(route)
     }
     refreshLocalAddresses(of: namespace)
+    for address in old where !devices[index].addresses.contains(where: { $0.local == address.local }) {
+      endMasqueraded(by: index, (UInt128(address.local.rawValue), false), in: namespace)
+    }
     // Routes that speak from an address that is gone go with it (fib_sync_down_addr).
     for address in old where !namespaces[namespace].isLocal(address.local.rawValue) {
       namespaces[namespace].routes.removeAll { $0.preferredSource == address.local.rawValue }

@@ -34,7 +34,7 @@ extension Kernel {
     }.map { message($0, filter).message(.newLink, []) }
   }
 
-  private func kindName(_ index: DeviceIndex) -> String? {
+  func kindName(_ index: DeviceIndex) -> String? {
     switch devices[index].kind {
     case .loopback: nil
     case .nic(let nic): nics[nic].tunTap == nil ? nil : "tun"

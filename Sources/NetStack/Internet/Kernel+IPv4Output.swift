@@ -165,7 +165,9 @@ extension Kernel {
   mutating func ipv4Finish(
     _ slot: Slot, gateway: UInt32, by device: DeviceIndex, mtu: Int, _ namespace: NamespaceIndex
   ) {
-    guard netfilter(slot, .ipv4, .postrouting, in: .none, out: device, namespace) else { return }
+    // What is passed on is known by where it came in, what this host says by nothing.
+    let input = pool[slot].flags.contains(.forwarded) ? DeviceIndex(pool[slot].device) : .none
+    guard netfilter(slot, .ipv4, .postrouting, in: input, out: device, namespace) else { return }
     let nextHop = gateway != 0 ? gateway : pool.bytes(slot).u32(IPv4Header.destination)
     if Int(pool[slot].length) > mtu || pool.ipv4Control(slot).flags.contains(.keepsPieces) {
       ipv4Fragment(slot, nextHop, by: device, mtu: mtu, namespace)
@@ -290,7 +292,7 @@ extension Kernel {
       bytes.set(IPv4Header.checksum, u16: bytes.prefix(header).checksum())
       pool[piece].networkHeader = pool[piece].dataOffset
       pool[piece].transportHeader = pool[piece].dataOffset &+ UInt16(header)
-      pool[piece].flags = pool[slot].flags.subtracting([.charged, .controlled])
+      pool[piece].flags = pool[slot].flags.subtracting([.charged, .controlled, .tracked])
       pool.watch(piece, asPartOf: slot)
       if let sender = pool.sender(of: slot) { pool.charge(piece, to: sender) }
       pool[piece].device = pool[slot].device

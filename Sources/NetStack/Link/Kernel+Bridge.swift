@@ -9,6 +9,7 @@ extension Kernel {
   mutating func bridgeReceive(_ burst: inout Burst, on index: DeviceIndex) {
     let bridge = devices[index].master
     let namespace = devices[index].namespace
+    if hasHook(.bridge, .prerouting, in: namespace) { filterBridge(&burst, on: index) }
     var port = devices[index].port
     let bridgeDevice = bridges[bridge].device
     let isPromiscuous = devices[bridgeDevice].flags.contains(.promiscuous)
@@ -29,7 +30,7 @@ extension Kernel {
         continue
       }
       if destination >> 4 == EthernetHeader.linkLocalGroups {
-        flush(&run, by: egress)
+        flush(&run, from: index, by: egress)
         if linkLocal(slot, source, destination, on: index, bridge) {
           // The spanning tree may have given the port another state.
           port = devices[index].port
@@ -56,32 +57,32 @@ extension Kernel {
         continue
       }
       guard !isGroup, let place = find(destination, vlan, in: bridge) else {
-        flush(&run, by: egress)
+        flush(&run, from: index, by: egress)
         bridgeGroup(slot, destination, vlan, isPromiscuous, on: index, bridge)
         continue
       }
       let entry = bridges[bridge].database[place]
       bridges[bridge].database[place].used = cpu.now
       if entry.flags.contains(.local) {
-        flush(&run, by: egress)
-        bridgePassUp(slot, vlan, bridge)
+        flush(&run, from: index, by: egress)
+        bridgePassUp(slot, vlan, from: index, bridge)
         continue
       }
       if isPromiscuous {
-        flush(&run, by: egress)
-        passUpClone(slot, vlan, bridge)
+        flush(&run, from: index, by: egress)
+        passUpClone(slot, vlan, from: index, bridge)
       }
       guard mayLeave(by: entry.port, vlan, from: index, port) else {
         drop(slot, .bridgeNoEgress, in: namespace)
         continue
       }
       if entry.port != egress {
-        flush(&run, by: egress)
+        flush(&run, from: index, by: egress)
         egress = entry.port
       }
       run.append(slot)
     }
-    flush(&run, by: egress)
+    flush(&run, from: index, by: egress)
     burst.removeAll()
   }
 
@@ -96,32 +97,48 @@ extension Kernel {
     return place
   }
 
-  @inline(__always) private mutating func flush(_ run: inout Burst, by egress: DeviceIndex) {
-    if !run.isEmpty { bridgeForward(&run, by: egress) }
+  @inline(__always)
+  private mutating func flush(_ run: inout Burst, from index: DeviceIndex, by egress: DeviceIndex) {
+    if !run.isEmpty { bridgeForward(&run, from: index, by: egress) }
   }
 
   /// Frames that are too large for the port are dropped without a word, as a switch does.
-  private mutating func bridgeForward(_ run: inout Burst, by egress: DeviceIndex) {
+  private mutating func bridgeForward(
+    _ run: inout Burst, from index: DeviceIndex, by egress: DeviceIndex
+  ) {
     let most = devices[egress].mtu &+ 18
     var largest = 0
     for position in 0..<run.count { largest = max(largest, Int(pool[run[position]].length)) }
-    if largest <= most, !bridges[devices[egress].master].filtersVLANs {
+    if largest <= most, !bridges[devices[egress].master].filtersVLANs,
+      !meetsBridgeRules(in: devices[egress].namespace)
+    {
       transmit(&run, by: egress)
     } else {
-      forwardOneByOne(&run, most, by: egress)
+      forwardOneByOne(&run, most, from: index, by: egress)
     }
   }
 
-  private mutating func forwardOneByOne(_ run: inout Burst, _ most: Int, by egress: DeviceIndex) {
+  /// With what each frame may have to be told apart for: its tag (br_handle_vlan), then rules (__br_forward,
+  /// br_forward_finish), then its length (br_dev_queue_push_xmit).
+  private mutating func forwardOneByOne(
+    _ run: inout Burst, _ most: Int, from index: DeviceIndex, by egress: DeviceIndex
+  ) {
     let filtersVLANs = bridges[devices[egress].master].filtersVLANs
+    let namespace = devices[egress].namespace
+    let isOwn = index == bridges[devices[egress].master].device
     for position in 0..<run.count {
       let slot = run[position]
-      if Int(pool[slot].length) > most {
-        drop(slot, .packetTooBig, in: devices[egress].namespace)
-      } else if filtersVLANs, !dress(slot, for: egress) {
-        drop(slot, .noMemory, in: devices[egress].namespace)
-      } else {
-        transmit(slot, by: egress)
+      if filtersVLANs, !dress(slot, for: egress) {
+        drop(slot, .noMemory, in: namespace)
+      } else if meetBridgeRules(
+        slot, isOwn ? .output : .forward, in: isOwn ? .none : index, out: egress, namespace),
+        meetBridgeRules(slot, .postrouting, in: .none, out: egress, namespace)
+      {
+        if Int(pool[slot].length) > most {
+          drop(slot, .packetTooBig, in: namespace)
+        } else {
+          transmit(slot, by: egress)
+        }
       }
     }
     run.removeAll()
@@ -233,7 +250,7 @@ extension Kernel {
       isLocal = isLocal || audience?.includesHost ?? true
     }
     flood(slot, destination, vlan, to: audience, from: index, bridge, keeping: isLocal)
-    if isLocal { bridgePassUp(slot, vlan, bridge) }
+    if isLocal { bridgePassUp(slot, vlan, from: index, bridge) }
   }
 
   /// Sends copies by all ports that may have them, in order; the frame itself too, unless it is kept for the host.
@@ -253,7 +270,7 @@ extension Kernel {
       } else {
         guard floods(destination, by: egress, isOwn) else { continue }
       }
-      if !last.isNone { sendClone(slot, by: last) }
+      if !last.isNone { sendClone(slot, from: index, by: last) }
       last = egress
     }
     guard !last.isNone else {
@@ -261,10 +278,10 @@ extension Kernel {
       return
     }
     if keeping {
-      sendClone(slot, by: last)
+      sendClone(slot, from: index, by: last)
     } else {
       var run = Burst(slot)
-      bridgeForward(&run, by: last)
+      bridgeForward(&run, from: index, by: last)
     }
   }
 
@@ -274,19 +291,21 @@ extension Kernel {
     return devices[egress].port.unicastFlood
   }
 
-  private mutating func sendClone(_ slot: Slot, by egress: DeviceIndex) {
+  private mutating func sendClone(_ slot: Slot, from index: DeviceIndex, by egress: DeviceIndex) {
     let copy = pool.clone(slot)
     guard copy != .none else {
       devices[egress].statistics.txDropped &+= 1
       return
     }
     var run = Burst(copy)
-    bridgeForward(&run, by: egress)
+    bridgeForward(&run, from: index, by: egress)
   }
 
   /// Gives a frame to the host as one that the bridge device received, if it is of one of the bridge's own VLANs
   /// (br_pass_frame_up).
-  private mutating func bridgePassUp(_ slot: Slot, _ vlan: UInt16, _ bridge: BridgeIndex) {
+  private mutating func bridgePassUp(
+    _ slot: Slot, _ vlan: UInt16, from index: DeviceIndex, _ bridge: BridgeIndex
+  ) {
     let device = bridges[bridge].device
     if vlan != 0 {
       let isOwn = devices[device].vlans.contains(vlan)
@@ -295,17 +314,20 @@ extension Kernel {
         return
       }
     }
+    guard meetBridgeRules(slot, .input, in: index, out: .none, devices[device].namespace) else { return }
     var burst = Burst(slot)
     receive(&burst, on: device)
   }
 
-  private mutating func passUpClone(_ slot: Slot, _ vlan: UInt16, _ bridge: BridgeIndex) {
+  private mutating func passUpClone(
+    _ slot: Slot, _ vlan: UInt16, from index: DeviceIndex, _ bridge: BridgeIndex
+  ) {
     let copy = pool.clone(slot)
     guard copy != .none else {
       devices[bridges[bridge].device].statistics.rxDropped &+= 1
       return
     }
-    bridgePassUp(copy, vlan, bridge)
+    bridgePassUp(copy, vlan, from: index, bridge)
   }
 
   /// The host sends by the bridge device (br_dev_xmit).
@@ -342,7 +364,7 @@ extension Kernel {
         return
       }
       var run = Burst(slot)
-      bridgeForward(&run, by: entry.port)
+      bridgeForward(&run, from: index, by: entry.port)
       return
     }
     flood(slot, destination, vlan, to: audience, from: index, bridge, keeping: false)

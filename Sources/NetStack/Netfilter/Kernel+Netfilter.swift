@@ -40,7 +40,8 @@ extension Kernel {
       case .nat: verdict = translate(&packet, step)
       case .confirm: verdict = conntrackConfirm(packet)
       case .chain:
-        guard step.devices == .max || isMeant(step.devices, packet) else { continue }
+        guard step.devices == .max || isMeant(step.devices, packet), !step.needsIP || packet.version != 0
+        else { continue }
         verdict = run(step.start, policy: step.policy, &packet)
       }
       switch verdict {

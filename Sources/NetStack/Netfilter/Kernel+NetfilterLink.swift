@@ -17,9 +17,7 @@ extension Kernel {
         kept.append(slot)
         continue
       }
-      pool[slot].linkHeader = pool[slot].dataOffset
-      pool[slot].networkHeader = pool[slot].dataOffset &+ UInt16(EthernetHeader.length)
-      pool[slot].etherType = bytes.u16(EthernetHeader.type)
+      placeHeaders(slot)
       // On its way out too, the device is what the kernel calls the packet's input (nf_hook_egress).
       if netfilter(slot, .netdev, hook, in: index, out: .none, namespace) { kept.append(slot) }
     }

@@ -26,6 +26,8 @@ struct NetfilterStep: BitwiseCopyable {
   var policy: Int32 = 1
   /// A chain's devices, as a number in the list of them; `max` for all.
   var devices: UInt32 = .max
+  /// Of the family inet at a device: other frames than IP's do not meet it (nft_do_chain_inet_ingress).
+  var needsIP = false
 }
 
 /// The steps of all hooks of a namespace.
@@ -56,6 +58,7 @@ struct NetfilterStep: BitwiseCopyable {
         }
         for chain in mine where chain.type != .nat {
           var step = NetfilterStep(kind: .chain, start: chain.start, policy: chain.policy)
+          step.needsIP = family == .netdev && chain.family == .inet
           if !chain.devices.isEmpty {
             step.devices = UInt32(devices.count)
             devices.append(chain.devices)

@@ -20,6 +20,8 @@ struct NftPacket {
   /// Bytes from the network header to the transport's.
   private(set) var transport = 0
   private(set) var proto: UInt8 = 0
+  /// Whether a trace of the base chain that it is in has told of it.
+  var isShown = false
   /// Whether there is a transport header here: not in later fragments.
   private(set) var hasTransport = false
 

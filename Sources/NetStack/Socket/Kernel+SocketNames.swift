@@ -26,7 +26,10 @@ extension Kernel {
       return
     case .ping:
       // A ping socket is never bound to a group or a broadcast address.
-      guard type == .local || name.address.isUnspecified || sockets[index].options.freeBind else {
+      guard
+        type == .local || name.address.isUnspecified || sockets[index].options.freeBind
+          || sockets[index].options.transparent
+      else {
         throw .addressNotAvailable
       }
     case .udp, .tcp:
@@ -73,7 +76,8 @@ extension Kernel {
   }
 
   private func isBindable(_ address: IPAddress, _ type: RouteOutcome, _ options: SocketOptions) -> Bool {
-    address.isUnspecified || options.freeBind || address.isMulticast || type == .local || type == .broadcast
+    address.isUnspecified || options.freeBind || options.transparent || address.isMulticast || type == .local
+      || type == .broadcast
   }
 
   private mutating func setLocalAddress(

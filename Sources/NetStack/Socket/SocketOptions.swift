@@ -48,6 +48,8 @@ public struct SocketOptions: Hashable, Sendable {
   public var receiveErrors = false
   /// IP_FREEBIND.
   public var freeBind = false
+  /// IP_TRANSPARENT, IPV6_TRANSPARENT.
+  public var transparent = false
   /// IP_HDRINCL.
   public var headerIncluded = false
   /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS.
@@ -147,6 +149,7 @@ public enum SocketOption: Hashable, Sendable {
   case pathMTUDiscovery(PathMTUDiscovery)
   case receiveErrors(Bool)
   case freeBind(Bool)
+  case transparent(Bool)
   case headerIncluded(Bool)
   case multicastTTL(Int)
   case multicastLoop(Bool)
@@ -239,6 +242,9 @@ extension Kernel {
       sockets[index].options.receiveErrors = isOn
       if !isOn { sockets[index].errorQueue = [] }
     case .freeBind(let isOn): sockets[index].options.freeBind = isOn
+    case .transparent(let isOn):
+      guard !isOn || sockets[index].credentials.isPrivileged else { throw .notPermitted }
+      sockets[index].options.transparent = isOn
     case .headerIncluded(let isOn):
       guard case .raw = sockets[index].kind else { throw .noSuchOption }
       sockets[index].options.headerIncluded = isOn

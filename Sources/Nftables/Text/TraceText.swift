@@ -15,9 +15,7 @@ public enum TraceText {
     let head = "trace id " + String(repeating: "0", count: 8 - number.count) + number
     switch event {
     case .packet(let chain, let packet):
-      var words = packet.words
-      if mark != 0 { words.append(markText(mark)) }
-      return "\(head) \(chain.table) \(chain.chain) packet: " + words.joined(separator: " ")
+      return "\(head) \(chain.table) \(chain.chain) packet: " + packet.words.joined(separator: " ")
     case .rule(let chain, let handle, let verdict):
       let text = rule.map { NftText.text($0, family: chain.table.family) } ?? "handle \(handle)"
       return "\(head) \(chain.table) \(chain.chain) rule \(text) (verdict \(verdict))"

@@ -52,6 +52,7 @@ extension Kernel {
     if address.isPermanent, !address.flags.contains(.noPrefixRoute) { cleanPrefixRoute(of: address) }
     uninstall(address)
     addresses6.remove(index)
+    endMasqueraded(by: address.device, (address.address, true), in: devices[address.device].namespace)
     forgetPreferredSource(address.address, in: devices[address.device].namespace)
   }
 

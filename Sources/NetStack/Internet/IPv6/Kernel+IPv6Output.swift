@@ -222,10 +222,13 @@ extension Kernel {
   mutating func ipv6Finish(
     _ slot: Slot, gateway: UInt128, mtu: Int, by device: DeviceIndex, _ namespace: NamespaceIndex
   ) {
-    guard netfilter(slot, .ipv6, .postrouting, in: .none, out: device, namespace) else { return }
+    let input = pool[slot].flags.contains(.forwarded) ? DeviceIndex(pool[slot].device) : .none
+    guard netfilter(slot, .ipv6, .postrouting, in: input, out: device, namespace) else { return }
     let nextHop = gateway != 0 ? gateway : pool.bytes(slot).ipv6Destination
-    if Int(pool[slot].length) > mtu {
-      ipv6Fragment(slot, nextHop, mtu: mtu, by: device, namespace)
+    let pieceSize = Int(pool.ipv4Control(slot).largestPiece)
+    if Int(pool[slot].length) > mtu || pieceSize != 0 && Int(pool[slot].length) > pieceSize {
+      // What was put together for the rules leaves in such pieces as it came in.
+      ipv6Fragment(slot, nextHop, mtu: pieceSize != 0 ? min(mtu, pieceSize) : mtu, by: device, namespace)
     } else {
       neighborOutput(slot, nextHop, by: device)
     }
@@ -310,7 +313,7 @@ extension Kernel {
     let total = Int(pool[slot].length)
     let (header, place) = unfragmentablePart(whole)
     let payload = total - header
-    let room = (mtu - header - 8) & ~7
+    let room = mtu - header - 8
     guard room >= 8 else {
       namespaces[namespace].snmp[.ip6FragFails] &+= 1
       drop(slot, .packetTooBig, in: namespace)
@@ -319,9 +322,17 @@ extension Kernel {
     let next = whole.u8(place)
     var identification: UInt32
     repeat { identification = UInt32(truncatingIfNeeded: cpu.random.next()) } while identification == 0
+    var member = pool.members(of: slot, behind: header, atMost: room)
+    let keepsPieces = member != .none
     var offset = 0
     while offset < payload {
-      let length = min(room, payload - offset)
+      let rest = payload - offset
+      var length = rest <= room ? rest : room & ~7
+      if keepsPieces {
+        // The first is what stands before the list.
+        length = offset == 0 ? payload - pool.listLength(of: slot) : Int(pool[member].length)
+        if offset > 0 { member = pool[member].next }
+      }
       let piece = pool.allocate(length: header + 8 + length)
       guard piece != .none else {
         namespaces[namespace].snmp[.ip6FragFails] &+= 1
@@ -341,7 +352,7 @@ extension Kernel {
       pool.copyBytes(of: slot, from: header + offset, count: length, into: piece, at: header + 8)
       pool[piece].networkHeader = pool[piece].dataOffset
       pool[piece].transportHeader = pool[piece].dataOffset &+ UInt16(header)
-      pool[piece].flags = pool[slot].flags.subtracting(.charged)
+      pool[piece].flags = pool[slot].flags.subtracting([.charged, .controlled, .tracked])
       pool.watch(piece, asPartOf: slot)
       if let sender = pool.sender(of: slot) { pool.charge(piece, to: sender) }
       pool[piece].device = pool[slot].device

@@ -25,11 +25,13 @@ extension Kernel {
     let namespace = devices[index].namespace
     var run = ForwardingRun6()
     for position in 0..<burst.count {
-      let slot = burst[position]
+      var slot = burst[position]
       guard ipv6Validate(slot, on: index, namespace) else { continue }
       if hasHook(.ipv6, .prerouting, in: namespace) {
         // Rules may answer: what came before goes first.
         flush(&run, namespace)
+        if needsDefragmentation(in: namespace) { slot = ipv6Defragment(slot, in: namespace) }
+        guard slot != .none else { continue }
         guard netfilter(slot, .ipv6, .prerouting, in: index, out: .none, namespace) else { continue }
       }
       let bytes = pool.bytes(slot)
@@ -281,7 +283,9 @@ extension Kernel {
       expire(slot, namespace)
       return
     }
-    guard Int(pool[slot].length) <= mtu else {
+    // What came in pieces that fit goes on in such (ip6_pkt_too_big).
+    let pieceSize = Int(pool.ipv4Control(slot).largestPiece)
+    guard (pieceSize != 0 ? pieceSize : Int(pool[slot].length)) <= mtu else {
       icmpv6Error(for: slot, .packetTooBig, code: 0, information: UInt32(mtu))
       namespaces[namespace].snmp[.ip6InTooBigErrors] &+= 1
       namespaces[namespace].snmp[.ip6FragFails] &+= 1

@@ -30,6 +30,8 @@ public struct ConntrackEntry: ~Copyable {
   var reply: ConntrackTuple
   var status: Status = []
   var mark: UInt32 = 0
+  /// A bit for each label.
+  var labels: UInt128 = 0
   /// Until the entry is confirmed how long it is to live, then when it dies; nanoseconds.
   var timeout: Int64 = 0
   var tcp = TCPTracker()

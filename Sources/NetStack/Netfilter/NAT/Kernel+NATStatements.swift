@@ -78,6 +78,7 @@ extension Kernel {
     range.maximum = source
     range.flags.insert(.mapAddresses)
     conntracks[index].masqueradeDevice = packet.output
+    namespaces[packet.namespace].conntrack.masquerades = true
     setUpTranslation(index, range, .source)
     return .accept
   }

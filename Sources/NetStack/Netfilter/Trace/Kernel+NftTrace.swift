@@ -81,9 +81,10 @@ extension Kernel {
         event: event, mark: pool[packet.slot].mark))
   }
 
-  /// A base chain begins, or in the middle of one a rule that traces the packet; `start` is the chain's first
-  /// instruction.
-  @inline(never) mutating func tracePacket(_ packet: NftPacket, _ start: Int) {
+  /// Tells of the packet before the first that happens to it in a base chain, whose first instruction `start` is.
+  private mutating func tracePacket(_ packet: inout NftPacket, _ start: Int) {
+    guard !packet.isShown else { return }
+    packet.isShown = true
     guard let chain = namespaces[packet.namespace].nftables.program.chainNames[UInt32(start)] else { return }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
     let linkHeader = pool[packet.slot].linkHeader
@@ -120,7 +121,11 @@ extension Kernel {
   }
 
   /// A rule, by the place of its first instruction, let the packet pass or decided.
-  @inline(never) mutating func traceRule(_ place: Int, _ verdict: NftVerdictCode, _ packet: NftPacket) {
+  @inline(never)
+  mutating func traceRule(
+    _ place: Int, _ verdict: NftVerdictCode, _ packet: inout NftPacket, _ start: Int
+  ) {
+    tracePacket(&packet, start)
     let namespace = packet.namespace
     let number = Int(namespaces[namespace].nftables.program[place].b)
     let rule = namespaces[namespace].nftables.program.ruleNames[number]
@@ -130,7 +135,8 @@ extension Kernel {
   }
 
   /// No rule of a base chain decided.
-  @inline(never) mutating func tracePolicy(_ policy: Int32, _ packet: NftPacket, _ start: Int) {
+  @inline(never) mutating func tracePolicy(_ policy: Int32, _ packet: inout NftPacket, _ start: Int) {
+    tracePacket(&packet, start)
     guard let chain = namespaces[packet.namespace].nftables.program.chainNames[UInt32(start)] else { return }
     record(.policy(chain, policy == 0 ? .drop : .accept), packet)
   }

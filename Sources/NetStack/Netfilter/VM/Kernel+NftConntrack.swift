@@ -37,6 +37,12 @@ extension Kernel {
       return store(conntracks[index].tuple(direction).source, key, index, instruction, &registers)
     case .destination, .destinationIP, .destinationIP6:
       return store(conntracks[index].tuple(direction).destination, key, index, instruction, &registers)
+    case .labels:
+      for position in 0..<4 {
+        registers[word + position] = UInt32(truncatingIfNeeded: conntracks[index].labels >> (32 * position))
+      }
+    // No connection has one: there are no helpers here.
+    case .helper: return false
     case .sourcePort: registers[word] = UInt32(conntracks[index].tuple(direction).sourcePort.byteSwapped)
     case .destinationPort:
       registers[word] = UInt32(conntracks[index].tuple(direction).destinationPort.byteSwapped)
@@ -78,6 +84,13 @@ extension Kernel {
       guard conntracks.contains(reference.index), conntracks[reference.index].mark != value else { return }
       conntracks[reference.index].mark = value
       note(.mark, of: reference.index)
+    case .labels:
+      guard conntracks.contains(reference.index) else { return }
+      var labels: UInt128 = 0
+      for position in 0..<4 {
+        labels |= UInt128(registers[Int(instruction.source) + position]) << (32 * position)
+      }
+      conntracks[reference.index].labels |= labels
     case .zone:
       // Only before tracking has seen the packet.
       guard reference.index.isNone, reference.info == .none else { return }

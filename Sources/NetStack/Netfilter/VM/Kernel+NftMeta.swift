@@ -40,11 +40,24 @@ extension Kernel {
     case .bridgeInputName: return storeBridge(of: packet.input, &registers, word)
     case .bridgeOutputName: return storeBridge(of: packet.output, &registers, word)
     case .packetType: registers[word] = packetType(packet)
+    case .cpu: registers[word] = UInt32(options.cpu)
+    case .socketUser, .socketGroup: return loadOwner(instruction, packet, &registers)
+    case .inputKind: return storeKind(of: packet.input, &registers, word)
+    case .outputKind: return storeKind(of: packet.output, &registers, word)
+    case .timeNanoseconds: registers.store(UInt64(bitPattern: options.epoch &+ cpu.now), at: word)
+    // 1970 began on a Thursday (nft_meta_weekday, nft_meta_hour).
+    case .timeDay: registers[word] = UInt32((Self.days(timeOfDay) + 4) % 7)
+    case .timeHour: registers[word] = UInt32(timeOfDay - Self.days(timeOfDay) * 86_400)
     case .random: registers[word] = UInt32(truncatingIfNeeded: cpu.random.next() >> 32)
     default: return false
     }
     return true
   }
+
+  /// Seconds since 1970.
+  private var timeOfDay: Int64 { max(options.epoch &+ cpu.now, 0) / 1_000_000_000 }
+
+  private static func days(_ seconds: Int64) -> Int64 { seconds / 86_400 }
 
   private func index(_ device: DeviceIndex) -> UInt32 {
     devices.contains(device) ? UInt32(bitPattern: devices[device].ifindex) : 0
@@ -52,13 +65,23 @@ extension Kernel {
 
   /// Sixteen bytes of a device's name, all zero when there is none.
   func storeName(of device: DeviceIndex, _ registers: inout NftRegisters, _ word: Int) {
+    storeText(devices.contains(device) ? devices[device].name.text : "", &registers, word)
+  }
+
+  private func storeText(_ text: String, _ registers: inout NftRegisters, _ word: Int) {
     for position in 0..<4 { registers[word &+ position] = 0 }
-    guard devices.contains(device) else { return }
     var offset = 0
-    for byte in devices[device].name.text.utf8.prefix(15) {
+    for byte in text.utf8.prefix(15) {
       registers.setByte(word, offset, byte)
       offset &+= 1
     }
+  }
+
+  /// The kind of a device that has one (rtnl_link_ops).
+  private func storeKind(of device: DeviceIndex, _ registers: inout NftRegisters, _ word: Int) -> Bool {
+    guard devices.contains(device), let kind = kindName(device) else { return false }
+    storeText(kind, &registers, word)
+    return true
   }
 
   private func storeBridge(of port: DeviceIndex, _ registers: inout NftRegisters, _ word: Int) -> Bool {

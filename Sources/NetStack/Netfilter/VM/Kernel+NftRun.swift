@@ -9,10 +9,11 @@ import Nftables
 extension Kernel {
   /// What a base chain says of a packet.
   mutating func run(_ start: UInt32, policy: Int32, _ packet: inout NftPacket) -> NetfilterVerdict {
+    packet.isShown = false
     var verdict = execute(Int(start), &packet)
     if verdict.code == NftVerdictCode.continue.code {
       verdict.code = policy
-      if pool.trace(packet.slot) != 0 { tracePolicy(policy, packet, Int(start)) }
+      if pool.trace(packet.slot) != 0 { tracePolicy(policy, &packet, Int(start)) }
     }
     switch verdict.code {
     case NftVerdictCode.accept.code: return .accept
@@ -32,18 +33,17 @@ extension Kernel {
     // The rule that the packet is in, for traces: none after it did not match.
     var isTraced = pool.trace(packet.slot) != 0
     var rule = -1
-    if isTraced { tracePacket(packet, start) }
     while true {
       let instruction = namespaces[namespace].nftables.program[place]
       place &+= 1
       var verdict = NftVerdictCode.continue
       switch instruction.operation {
       case .rule:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, packet) }
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
         rule = place &- 1
         next = Int(instruction.a)
       case .end:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, packet) }
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
         rule = -1
         guard depth > 0 else { return .continue }
         depth &-= 1
@@ -72,12 +72,11 @@ extension Kernel {
         verdict = executeRarer(instruction, &packet, &registers)
         if instruction.operation == .metaSet, isTraced != (pool.trace(packet.slot) != 0) {
           isTraced.toggle()
-          if isTraced { tracePacket(packet, start) }
         }
       }
       guard verdict.code != NftVerdictCode.continue.code else { continue }
       if isTraced, verdict.code != NftVerdictCode.break.code, verdict.code != NftVerdictCode.stolen.code {
-        traceRule(rule, verdict, packet)
+        traceRule(rule, verdict, &packet, start)
       }
       rule = -1
       switch verdict.code {
@@ -120,15 +119,15 @@ extension Kernel {
     case .ctSet:
       setConntrack(instruction, packet, registers)
       return .continue
-    case .limit: return limit(instruction, instruction.a, packet) ? .continue : .break
-    case .quota: return quota(instruction, instruction.a, packet) ? .continue : .break
+    case .limit, .quota, .connlimit: return evaluate(instruction, instruction.a, packet)
     case .objectMap:
       let index = TableIndex<NftElements>(instruction.a)
       let found = namespaces[namespace].nftables.program.sets[index].find(
         registers, Int(instruction.source), now: cpu.now)
       guard found != NftElements.none else { return .break }
-      count(namespaces[namespace].nftables.program.sets[index].value(found, 0), packet)
-      return .continue
+      let number = Int(namespaces[namespace].nftables.program.sets[index].value(found, 0))
+      let object = namespaces[namespace].nftables.program.objects[number]
+      return evaluate(object, object.a, packet)
     case .numgen:
       registers[Int(instruction.destination)] = generate(instruction, namespace)
       return .continue
@@ -148,6 +147,11 @@ extension Kernel {
     case .nat: return setTranslation(instruction, packet, registers)
     case .masquerade: return masquerade(instruction, packet, registers)
     case .redirect: return redirect(instruction, packet, registers)
+    case .socket: return loadSocket(instruction, packet, &registers) ? .continue : .break
+    case .duplicate:
+      duplicate(instruction, packet, registers)
+      return .continue
+    case .forward: return forward(instruction, packet, registers)
     case .notrack:
       if pool.conntrack(packet.slot).index.isNone { pool.setConntrack(.untracked, of: packet.slot) }
       return .continue
@@ -255,7 +259,10 @@ extension Kernel {
     guard found != NftElements.none else { return isInverted ? .continue : .break }
     guard !isInverted else { return .break }
     let element = namespaces[namespace].nftables.program.sets[index][found]
-    if element.state != .max, !runElement(index, element, packet) { return .break }
+    if element.state != .max {
+      let verdict = runElement(index, element, packet)
+      guard verdict.code == NftVerdictCode.continue.code else { return verdict }
+    }
     if instruction.flags & 2 != 0 {
       for position in 0..<namespaces[namespace].nftables.program.sets[index].valueWords {
         registers[Int(instruction.destination) &+ position] =
@@ -265,22 +272,32 @@ extension Kernel {
     return instruction.flags & 4 != 0 ? element.verdict : .continue
   }
 
-  /// The stateful expressions of an element (nft_set_elem_update_expr). False: one of them does not match.
+  /// The stateful expressions of an element (nft_set_elem_update_expr): `break` when one of them does not match.
   private mutating func runElement(
     _ index: TableIndex<NftElements>, _ element: NftElements.Element, _ packet: NftPacket
-  ) -> Bool {
+  ) -> NftVerdictCode {
     let namespace = packet.namespace
     let template = Int(namespaces[namespace].nftables.program.sets[index].template)
     for position in 0..<namespaces[namespace].nftables.program.templates[template].count {
       let instruction = namespaces[namespace].nftables.program.templates[template][position]
-      let state = element.state &+ instruction.a
-      switch instruction.operation {
-      case .limit: guard limit(instruction, state, packet) else { return false }
-      case .quota: guard quota(instruction, state, packet) else { return false }
-      default: count(state, packet)
-      }
+      let verdict = evaluate(instruction, element.state &+ instruction.a, packet)
+      guard verdict.code == NftVerdictCode.continue.code else { return verdict }
     }
-    return true
+    return .continue
+  }
+
+  /// A stateful expression, whosever it is: a rule's, an element's, or a named object's.
+  private mutating func evaluate(
+    _ instruction: NftInstruction, _ state: UInt32, _ packet: NftPacket
+  ) -> NftVerdictCode {
+    switch instruction.operation {
+    case .limit: return limit(instruction, state, packet) ? .continue : .break
+    case .quota: return quota(instruction, state, packet) ? .continue : .break
+    case .connlimit: return limitConnections(instruction, state, packet)
+    default:
+      count(state, packet)
+      return .continue
+    }
   }
 
   /// `add`, `update` and `delete` of a dynamic set (nft_dynset_eval).
@@ -312,7 +329,10 @@ extension Kernel {
       place = made
     }
     let element = namespaces[namespace].nftables.program.sets[index][place]
-    if element.state != .max, !runElement(index, element, packet) { return .break }
+    if element.state != .max {
+      let verdict = runElement(index, element, packet)
+      guard verdict.code == NftVerdictCode.continue.code else { return verdict }
+    }
     return isInverted ? .break : .continue
   }
 

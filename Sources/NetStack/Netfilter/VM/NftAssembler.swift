@@ -145,12 +145,20 @@ struct NftAssembler: ~Copyable {
     case .counter(let counter): expression = .counter(counter)
     case .quota(let quota): expression = .quota(quota)
     case .limit(let limit): expression = .limit(limit)
-    case .connlimit:
-      throw NftAssemblyError(error: .notSupported("the emulated kernel has no connection limits yet"))
+    case .connlimit(let limit):
+      expression = .connlimit(limit)
     case .unknown(let type):
       throw NftAssemblyError(error: .notSupported("the emulated kernel has no objects of type \(type)"))
     }
-    _ = state(.object(table, type: object.type, name: object.name), initialState(expression), &states, old)
+    let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
+    do throws(KernelError) {
+      var instruction = try NftRuleLoader.stateful(expression, &self)
+      instruction.a = state(key, initialState(expression), &states, old)
+      assembly.objectPlaces[key] = UInt32(assembly.objects.count)
+      assembly.objects.append(instruction)
+    } catch {
+      throw NftAssemblyError(error: error)
+    }
   }
 
   /// What a limit or quota begins with.
@@ -224,7 +232,7 @@ struct NftAssembler: ~Copyable {
       target = verdict.target.map { NftChainKey(table: table.key, chain: $0) }
     case .object(let name):
       guard case .object(let type)? = set.data,
-        let object = assembly.states[.object(table.key, type: type, name: name)]
+        let object = assembly.objectPlaces[.object(table.key, type: type, name: name)]
       else { throw .noSuchEntry }
       value = [object]
     case nil: break

@@ -77,6 +77,8 @@ struct NftChainValidator {
     case .redirect: allowed = base.type == .nat && [.prerouting, .output].contains(base.hook)
     case .reject:
       allowed = table.family == .netdev ? base.hook == .ingress : base.hook != .postrouting
+    case .tproxy: allowed = base.hook == .prerouting
+    case .socket: allowed = [.prerouting, .input, .output].contains(base.hook)
     case .fwd: allowed = table.family == .netdev
     case .dup: allowed = [.netdev, .ip, .ip6, .inet].contains(table.family)
     case .rt(let rt) where rt.key == .tcpMSS:

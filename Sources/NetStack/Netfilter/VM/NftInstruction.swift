@@ -42,7 +42,9 @@ struct NftInstruction: BitwiseCopyable {
     case counter
     /// `a` the state, `b` the parameters; `flags` bit 0 inverted, bit 1 counts bytes.
     case limit, quota
-    /// Of the element that a map gives for the register: `a` the map.
+    /// `a` the state, `b` the most connections; `flags` 1: inverted.
+    case connlimit
+    /// The object that a map gives for the register, by its number in the program's list: `a` the map.
     case objectMap
     /// `a` the modulus, `b` the offset, `c` the state; `flags` 1: random.
     case numgen
@@ -64,6 +66,12 @@ struct NftInstruction: BitwiseCopyable {
     /// `flags` bit 0 destination, bit 1 IPv6.
     case nat
     case masquerade, redirect
+    /// `flags` the key.
+    case socket
+    /// `flags` bit 0: an address from `source`, bit 1: a device from `destination`.
+    case duplicate
+    /// A device from `destination`; `flags` bit 0: a neighbour's address from `source`, bit 2: IPv6.
+    case forward
     case notrack
     /// `a` the set, `c` the timeout in milliseconds; `flags` bits 0 and 1 the operation, bit 2 inverted, bit 3 gives
     /// data from register `offset`.

@@ -39,6 +39,8 @@ import Nftables
   /// Stateful expressions of elements: those of a set, or of a dynset expression.
   let templates: [[NftInstruction]]
   let logs: [NftLog]
+  /// Named objects that maps give, each with its state.
+  let objects: [NftInstruction]
   /// For traces: the chains by their first instruction, and rules by the numbers that their first instructions have.
   let chainNames: [UInt32: NftChainKey]
   let ruleNames: [(chain: NftChainKey, handle: UInt64)]
@@ -55,6 +57,7 @@ import Nftables
     setPlaces = parts.setPlaces
     templates = parts.templates
     logs = parts.logs
+    objects = parts.objects
     chainNames = parts.chainNames
     ruleNames = parts.ruleNames
     states = parts.states
@@ -93,6 +96,9 @@ struct NftAssembly {
   var setPlaces: [NftSetKey: UInt32] = [:]
   var templates: [[NftInstruction]] = []
   var logs: [NftLog] = []
+  var objects: [NftInstruction] = []
+  /// The place in `objects` of each.
+  var objectPlaces: [NftProgram.StateKey: UInt32] = [:]
   var chainNames: [UInt32: NftChainKey] = [:]
   var ruleNames: [(chain: NftChainKey, handle: UInt64)] = []
   var states: [NftProgram.StateKey: UInt32] = [:]

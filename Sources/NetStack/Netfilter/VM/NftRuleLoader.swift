@@ -96,13 +96,13 @@ struct NftRuleLoader {
       instruction.destination = try store(ct.destination, width)
       assembler.append(instruction)
     case .ctSet(let set):
-      guard set.key == .mark || set.key == .zone else {
+      guard set.key == .mark || set.key == .zone || set.key == .labels else {
         throw .notSupported("the emulated kernel does not set ct \(set.key.name)")
       }
       assembler.assembly.needsConntrack = true
       var instruction = NftInstruction(.ctSet)
       instruction.flags = UInt8(set.key.rawValue)
-      instruction.source = try load(set.source, set.key == .mark ? 4 : 2)
+      instruction.source = try load(set.source, set.key == .mark ? 4 : set.key == .zone ? 2 : 16)
       assembler.append(instruction)
     case .cmp(let cmp): try add(cmp, to: &assembler)
     case .range(let range):
@@ -128,7 +128,7 @@ struct NftRuleLoader {
     case .immediate(let immediate): try add(immediate, to: &assembler)
     case .lookup(let lookup):
       try add(lookup, key, to: &assembler, &states, old)
-    case .counter, .limit, .quota:
+    case .counter, .limit, .quota, .connlimit:
       var instruction = try Self.stateful(expression, &assembler)
       instruction.a = assembler.state(key, assembler.initialState(expression), &states, old)
       assembler.append(instruction)
@@ -232,11 +232,43 @@ struct NftRuleLoader {
       assembler.assembly.needsConntrack = true
       assembler.append(NftInstruction(.notrack))
     case .dynset(let dynset): try add(dynset, to: &assembler)
-    case .objectReference(let reference): try add(reference, to: &assembler)
-    case .socket: throw .notSupported("the emulated kernel has no socket expression yet")
+    case .objectReference(let reference): try add(reference, to: &assembler, &states, old)
+    case .socket(let socket):
+      guard socket.key != .cgroup else {
+        throw .notSupported("the emulated kernel's sockets are in no control groups")
+      }
+      guard table.family == .ip || table.family == .ip6 || table.family == .inet else {
+        throw KernelError(95)
+      }
+      var instruction = NftInstruction(.socket)
+      instruction.flags = UInt8(socket.key.rawValue)
+      instruction.destination = try store(socket.destination, socket.key == .mark ? 4 : 1)
+      assembler.append(instruction)
     case .tproxy: throw .notSupported("the emulated kernel has no transparent proxying yet")
-    case .dup, .fwd: throw .notSupported("the emulated kernel duplicates and forwards no packets by rule yet")
-    case .connlimit: throw .notSupported("the emulated kernel has no connection limits yet")
+    case .dup(let dup):
+      var instruction = NftInstruction(.duplicate)
+      if let address = dup.address {
+        guard table.family == .ip || table.family == .ip6 else { throw .invalidArgument }
+        instruction.source = try load(address, table.family == .ip ? 4 : 16)
+        instruction.flags |= 1
+      }
+      if let device = dup.device {
+        instruction.destination = try load(device, 4)
+        instruction.flags |= 2
+      }
+      guard table.family == .netdev ? instruction.flags == 2 : instruction.flags & 1 == 1 else {
+        throw .invalidArgument
+      }
+      assembler.append(instruction)
+    case .fwd(let fwd):
+      var instruction = NftInstruction(.forward)
+      instruction.destination = try load(fwd.device, 4)
+      if let address = fwd.address {
+        guard fwd.family == 2 || fwd.family == 10 else { throw KernelError(95) }
+        instruction.source = try load(address, fwd.family == 2 ? 4 : 16)
+        instruction.flags = fwd.family == 2 ? 1 : 5
+      }
+      assembler.append(instruction)
     case .unknown(let name): throw .notSupported("the emulated kernel has no expression '\(name)'")
     }
   }
@@ -371,27 +403,33 @@ struct NftRuleLoader {
   }
 
   private mutating func add(
-    _ reference: NftObjectReference, to assembler: inout NftAssembler
+    _ reference: NftObjectReference, to assembler: inout NftAssembler, _ states: inout NftStates,
+    _ old: borrowing NftProgram
   ) throws(KernelError) {
     switch reference.target {
     case .named(let type, let name):
-      guard let object = table.objects.first(where: { $0.type == type && $0.name == name }),
-        let state = assembler.assembly.states[.object(table.key, type: type, name: name)]
+      guard
+        let place = assembler.assembly.objectPlaces[.object(table.key, type: type, name: name)]
       else { throw .noSuchEntry }
-      var instruction: NftInstruction
-      switch object.state {
-      case .counter: instruction = NftInstruction(.counter)
-      case .quota(let quota): instruction = try Self.stateful(.quota(quota), &assembler)
-      case .limit(let limit): instruction = try Self.stateful(.limit(limit), &assembler)
-      case .connlimit, .unknown:
-        throw .notSupported("the emulated kernel has no objects of type \(type)")
-      }
-      instruction.a = state
-      assembler.append(instruction)
+      assembler.append(assembler.assembly.objects[Int(place)])
     case .map(let reference, let source):
-      guard case .named(let name) = reference, let set = table.set(name), case .object(1)? = set.data,
-        let place = assembler.assembly.setPlaces[NftSetKey(table: table.key, name: name)]
-      else { throw .notSupported("the emulated kernel has maps to named counters only") }
+      let set: NftSet
+      let place: UInt32
+      switch reference {
+      case .named(let name):
+        guard let found = table.set(name),
+          let known = assembler.assembly.setPlaces[NftSetKey(table: table.key, name: name)]
+        else { throw .noSuchEntry }
+        (set, place) = (found, known)
+      case .anonymous(let anonymous):
+        set = anonymous
+        do throws(NftAssemblyError) {
+          place = try assembler.add(anonymous, of: table, &states, old)
+        } catch {
+          throw error.error
+        }
+      }
+      guard case .object? = set.data else { throw .invalidArgument }
       var instruction = NftInstruction(.objectMap)
       instruction.a = place
       instruction.source = try load(source, set.keyLength)
@@ -443,7 +481,13 @@ struct NftRuleLoader {
       instruction.b = assembler.constant(NftData(host: quota.bytes, width: 8))
       instruction.flags = quota.isInverted ? 1 : 0
       return instruction
-    default: throw .notSupported("an element can hold counter, quota and limit")
+    case .connlimit(let limit):
+      assembler.assembly.needsConntrack = true
+      var instruction = NftInstruction(.connlimit)
+      instruction.b = limit.count
+      instruction.flags = limit.isInverted ? 1 : 0
+      return instruction
+    default: throw .notSupported("an element can hold counter, quota, limit and ct count")
     }
   }
 
@@ -459,7 +503,9 @@ struct NftRuleLoader {
     case .sourceIP6, .destinationIP6: return 16
     case .sourcePort, .destinationPort: return 2
     case .source, .destination: return family == .ip ? 4 : 16
-    case .secmark, .helper, .labels, .eventMask:
+    case .labels: return 16
+    case .helper: return 16
+    case .secmark, .eventMask:
       throw .notSupported("the emulated kernel does not know ct \(ct.key.name)")
     }
   }
@@ -470,6 +516,8 @@ extension NftMetaKey {
   static let widths: [NftMetaKey: Int] = [
     .length: 4, .protocol: 2, .priority: 4, .mark: 4, .inputIndex: 4, .outputIndex: 4, .inputName: 16,
     .outputName: 16, .inputType: 2, .outputType: 2, .nfproto: 1, .l4proto: 1, .bridgeInputName: 16,
-    .bridgeOutputName: 16, .packetType: 1, .inputGroup: 4, .outputGroup: 4, .random: 4,
+    .bridgeOutputName: 16, .packetType: 1, .inputGroup: 4, .outputGroup: 4, .random: 4, .cpu: 4,
+    .socketUser: 4, .socketGroup: 4, .inputKind: 16, .outputKind: 16, .timeNanoseconds: 8, .timeDay: 1,
+    .timeHour: 4,
   ]
 }

@@ -153,8 +153,9 @@ struct NftRuleset {
     }
     if let base = chain.base {
       guard base.hook.number(in: key.family) != nil else { throw KernelError(95) }
-      guard key.family != .bridge, key.family == .netdev || base.hook != .ingress else {
-        throw .notSupported("the emulated kernel has no hooks for bridges, nor devices' hooks in family inet")
+      // Devices' hooks name their devices, and no other does.
+      guard (base.hook == .ingress || base.hook == .egress) != base.devices.isEmpty else {
+        throw .invalidArgument
       }
     }
     tables[table].chains.append(NftChain(name: chain.name, base: chain.base, comment: chain.comment))

@@ -3,7 +3,7 @@
 // What packets change: counts, tokens, consumed bytes. It stands beside the program, by number, so that a program can
 // be replaced while the counts go on. Two words of 64 bits are enough for every kind:
 //
-//    counter: packets, bytes │ limit: tokens (ns), last (ns) │ quota: consumed, - │ numgen: next, - │ connlimit: -, -
+//    counter: packets, bytes │ limit: tokens (ns), last (ns) │ quota: consumed, - │ numgen: next, -
 
 /// State by number.
 @safe struct NftStates: ~Copyable {
@@ -17,6 +17,8 @@
   private var used = 0
   /// Blocks given back, by size less one.
   private var holes: [[UInt32]] = []
+  /// Of connection limits, whose state is no number.
+  private var connections: [UInt32: ConnectionCount] = [:]
 
   init() { unsafe values = .allocate(capacity: 8) }
 
@@ -34,8 +36,16 @@
     return UInt32(used)
   }
 
+  /// The connections that a state counts; the caller gives them back by `keepConnections`.
+  mutating func takeConnections(_ index: UInt32) -> ConnectionCount {
+    connections.removeValue(forKey: index) ?? ConnectionCount()
+  }
+
+  mutating func keepConnections(_ count: ConnectionCount, _ index: UInt32) { connections[index] = count }
+
   /// Gives a block back.
   mutating func release(_ index: UInt32, _ count: Int = 1) {
+    if !connections.isEmpty { for offset in 0..<count { connections[index + UInt32(offset)] = nil } }
     while holes.count < count { holes.append([]) }
     holes[count - 1].append(index)
   }

@@ -109,7 +109,7 @@ extension Kernel {
   }
 
   /// The socket that listens for an address and a port, the most exact one (inet_lhash2_lookup).
-  private func tcpListener(
+  func tcpListener(
     _ local: SocketAddress, _ remote: SocketAddress, _ slot: Slot, in namespace: NamespaceIndex
   ) -> TCPIndex {
     let ifindex = devices[DeviceIndex(pool[slot].device)].ifindex

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// How many connections have passed a rule, or an element of a set, and still are (nft_connlimit.c,
+// nf_conncount.c).
+
+import Nftables
+
+/// The connections that one expression counts.
+struct ConnectionCount {
+  /// More than that are not told apart: the limit that a rule may ask about is below it.
+  static let limit = 1 << 16
+
+  struct Member {
+    var index: ConntrackIndex
+    /// Of the entry: its place may be another's by now.
+    var id: UInt32
+  }
+
+  var members: [Member] = []
+}
+
+extension Kernel {
+  /// `ct count`. Nil: there is no connection to count, and the packet is dropped.
+  mutating func limitConnections(
+    _ instruction: NftInstruction, _ state: UInt32, _ packet: NftPacket
+  ) -> NftVerdictCode {
+    let namespace = packet.namespace
+    let index = pool.conntrack(packet.slot).index
+    guard conntracks.contains(index) else { return .drop }
+    var count = namespaces[namespace].nftables.states.takeConnections(state)
+    let isKnown = revise(&count, meeting: index)
+    let id = conntracks[index].id
+    if !isKnown, count.members.count < ConnectionCount.limit {
+      count.members.append(ConnectionCount.Member(index: index, id: id))
+    }
+    let exceeds = count.members.count > Int(instruction.b)
+    namespaces[namespace].nftables.states.keepConnections(count, state)
+    return exceeds == (instruction.flags & 1 == 1) ? .continue : .break
+  }
+
+  /// Whether a connection is counted already. On the way to it those are forgotten that are gone, a few at a time; what
+  /// stands behind it is not looked at (__nf_conncount_add).
+  private func revise(_ count: inout ConnectionCount, meeting index: ConntrackIndex) -> Bool {
+    var position = 0
+    var forgotten = 0
+    while position < count.members.count, forgotten <= 8 {
+      let member = count.members[position]
+      if member.index == index, member.id == conntracks[index].id { return true }
+      if isOver(member) {
+        count.members.remove(at: position)
+        forgotten += 1
+      } else {
+        position += 1
+      }
+    }
+    return false
+  }
+
+  /// Whether a connection is gone, or TCP has closed it (already_closed).
+  private func isOver(_ member: ConnectionCount.Member) -> Bool {
+    guard conntracks.contains(member.index), conntracks[member.index].id == member.id,
+      !conntracks[member.index].status.contains(.dying)
+    else { return true }
+    guard conntracks[member.index].original.proto == 6 else { return false }
+    let state = conntracks[member.index].tcp.state
+    return state == .timeWait || state == .close
+  }
+}
