@@ -22,7 +22,10 @@ public struct IPProtocol: RawRepresentable, Hashable, Codable, Sendable {
   public static let tcp = IPProtocol(rawValue: 6)
   public static let udp = IPProtocol(rawValue: 17)
   public static let dccp = IPProtocol(rawValue: 33)
+  public static let esp = IPProtocol(rawValue: 50)
+  public static let ah = IPProtocol(rawValue: 51)
   public static let icmpv6 = IPProtocol(rawValue: 58)
+  public static let comp = IPProtocol(rawValue: 108)
   public static let sctp = IPProtocol(rawValue: 132)
   public static let udplite = IPProtocol(rawValue: 136)
 }

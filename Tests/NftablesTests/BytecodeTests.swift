@@ -385,19 +385,23 @@ struct BytecodeTests {
   func matchesNft(_ sample: Sample) throws {
     let table = try Compiler.compile(sample.table)
     let rule = try #require(table.chain("c")?.rules.first)
+    let theirs = nftListing(sample)
+    #expect(Self.listing(of: rule) == theirs)
+  }
+
+  /// A rule's elements and expressions.
+  static func listing(of rule: NftRule) -> [String] {
     var ours: [String] = []
     for expression in rule.expressions {
       if case .lookup(let lookup) = expression, case .anonymous(let set) = lookup.set {
         ours.append(contentsOf: listing(set))
       }
     }
-    ours += rule.expressions.map(line)
-    let theirs = nftListing(sample)
-    #expect(ours == theirs)
+    return ours + rule.expressions.map(line)
   }
 
   /// An expression as nft's debug output writes it.
-  private func line(_ expression: NftExpression) -> String {
+  private static func line(_ expression: NftExpression) -> String {
     guard case .lookup(let lookup) = expression, case .anonymous(let set) = lookup.set else {
       return "\(expression)"
     }
@@ -406,7 +410,7 @@ struct BytecodeTests {
       + (lookup.isInverted ? " 0x1" : "")
   }
 
-  private func listing(_ set: NftSet) -> [String] {
+  private static func listing(_ set: NftSet) -> [String] {
     let boundaries = set.kernelElements
     return boundaries.map { element in
       var text = "element \(words(element.key))"
@@ -445,7 +449,7 @@ struct BytecodeTests {
     return elements.sorted() + expressions
   }
 
-  private static func element(_ text: String) -> String? {
+  static func element(_ text: String) -> String? {
     let parts = text.trimmed.split(separator: ":", maxSplits: 1)
     guard parts.count == 2, parts[0].hasPrefix("element ") else { return nil }
     func word(_ text: Substring) -> String {
@@ -463,13 +467,13 @@ struct BytecodeTests {
   }
 
   /// libnftnl's spelling where ours differs for a reason.
-  private static func normal(_ line: String) -> String {
+  static func normal(_ line: String) -> String {
     var words = line.split(separator: " ").map(String.init)
     if words.first == "log", let index = words.firstIndex(of: "tcpseq") {
       words.replaceSubrange(index..., with: ["flags", "0x2f"])
       return words.joined(separator: " ").replacing("drop: level", with: "drop:  level")
     }
-    if words.first == "rt" || words.first == "exthdr" { return words.joined(separator: " ") }
+    if words.starts(with: ["ct", "load", "l3protocol"]) { words[2] = "l3proto" }
     return words.joined(separator: " ")
   }
 }

@@ -255,8 +255,10 @@ extension RuleCompiler {
       emitCmp(relation, loaded.register, NftData(Array(masked.bytes.prefix(length / 8))))
     } else {
       let loaded = try load(selector)
-      if length < size * 8 { emitMask(mask, in: loaded.register) }
-      emitCmp(relation, loaded.register, masked)
+      // Whole bytes need no mask: the others are not compared.
+      let compared = length % 8 == 0 && length > 0 ? length / 8 : size
+      if length < compared * 8 || length == 0 { emitMask(mask, in: loaded.register) }
+      emitCmp(relation, loaded.register, NftData(Array(masked.bytes.prefix(compared))))
     }
   }
 

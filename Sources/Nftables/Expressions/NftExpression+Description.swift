@@ -186,7 +186,7 @@ extension NftLog {
     var text = "log"
     if let prefix { text += " prefix \(prefix)" }
     if let group {
-      text += " group \(group) snaplen \(snaplen ?? 0) q-threshold \(queueThreshold ?? 0)"
+      text += " group \(group) snaplen \(snaplen ?? 0) qthreshold \(queueThreshold ?? 0)"
     } else {
       if let level { text += " level \(level)" }
       if flags != 0 { text += " flags \(hex(flags))" }

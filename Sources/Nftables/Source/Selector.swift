@@ -112,6 +112,9 @@ extension Selector {
     meta("meta ibrname", .interfaceName, .bridgeInputName),
     meta("meta obrname", .interfaceName, .bridgeOutputName),
     meta("meta random", .hostInteger, .random),
+    meta("meta iifkind", .interfaceName, .inputKind), meta("meta oifkind", .interfaceName, .outputKind),
+    meta("meta rtclassid", .realm, .routeClass), meta("meta cgroup", .hostInteger, .cgroup),
+    meta("meta sdif", .interfaceIndex, .slaveIndex), meta("meta sdifname", .interfaceName, .slaveName),
   ]
 
   private static let networkSelectors: [Selector] = [
@@ -123,15 +126,23 @@ extension Selector {
     network("ip ecn", .ecn, .ipv4, bit: 14, width: 2),
     network("ip length", .integer(2), .ipv4, bit: 16, width: 16),
     network("ip id", .integer(2), .ipv4, bit: 32, width: 16),
-    network("ip frag-off", .integer(2), .ipv4, bit: 51, width: 13),
+    // With the flags before it, as nft has it.
+    network("ip frag-off", .integer(2), .ipv4, bit: 48, width: 16),
+    network("ip checksum", .integer(2), .ipv4, bit: 80, width: 16),
+    network("ip hdrlength", .integer(1), .ipv4, bit: 4, width: 4),
+    network("ip version", .integer(1), .ipv4, bit: 0, width: 4),
     network("ip6 saddr", .ipv6Address, .ipv6, bit: 64, width: 128),
     network("ip6 daddr", .ipv6Address, .ipv6, bit: 192, width: 128),
     network("ip6 nexthdr", .ipProtocol, .ipv6, bit: 48, width: 8),
     network("ip6 hoplimit", .integer(1), .ipv6, bit: 56, width: 8),
     network("ip6 dscp", .dscp, .ipv6, bit: 4, width: 6),
     network("ip6 length", .integer(2), .ipv6, bit: 32, width: 16),
+    network("ip6 ecn", .ecn, .ipv6, bit: 10, width: 2),
+    network("ip6 version", .integer(1), .ipv6, bit: 0, width: 4),
     network("arp htype", .integer(2), .arp, bit: 0, width: 16),
     network("arp ptype", .etherType, .arp, bit: 16, width: 16),
+    network("arp hlen", .integer(1), .arp, bit: 32, width: 8),
+    network("arp plen", .integer(1), .arp, bit: 40, width: 8),
     network("arp operation", .arpOperation, .arp, bit: 48, width: 16),
     network("arp saddr ether", .etherAddress, .arp, bit: 64, width: 48),
     network("arp saddr ip", .ipv4Address, .arp, bit: 112, width: 32),
@@ -146,23 +157,42 @@ extension Selector {
     transport("tcp ackseq", .integer(4), .transport(.tcp), byte: 8, width: 32),
     transport("tcp flags", .tcpFlags, .transport(.tcp), byte: 13, width: 8),
     transport("tcp window", .integer(2), .transport(.tcp), byte: 14, width: 16),
+    transport("tcp doff", .integer(1), .transport(.tcp), byte: 12, width: 4),
+    transport("tcp checksum", .integer(2), .transport(.tcp), byte: 16, width: 16),
+    transport("tcp urgptr", .integer(2), .transport(.tcp), byte: 18, width: 16),
     transport("udp sport", .port, .transport(.udp), byte: 0, width: 16),
     transport("udp dport", .port, .transport(.udp), byte: 2, width: 16),
     transport("udp length", .integer(2), .transport(.udp), byte: 4, width: 16),
+    transport("udp checksum", .integer(2), .transport(.udp), byte: 6, width: 16),
+    transport("udplite checksum", .integer(2), .transport(.udplite), byte: 6, width: 16),
     transport("udplite sport", .port, .transport(.udplite), byte: 0, width: 16),
     transport("udplite dport", .port, .transport(.udplite), byte: 2, width: 16),
     transport("sctp sport", .port, .transport(.sctp), byte: 0, width: 16),
     transport("sctp dport", .port, .transport(.sctp), byte: 2, width: 16),
+    transport("sctp vtag", .integer(4), .transport(.sctp), byte: 4, width: 32),
+    transport("sctp checksum", .integer(4), .transport(.sctp), byte: 8, width: 32),
+    transport("ah hdrlength", .integer(1), .transport(.ah), byte: 1, width: 8),
+    transport("ah spi", .integer(4), .transport(.ah), byte: 4, width: 32),
+    transport("ah sequence", .integer(4), .transport(.ah), byte: 8, width: 32),
+    transport("esp spi", .integer(4), .transport(.esp), byte: 0, width: 32),
+    transport("esp sequence", .integer(4), .transport(.esp), byte: 4, width: 32),
+    transport("comp cpi", .integer(2), .transport(.comp), byte: 2, width: 16),
     transport("dccp sport", .port, .transport(.dccp), byte: 0, width: 16),
     transport("dccp dport", .port, .transport(.dccp), byte: 2, width: 16),
     transport("th sport", .port, .nothing, byte: 0, width: 16),
     transport("th dport", .port, .nothing, byte: 2, width: 16),
     transport("icmp type", .icmpType, .familyTransport(.icmp, .ipv4), byte: 0, width: 8),
     transport("icmp code", .icmpCode, .familyTransport(.icmp, .ipv4), byte: 1, width: 8),
+    transport("icmp checksum", .integer(2), .familyTransport(.icmp, .ipv4), byte: 2, width: 16),
     transport("icmp id", .integer(2), .familyTransport(.icmp, .ipv4), byte: 4, width: 16),
     transport("icmp sequence", .integer(2), .familyTransport(.icmp, .ipv4), byte: 6, width: 16),
     transport("icmpv6 type", .icmpv6Type, .familyTransport(.icmpv6, .ipv6), byte: 0, width: 8),
     transport("icmpv6 code", .icmpv6Code, .familyTransport(.icmpv6, .ipv6), byte: 1, width: 8),
+    transport("icmpv6 checksum", .integer(2), .familyTransport(.icmpv6, .ipv6), byte: 2, width: 16),
+    transport("igmp type", .integer(1), .familyTransport(.igmp, .ipv4), byte: 0, width: 8),
+    transport("igmp mrt", .integer(1), .familyTransport(.igmp, .ipv4), byte: 1, width: 8),
+    transport("igmp checksum", .integer(2), .familyTransport(.igmp, .ipv4), byte: 2, width: 16),
+    transport("igmp group", .integer(4), .familyTransport(.igmp, .ipv4), byte: 4, width: 32),
   ]
 
   private static let linkSelectors: [Selector] = [
@@ -177,7 +207,7 @@ extension Selector {
   private static let ctSelectors: [Selector] = [
     ct("ct state", .ctState, .state), ct("ct status", .ctStatus, .status), ct("ct mark", .mark, .mark),
     ct("ct direction", .ctDirection, .direction), ct("ct protocol", .ipProtocol, .protocol),
-    ct("ct l3proto", .nfproto, .l3proto),
+    ct("ct l3proto", .nfproto, .l3proto), ct("ct expiration", .time, .expiration),
     ct("ct original ip saddr", .ipv4Address, .sourceIP, .original),
     ct("ct original ip daddr", .ipv4Address, .destinationIP, .original),
     ct("ct reply ip saddr", .ipv4Address, .sourceIP, .reply),
@@ -201,7 +231,7 @@ extension Selector {
     Selector("fib daddr oif", .interfaceIndex, .fib(.destinationAddress, .outputIndex)),
     Selector("fib saddr oifname", .interfaceName, .fib(.sourceAddress, .outputName)),
     Selector("fib daddr oifname", .interfaceName, .fib(.destinationAddress, .outputName)),
-    Selector("rt tcpmss", .integer(2), .rt(.tcpMSS)),
+    Selector("rt tcpmss", NftDataType(rawValue: 4, size: 2, hostOrder: true), .rt(.tcpMSS)),
     Selector("rt classid", .realm, .rt(.classID)),
     Selector("socket transparent", .boolean, .socket(.transparent)),
     Selector("socket wildcard", .boolean, .socket(.wildcard)),
@@ -217,7 +247,34 @@ extension Selector {
       requires: .network(.ipv6)),
     Selector(
       "tcp option maxseg size", .integer(2),
-      .exthdr(.tcpOption, type: 2, offset: 2, length: 2, presence: false), requires: .transport(.tcp)),
+      .exthdr(.tcpOption, type: 2, offset: 2, length: 2, presence: false)),
+    Selector(
+      "tcp option window count", .integer(1),
+      .exthdr(.tcpOption, type: 3, offset: 2, length: 1, presence: false)),
+    Selector(
+      "tcp option timestamp tsval", .integer(4),
+      .exthdr(.tcpOption, type: 8, offset: 2, length: 4, presence: false)),
+    Selector(
+      "tcp option timestamp tsecr", .integer(4),
+      .exthdr(.tcpOption, type: 8, offset: 6, length: 4, presence: false)),
+    Selector(
+      "frag id", .integer(4), .exthdr(.ipv6, type: 44, offset: 4, length: 4, presence: false),
+      requires: .network(.ipv6)),
+    Selector(
+      "frag nexthdr", .ipProtocol, .exthdr(.ipv6, type: 44, offset: 0, length: 1, presence: false),
+      requires: .network(.ipv6)),
+    Selector(
+      "rt type", .integer(1), .exthdr(.ipv6, type: 43, offset: 2, length: 1, presence: false),
+      requires: .network(.ipv6)),
+    Selector(
+      "rt seg-left", .integer(1), .exthdr(.ipv6, type: 43, offset: 3, length: 1, presence: false),
+      requires: .network(.ipv6)),
+    Selector(
+      "hbh hdrlength", .integer(1), .exthdr(.ipv6, type: 0, offset: 1, length: 1, presence: false),
+      requires: .network(.ipv6)),
+    Selector(
+      "dst hdrlength", .integer(1), .exthdr(.ipv6, type: 60, offset: 1, length: 1, presence: false),
+      requires: .network(.ipv6)),
   ]
 
   /// The next number of a counter, or a random one, in `offset ..< offset + modulus`.

@@ -17,7 +17,12 @@ extension RuleText {
       try comparePayload(payload, e)
       return
     }
-    let text = ValueText(type: operand.type, isSwapped: operand.isSwapped).text(e.data)
+    var text = ValueText(type: operand.type, isSwapped: operand.isSwapped).text(e.data)
+    if operand.type == .ipv4Address || operand.type == .ipv6Address, e.data.count < operand.type.size {
+      // The first bytes of an address are a prefix.
+      let rest = [UInt8](repeating: 0, count: operand.type.size - e.data.count)
+      text = ValueText(type: operand.type).text(NftData(e.data.bytes + rest)) + "/\(e.data.count * 8)"
+    }
     // A plain set of flags means any of them; the exact value wants its operator.
     let symbol = operand.type.isBitmask && e.operation == .equal ? "== " : op
     say("\(operand.text) \(symbol)\(text)", needs: operand.needs)

@@ -134,8 +134,9 @@ struct RuleText {
     case .ct(let e): try load(.ct(e.key, e.direction), e.destination)
     case .fib(let e): try load(e.isPresence ? .fibPresence(e.flags) : .fib(e.flags, e.result), e.destination)
     case .rt(let e):
-      guard e.key == .tcpMSS else { throw Unwritable() }
-      try put(Operand(text: "rt mtu", type: .integer(2), bytes: 2), e.destination)
+      guard let selector = Selector.all.first(where: { $0.load == .rt(e.key) }) else { throw Unwritable() }
+      let name = e.key == .tcpMSS ? "rt mtu" : selector.name
+      try put(Operand(text: name, type: selector.type, bytes: selector.type.size), e.destination)
     case .socket(let e): try load(.socket(e.key), e.destination)
     case .exthdr(let e):
       try load(
