@@ -144,7 +144,7 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "netstack-bench",
-      dependencies: ["NetStack", "NetTypes", "Rtnetlink", "Netlink", system],
+      dependencies: ["NetStack", "NetTypes", "Nftables", "Rtnetlink", "Netlink", system],
       path: "Benchmarks/NetStack",
       swiftSettings: settings),
   ]

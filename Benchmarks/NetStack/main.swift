@@ -208,6 +208,7 @@ for burst in [64, 1] {
 if isWanted("simulation") { try simulation() }
 if isWanted("udp") { try udpRoundTrips() }
 if isWanted("pings") { try manyPings() }
+if isWanted("rules") { try rules() }
 if isWanted("tcp") {
   try tcpStream()
   try tcpRoundTrips()

@@ -12,10 +12,10 @@ func v4(_ text: String) -> IPv4Address { IPv4Address(text) ?? .any }
 func prefix(_ text: String) -> IPPrefix { IPPrefix(text) ?? .everything(.ipv4) }
 
 extension Kernel {
-  init(seed: UInt64 = 1, burst: Int = 64) {
-    self.init(
-      Options(seed: seed, burst: burst, pool: .init(packets: 4096, largeBlocks: 64)),
-      now: Instant(nanoseconds: 0))
+  init(seed: UInt64 = 1, burst: Int = 64, groupsRules: Bool = true) {
+    var options = Options(seed: seed, burst: burst, pool: .init(packets: 4096, largeBlocks: 64))
+    options.groupsRules = groupsRules
+    self.init(options, now: Instant(nanoseconds: 0))
   }
 
   func ifindex(_ name: String, _ namespace: NamespaceIndex) -> Int32 {

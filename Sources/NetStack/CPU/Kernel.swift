@@ -28,6 +28,8 @@ public struct Kernel: ~Copyable {
     public var orphanLimit = 65_536
     /// What the time of day is, in nanoseconds since 1970, when the kernel's clock stands at nothing.
     public var epoch: Int64 = 0
+    /// Whether rules that differ in one value become one lookup. What packets meet does not depend on it.
+    public var groupsRules = true
 
     /// Bursts of 64, limits beyond any lab's.
     public init(seed: UInt64, burst: Int = 64, pool: BufferPool.Configuration = .init()) {

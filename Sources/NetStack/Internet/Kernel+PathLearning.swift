@@ -20,11 +20,14 @@ extension Kernel {
     // (nf_nat_icmp_reply_translation).
     let connection = pool.conntrack(slot).index
     guard
-      !conntracks.contains(connection)
+      !conntracks.contains(connection) || !namespaces[namespace].nftables.steps.translates(.ipv4)
         || conntracks[connection].status.isSuperset(of: .natDone)
           && conntracks[connection].status.isDisjoint(with: .nat)
     else { return }
+    // The packet itself goes on.
+    let outer = suspendUnconfirmed()
     icmpError(for: slot, .redirect, code: 1, information: nextHop)
+    resumeUnconfirmed(outer)
   }
 
   /// Learns from an error about what this host has sent.

@@ -16,7 +16,8 @@ extension Kernel {
     if !dryRun { forgetExpired(in: namespace) }
     let ruleset = try namespaces[namespace].nftables.ruleset.applying(changes)
     try namespaces[namespace].nftables.install(
-      ruleset, seed: UInt32(truncatingIfNeeded: cpu.random.next()), now: cpu.now, dryRun: dryRun)
+      ruleset, seed: UInt32(truncatingIfNeeded: cpu.random.next()), now: cpu.now,
+      groups: options.groupsRules, dryRun: dryRun)
   }
 
   /// The tables that `wanted` names (nil: all), with the counts of now.

@@ -38,6 +38,8 @@ struct NetfilterStep: BitwiseCopyable {
   private var ranges = InlineArray<35, (start: UInt32, count: UInt32)>(repeating: (0, 0))
   /// For chains of devices.
   let devices: [[InterfaceName]]
+  /// By family: whether it has NAT.
+  private let translating: [Bool]
 
   /// - Parameter hooks: by `NftProgram.place`, sorted by priority and age.
   init(_ hooks: [[NftProgram.Hook]], tracks: Bool) {
@@ -45,13 +47,19 @@ struct NetfilterStep: BitwiseCopyable {
     var nat: [NetfilterStep] = []
     var devices: [[InterfaceName]] = []
     var ranges = InlineArray<35, (start: UInt32, count: UInt32)>(repeating: (0, 0))
+    let translates = NetfilterFamily.allCases.map { family in
+      NetfilterHook.allCases.contains { hook in
+        !hooks.isEmpty && hooks[NftProgram.place(family, hook)].contains { $0.type == .nat }
+      }
+    }
     for family in NetfilterFamily.allCases {
       for hook in NetfilterHook.allCases {
         let place = NftProgram.place(family, hook)
         var found = Self.own(family, hook, tracks)
         let mine = hooks.isEmpty ? [] : hooks[place]
         let natChains = mine.filter { $0.type == .nat }
-        if !natChains.isEmpty || tracks, let priority = Self.natPriority(family, hook) {
+        // The first NAT chain of a family brings NAT to all its hooks (nf_nat_register_fn).
+        if translates[Int(family.rawValue)], let priority = Self.natPriority(family, hook) {
           found.append(
             (priority, NetfilterStep(kind: .nat, start: UInt32(nat.count), count: UInt32(natChains.count))))
           nat += natChains.map { NetfilterStep(kind: .chain, start: $0.start, policy: $0.policy) }
@@ -79,6 +87,7 @@ struct NetfilterStep: BitwiseCopyable {
     for (index, step) in nat.enumerated() { unsafe (chains + index).initialize(to: step) }
     self.ranges = ranges
     self.devices = devices
+    translating = translates
   }
 
   deinit {
@@ -106,6 +115,9 @@ struct NetfilterStep: BitwiseCopyable {
     case .forward, .ingress, .egress: return nil
     }
   }
+
+  /// Whether packets of a family may be translated.
+  func translates(_ family: NetfilterFamily) -> Bool { translating[Int(family.rawValue)] }
 
   /// Where a hook's steps begin, and how many there are.
   @inline(__always)

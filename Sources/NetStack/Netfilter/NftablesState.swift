@@ -22,9 +22,9 @@ struct NftablesState: ~Copyable {
   /// Makes the program of a ruleset and puts both in force, or only asks whether that could be. State that nothing has
   /// afterwards is given back.
   mutating func install(
-    _ new: NftRuleset, seed: UInt32, now: Int64, dryRun: Bool
+    _ new: NftRuleset, seed: UInt32, now: Int64, groups: Bool, dryRun: Bool
   ) throws(NftTransactionError) {
-    var assembler = NftAssembler(seed: seed, now: now)
+    var assembler = NftAssembler(seed: seed, now: now, groups: groups)
     do throws(NftAssemblyError) {
       try assembler.assemble(new.tables, new.handles, order: new.ages, states: &states, old: program)
     } catch {

@@ -327,6 +327,17 @@ extension Kernel {
     unconfirmed = .none
   }
 
+  /// While another packet is sent in between, the entry of the one that is on its way is nobody's to end.
+  mutating func suspendUnconfirmed() -> ConntrackIndex {
+    defer { unconfirmed = .none }
+    return unconfirmed
+  }
+
+  mutating func resumeUnconfirmed(_ outer: ConntrackIndex) {
+    reapUnconfirmed()
+    unconfirmed = outer
+  }
+
   /// Ends a connection.
   mutating func removeConntrack(_ index: ConntrackIndex) {
     guard conntracks.contains(index) else { return }

@@ -20,18 +20,20 @@ struct ConnectionCount {
 }
 
 extension Kernel {
-  /// `ct count`. Nil: there is no connection to count, and the packet is dropped.
+  /// `ct count`.
   mutating func limitConnections(
     _ instruction: NftInstruction, _ state: UInt32, _ packet: NftPacket
   ) -> NftVerdictCode {
     let namespace = packet.namespace
     let index = pool.conntrack(packet.slot).index
-    guard conntracks.contains(index) else { return .drop }
+    let isTracked = conntracks.contains(index)
+    // What nobody tracks counts for a moment, if it can be told apart from others.
+    guard isTracked || packet.hasTransport else { return .drop }
     var count = namespaces[namespace].nftables.states.takeConnections(state)
     let isKnown = revise(&count, meeting: index)
-    let id = conntracks[index].id
+    let id = isTracked ? conntracks[index].id : 0
     if !isKnown, count.members.count < ConnectionCount.limit {
-      count.members.append(ConnectionCount.Member(index: index, id: id))
+      count.members.append(ConnectionCount.Member(index: isTracked ? index : .none, id: id))
     }
     let exceeds = count.members.count > Int(instruction.b)
     namespaces[namespace].nftables.states.keepConnections(count, state)
@@ -45,7 +47,7 @@ extension Kernel {
     var forgotten = 0
     while position < count.members.count, forgotten <= 8 {
       let member = count.members[position]
-      if member.index == index, member.id == conntracks[index].id { return true }
+      if member.index == index, conntracks.contains(index), member.id == conntracks[index].id { return true }
       if isOver(member) {
         count.members.remove(at: position)
         forgotten += 1

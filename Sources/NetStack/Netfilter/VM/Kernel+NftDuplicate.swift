@@ -23,7 +23,11 @@ extension Kernel {
     guard nftCopies == 0, instruction.flags & 1 != 0, let copy = copy(packet.slot) else { return }
     pool.setConntrack(.untracked, of: copy)
     nftCopies += 1
-    defer { nftCopies -= 1 }
+    let outer = suspendUnconfirmed()
+    defer {
+      nftCopies -= 1
+      resumeUnconfirmed(outer)
+    }
     let comesIn = packet.hook == .prerouting || packet.hook == .input
     if packet.version == 4 {
       let gateway = registers[Int(instruction.source)].byteSwapped

@@ -46,8 +46,8 @@ extension Kernel {
     case .outputKind: return storeKind(of: packet.output, &registers, word)
     case .timeNanoseconds: registers.store(UInt64(bitPattern: options.epoch &+ cpu.now), at: word)
     // 1970 began on a Thursday (nft_meta_weekday, nft_meta_hour).
-    case .timeDay: registers[word] = UInt32((Self.days(timeOfDay) + 4) % 7)
-    case .timeHour: registers[word] = UInt32(timeOfDay - Self.days(timeOfDay) * 86_400)
+    case .timeDay: registers[word] = UInt32((Self.days(secondsSince1970) + 4) % 7)
+    case .timeHour: registers[word] = UInt32(secondsSince1970 - Self.days(secondsSince1970) * 86_400)
     case .random: registers[word] = UInt32(truncatingIfNeeded: cpu.random.next() >> 32)
     default: return false
     }
@@ -55,7 +55,7 @@ extension Kernel {
   }
 
   /// Seconds since 1970.
-  private var timeOfDay: Int64 { max(options.epoch &+ cpu.now, 0) / 1_000_000_000 }
+  private var secondsSince1970: Int64 { max(options.epoch &+ cpu.now, 0) / 1_000_000_000 }
 
   private static func days(_ seconds: Int64) -> Int64 { seconds / 86_400 }
 

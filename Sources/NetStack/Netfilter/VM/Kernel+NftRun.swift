@@ -48,6 +48,15 @@ extension Kernel {
         guard depth > 0 else { return .continue }
         depth &-= 1
         place = Int(stack[depth])
+      case .prelude:
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
+        rule = -1
+        next = Int(instruction.a)
+      case .dispatch: place = dispatch(instruction, registers, namespace) ?? next
+      case .skip:
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
+        rule = -1
+        place = Int(instruction.a)
       case .compareWord:
         let matches = registers[Int(instruction.source)] & instruction.b == instruction.a
         if matches == (instruction.flags == 1) {
@@ -95,6 +104,23 @@ extension Kernel {
         place = Int(stack[depth])
       default: return verdict
       }
+    }
+  }
+
+  /// Where the first of several rules is that a value leads to.
+  @inline(__always)
+  private func dispatch(
+    _ instruction: NftInstruction, _ registers: NftRegisters, _ namespace: NamespaceIndex
+  ) -> Int? {
+    let value = registers[Int(instruction.source)] & instruction.b
+    let base = Int(instruction.a)
+    let mask = (1 &<< Int(instruction.c)) &- 1
+    var slot = Int((value &* 0x9e37_79b1) &>> (32 &- instruction.c))
+    while true {
+      let place = namespaces[namespace].nftables.program.constants[base &+ slot &* 2 &+ 1]
+      guard place != .max else { return nil }
+      if namespaces[namespace].nftables.program.constants[base &+ slot &* 2] == value { return Int(place) }
+      slot = (slot &+ 1) & mask
     }
   }
 
@@ -156,7 +182,8 @@ extension Kernel {
       if pool.conntrack(packet.slot).index.isNone { pool.setConntrack(.untracked, of: packet.slot) }
       return .continue
     case .dynset: return update(instruction, packet, registers)
-    case .rule, .end, .compareWord, .payload, .meta, .verdict, .lookup, .counter: return .continue
+    case .rule, .end, .prelude, .dispatch, .skip, .compareWord, .payload, .meta, .verdict, .lookup, .counter:
+      return .continue
     }
   }
 

@@ -28,10 +28,20 @@ struct NftAssembler: ~Copyable {
   private var constantPlaces: [[UInt32]: UInt32] = [:]
   private let seed: UInt32
   private let now: Int64
+  /// Whether rules that differ in one value become one lookup.
+  private let groups: Bool
 
-  init(seed: UInt32, now: Int64) {
+  init(seed: UInt32, now: Int64, groups: Bool) {
     self.seed = seed
     self.now = now
+    self.groups = groups
+  }
+
+  /// Jumps of a chain's instructions, which have been moved.
+  mutating func moveJumps(from start: Int, _ moved: [Int: Int]) {
+    for place in jumps.indices where jumps[place].instruction >= start {
+      jumps[place].instruction = moved[jumps[place].instruction] ?? jumps[place].instruction
+    }
   }
 
   // MARK: The whole
@@ -58,6 +68,7 @@ struct NftAssembler: ~Copyable {
             throw NftAssemblyError(error: error, chain: key, handle: handle)
           }
         }
+        if groups { groupRules(from: Int(starts[key] ?? 0)) }
         assembly.instructions.append(NftInstruction(.end))
       }
     }
@@ -98,8 +109,8 @@ struct NftAssembler: ~Copyable {
         found.append((hook, NetfilterHook(base.hook), order[key] ?? 0))
       }
     }
-    // Of one priority the one that was there first comes first (nf_hook_entries_grow).
-    found.sort { ($0.hook.priority, $0.age) < ($1.hook.priority, $1.age) }
+    // Of one priority the one that came last comes first (nf_hook_entries_grow).
+    found.sort { ($0.hook.priority, $1.age) < ($1.hook.priority, $0.age) }
     for (hook, number, _) in found {
       for family in NetfilterFamily.families(of: hook.family, number) {
         assembly.hooks[NftProgram.place(family, number)].append(hook)

@@ -12,6 +12,13 @@ struct NftInstruction: BitwiseCopyable {
     case rule
     /// The chain has no more rules.
     case end
+    /// Rules that differ in one value follow; `a` is behind them.
+    case prelude
+    /// To the first of them whose value is the operand's under the mask `b`; `a` the table's constant, `c` its size in
+    /// bits. To where `prelude` says when there is none.
+    case dispatch
+    /// To the instruction `a`.
+    case skip
     /// Compares up to four bytes: `a` the value, `b` the mask of bytes that count. `flags` 1: unequal.
     case compareWord
     /// Compares more, or by order; `a` the constant, `flags` an NftComparisonOperator.

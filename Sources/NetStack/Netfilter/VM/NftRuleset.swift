@@ -18,7 +18,7 @@ struct NftRuleset {
   private(set) var tables: [NftTable] = []
   /// For each chain, in the order of its rules.
   private(set) var handles: [NftChainKey: [UInt64]] = [:]
-  /// When each base chain came: of one priority the older comes first.
+  /// When each base chain came: of one priority the younger comes first.
   private(set) var ages: [NftChainKey: UInt64] = [:]
   private(set) var generation: UInt32 = 1
   private var lastHandle: UInt64 = 0

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Random rulesets and packets through a router of the host's kernel and through an emulated one: frames, counts, sets and
+// connections must be the same. A case follows from its number; one that differs is made smaller as long as it differs,
+// and told with its number. `make fuzz` lengthens the rounds.
+
+import Glibc
+import Testing
+
+@testable import NetStack
+
+@Suite(
+  "Rules by chance beside the kernel", .serialized,
+  .enabled(
+    if: geteuid() == 0 && access("/dev/net/tun", R_OK | W_OK) == 0 && Shell.has("nft"),
+    "needs root, /dev/net/tun and nft"))
+struct NetfilterFuzzTests {
+  typealias Oracle = NetfilterOracleTests
+
+  /// A base or plain chain as nft reads it.
+  struct Chain {
+    var name: String
+    /// Empty for a plain chain.
+    var head: String
+    var rules: [String]
+
+    var text: String {
+      "chain \(name) {\n" + (head.isEmpty ? "" : " \(head)\n") + rules.map { " \($0);\n" }.joined() + "}"
+    }
+  }
+
+  /// One case.
+  struct Case {
+    var chains: [Chain]
+    var probes: [Oracle.Probe]
+
+    static let sets = """
+      set ports { type inet_service; flags interval; elements = { 53, 80-90, 2000-2001 }; }
+      set hosts { type ipv4_addr; elements = { 10.0.0.9, 10.0.1.8 }; }
+      set pairs { type ipv4_addr . inet_service; elements = { 10.0.1.9 . 53, 10.0.1.9 . 80, 10.0.0.1 . 99 }; }
+      set dyn { type ipv4_addr; flags dynamic; }
+      map marks { type inet_service : mark; elements = { 53 : 1, 80 : 2, 22 : 3 }; }
+      counter c { packets 0 bytes 0; }
+      """
+
+    var text: String {
+      "table ip t {\n\(Self.sets)\n" + chains.map(\.text).joined(separator: "\n") + "\n}"
+    }
+  }
+
+  // MARK: Making cases
+
+  private struct Maker {
+    var random: RandomState
+
+    mutating func one<Value>(of values: [Value]) -> Value {
+      values[Int(random.below(UInt64(values.count)))]
+    }
+
+    mutating func chance(_ of: UInt64) -> Bool { random.below(of) == 0 }
+
+    /// A match; `tracks`: connections are known where it stands.
+    mutating func match(_ hook: String, tracks: Bool) -> String {
+      let plain = [
+        "ip saddr 10.0.0.9", "ip daddr 10.0.1.0/24", "ip saddr != 10.0.0.0/28", "ip daddr 10.0.1.8-10.0.1.9",
+        "ip protocol udp", "ip protocol { icmp, tcp }", "ip ttl < 33", "ip ttl 32-33", "ip length > 32",
+        "ip id 4660", "ip dscp cs0", "ip dscp != cs1", "ip frag-off & 0x1fff != 0", "ip version 4",
+        "ip hdrlength 5",
+        "udp dport 53", "udp dport { 53, 80, 1000-2000 }", "udp sport 1000-1001", "udp length > 12",
+        "tcp dport != 22", "tcp flags syn", "tcp flags & (syn|ack) == syn", "tcp flags ! syn",
+        "tcp sequence 1-100", "tcp window 8192", "tcp option maxseg size > 1000", "tcp option maxseg exists",
+        "th dport 53", "meta l4proto { tcp, udp } th dport @ports", "icmp type echo-request", "icmp id 42",
+        "meta l4proto udp", "meta l4proto != tcp", "meta length 30-48", "meta length != 40",
+        "meta mark 1", "meta mark & 3 == 1", "meta mark != 0", "meta pkttype host", "meta protocol ip",
+        "@nh,64,8 33", "@th,16,16 53", "@nh,96,32 0x0a000009", "udp dport @ports", "ip saddr @hosts",
+        "ip saddr != @hosts", "ip daddr . udp dport @pairs",
+        "ip daddr . tcp dport { 10.0.1.9 . 80, 10.0.1.9 . 22 }",
+        "numgen inc mod 3 0", "numgen inc mod 2 offset 5 6", "jhash ip saddr . ip daddr mod 7 seed 0x5 < 4",
+        "fib saddr type unicast", "fib daddr type local", "fib daddr type { local, broadcast }",
+        "limit rate 2/hour burst 2 packets", "limit rate over 2/hour burst 3 packets", "quota over 100 bytes",
+        "quota until 200 bytes", "ip daddr 10.0.1.9 ip protocol tcp",
+        "udp sport . udp dport { 1000 . 53, 1001 . 80 }",
+      ]
+      let connections = [
+        "ct state new", "ct state established", "ct state new,related", "ct state invalid", "ct state != new",
+        "ct direction original", "ct status seen-reply", "ct status ! seen-reply", "ct mark 0", "ct mark 3",
+        "ct original ip saddr 10.0.0.9", "ct reply ip saddr 10.0.1.0/24", "ct protocol udp",
+        "ct l3proto ipv4",
+        "meta l4proto udp ct original proto-dst 53", "ct count over 3", "ct count 4", "ct zone 0",
+      ]
+      var devices: [String] = []
+      if hook != "output" { devices += ["iifname \"t0\"", "iifname != \"t1\"", "iifname \"t*\""] }
+      if hook != "input", hook != "prerouting" { devices += ["oifname \"t1\"", "oifname != \"t0\""] }
+      switch random.below(tracks ? 6 : 5) {
+      case 5: return one(of: connections)
+      case 4: return one(of: devices)
+      default: return one(of: plain)
+      }
+    }
+
+    /// What a rule does; `plain` chains there are to go to.
+    mutating func statement(_ hook: String, type: String, tracks: Bool, _ plain: [String]) -> String {
+      if type == "nat", !chance(3) {
+        if hook == "postrouting" {
+          return one(of: ["masquerade", "snat to 10.0.1.77", "snat to 10.0.1.1", "snat to 10.0.1.77:4000"])
+        }
+        return one(of: ["dnat to 10.0.1.8", "dnat to 10.0.1.9:53", "redirect to :99", "dnat to 10.0.1.8:80"])
+      }
+      var choices = [
+        "counter", "counter drop", "counter accept", "counter return", "counter meta mark set 1",
+        "counter meta mark set meta mark | 2", "counter meta mark set udp dport map @marks",
+        "counter ip dscp set cs1", "counter ip ttl set 7", "counter name c", "counter continue",
+        "add @dyn { ip saddr } counter", "update @dyn { ip daddr } counter",
+        "counter tcp option maxseg size set 600",
+        "counter udp dport set 5353", "counter ip daddr set 10.0.1.8", "counter tcp dport set 8080",
+        "udp dport vmap { 53 : drop, 80 : accept }", "log prefix \"seen\" counter", "counter ip id set 7",
+      ]
+      if !plain.isEmpty {
+        choices += plain.flatMap {
+          ["counter jump \($0)", "counter goto \($0)", "ip protocol vmap { udp : jump \($0), tcp : drop }"]
+        }
+      }
+      if hook == "forward" || hook == "input" {
+        choices += [
+          "counter reject", "counter reject with tcp reset", "counter reject with icmp type host-prohibited",
+        ]
+      }
+      if tracks {
+        choices += [
+          "counter ct mark set 3", "counter ct mark set meta mark", "counter meta mark set ct mark",
+        ]
+      }
+      return one(of: choices)
+    }
+
+    mutating func rules(_ hook: String, type: String, tracks: Bool, _ plain: [String]) -> [String] {
+      (0..<1 + random.below(5)).map { _ in
+        var parts = (0..<random.below(3)).map { _ in match(hook, tracks: tracks) }
+        let statement = statement(hook, type: type, tracks: tracks, plain)
+        // A statement of one protocol wants to know that it is one.
+        if statement.contains("tcp ") { parts.insert("ip protocol tcp", at: 0) }
+        if statement.contains("udp dport set") { parts.insert("ip protocol udp", at: 0) }
+        return (parts + [statement]).joined(separator: " ")
+      }
+    }
+
+    mutating func chains() -> [Chain] {
+      var chains = (0..<random.below(3)).map { number in
+        // Plain chains do not jump, so that none goes in a circle; and fit every hook.
+        Chain(
+          name: "p\(number)", head: "",
+          rules: rules("any", type: "filter", tracks: false, []).map {
+            $0.replacing("iifname", with: "meta iifname").replacing("oifname", with: "meta oifname")
+          })
+      }
+      let plain = chains.map(\.name)
+      let heads: [(hook: String, type: String, priority: Int)] = [
+        ("prerouting", "filter", -300), ("prerouting", "filter", -150), ("prerouting", "nat", -100),
+        ("input", "filter", 0), ("forward", "filter", 0), ("forward", "filter", 5), ("output", "filter", 0),
+        ("postrouting", "filter", 0), ("postrouting", "nat", 100),
+      ]
+      for number in 0...random.below(3) {
+        let head = one(of: heads)
+        let policy = chance(4) && head.type == "filter" && head.hook != "output" ? "drop" : "accept"
+        chains.append(
+          Chain(
+            name: "c\(number)",
+            head: "type \(head.type) hook \(head.hook) priority \(head.priority); policy \(policy);",
+            rules: rules(
+              head.hook, type: head.type, tracks: head.priority > -200, head.type == "nat" ? [] : plain)))
+      }
+      return chains
+    }
+
+    mutating func probe() -> Oracle.Probe {
+      let isBack = chance(3)
+      let ports: [UInt16] = [53, 80, 22, 99, 1000, 2000, 5353]
+      let targets =
+        isBack ? ["10.0.0.9", "10.0.1.1", "10.0.1.77"] : ["10.0.1.9", "10.0.1.8", "10.0.0.1", "10.0.1.9"]
+      let source = isBack ? one(of: ["10.0.1.9", "10.0.1.8"]) : "10.0.0.9"
+      let target = one(of: targets)
+      let face = isBack ? 1 : 0
+      // Who answers, answers to what was asked from.
+      let asked: UInt16 = one(of: [1000, 1001, 2000])
+      let (from, to) = isBack ? (one(of: ports), asked) : (asked, one(of: ports))
+      switch random.below(5) {
+      case 0: return Oracle.ping(source, target, face: face, type: isBack ? 0 : 8)
+      case 1, 2:
+        return Oracle.udp(
+          source, from, target, to, face: face, data: Int(random.below(60)), ttl: chance(6) ? 1 : 33)
+      default:
+        let flags: UInt8 = one(of: isBack ? [0x12, 0x10, 0x14, 0x11] : [2, 2, 0x10, 0x18, 0x11, 4])
+        let options: [UInt8] = flags & 2 != 0 ? [2, 4, 5, 180] : []
+        return Oracle.tcp(
+          source, from, target, to, flags, seq: UInt32(random.below(200)), ack: UInt32(random.below(200)),
+          face: face, data: flags & 2 == 0 ? Int(random.below(20)) : 0, options: options)
+      }
+    }
+  }
+
+  static func makeCase(_ number: UInt64) -> Case {
+    var maker = Maker(random: RandomState(seed: number &* 0x9e37_79b9 &+ 1))
+    let chains = maker.chains()
+    return Case(chains: chains, probes: (0..<4 + maker.random.below(10)).map { _ in maker.probe() })
+  }
+
+  // MARK: Running
+
+  /// What is different, or nil; a case that nft does not take is none. A busy host may be late with a frame: what
+  /// does not differ three times does not.
+  private func difference(_ one: Case) throws -> String? {
+    var found: String?
+    for _ in 0..<3 {
+      let router = try KernelOracleTests.Router()
+      try Oracle.prepare(router)
+      do {
+        found = try Oracle.differences(one.text, one.probes, router).first
+      } catch is Shell.Failure {
+        return nil
+      }
+      if found == nil { return nil }
+    }
+    return found
+  }
+
+  /// The smallest case that still differs, by leaving out chains, rules and probes one after the other.
+  private func shrink(_ large: Case) throws -> Case {
+    var small = large
+    var hasChanged = true
+    while hasChanged {
+      hasChanged = false
+      func attempt(_ change: (inout Case) -> Void) throws {
+        var next = small
+        change(&next)
+        if try difference(next) != nil {
+          small = next
+          hasChanged = true
+        }
+      }
+      for place in small.chains.indices.reversed() { try attempt { $0.chains.remove(at: place) } }
+      for chain in small.chains.indices {
+        for place in small.chains[chain].rules.indices.reversed() {
+          try attempt { $0.chains[chain].rules.remove(at: place) }
+        }
+      }
+      for place in small.probes.indices.reversed() { try attempt { $0.probes.remove(at: place) } }
+    }
+    return small
+  }
+
+  @Test("A fuzz of rulesets and packets has the kernel's answers")
+  func fuzz() throws {
+    let rounds = UInt64(max(16, HostileTests.rounds / 180))
+    let first = unsafe getenv("NETFORGE_FUZZ_SEED").flatMap { unsafe UInt64(String(cString: $0)) } ?? 1
+    for number in first..<first + rounds {
+      let one = Self.makeCase(number)
+      guard try difference(one) != nil else { continue }
+      let small = try shrink(one)
+      let frames = small.probes.map { probe in
+        "t\(probe.face) " + probe.frame.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+      }
+      Issue.record(
+        "case \(number):\n\(small.text)\n\(frames.joined(separator: "\n"))\n\(try difference(small) ?? "not again")"
+      )
+    }
+  }
+}
