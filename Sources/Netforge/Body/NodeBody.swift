@@ -45,6 +45,8 @@ public enum NodeBody {
   public static func buildExpression(_ item: Sysctl) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// Source NAT to the address of the way out.
   public static func buildExpression(_ item: Masquerade) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// NAT by the name of its behaviour.
+  public static func buildExpression(_ item: NAT) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// Source NAT to given addresses.
   public static func buildExpression(_ item: SourceNAT) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// A published port.

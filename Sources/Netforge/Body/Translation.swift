@@ -77,6 +77,50 @@ public struct SourceNAT: Sendable {
   }
 }
 
+/// How a NAT gives mappings to who is behind it, by the name that people ask for it; each promises a row of RFC 4787.
+public struct NATKind: Sendable {
+  let addresses: String?
+  let flags: [TranslationFlag]
+  /// What the kernel has no rule for.
+  let missing: String?
+
+  /// What a router at home does: sources keep their ports where they can, and a host and port keep their mapping
+  /// (REQ-1 for as long as ports do not clash, REQ-3 b, REQ-4). In nft: `masquerade`.
+  public static let home = NATKind(addresses: nil, flags: [], missing: nil)
+  /// A mapping of its own at random for each connection, as section 4.1 has it for "address and port-dependent". In nft:
+  /// `masquerade fully-random`.
+  public static let symmetric = NATKind(addresses: nil, flags: [.fullyRandom], missing: nil)
+  /// Many subscribers behind a pool, each with one address of it (REQ-2, paired pooling). In nft: `snat to … persistent`.
+  public static func carrierGrade(pool: String) -> NATKind {
+    NATKind(addresses: pool, flags: [.persistent], missing: nil)
+  }
+  /// Whoever sends to a mapping reaches the host behind it (REQ-8's endpoint-independent filtering). nft has no words for
+  /// it: a topology that asks for it is refused by name.
+  public static let fullCone = NATKind(addresses: nil, flags: [], missing: "fullCone")
+}
+
+/// NAT by the name of its behaviour: `NAT(.home, out: "wan0")`.
+public struct NAT: Sendable {
+  let record: Record
+
+  /// - Parameters:
+  ///   - kind: how mappings are given.
+  ///   - out: the interface that packets leave by; left out, any.
+  ///   - source: only packets from these addresses: text, or several.
+  public init(
+    _ kind: NATKind, out: String? = nil, source: (any AddressMatch)? = nil, file: StaticString = #fileID,
+    line: UInt = #line
+  ) {
+    var record = Record(kind.addresses == nil ? "masquerade" : "sourceNAT")
+    record.add("to", kind.addresses)
+    record.add("out", out)
+    record.add("source", source?.addresses.list ?? [])
+    record.add("flags", kind.flags.map(\.rawValue) + (kind.missing.map { [$0] } ?? []))
+    record.add(file: file, line: line)
+    self.record = record
+  }
+}
+
 /// What comes in for a port goes to a host behind the node.
 public struct Publish: Sendable {
   let record: Record

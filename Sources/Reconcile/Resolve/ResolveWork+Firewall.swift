@@ -115,13 +115,15 @@ extension ResolveWork {
   ) {
     let position = NftSourcePosition(translation.location)
     switch translation.kind {
-    case .masquerade(let out, let source):
+    case .masquerade(let out, let source, let flags):
+      let flags = NftNATFlags(flags)
       if let out = pattern(out, in: id) {
-        table.masquerade(out: out, source: prefixes(source), position: position)
+        table.masquerade(out: out, source: prefixes(source), flags: flags, position: position)
       } else {
-        postrouting.append(Rule(leaving(nil, source, .ipv4) + [.masquerade()], position: position))
+        postrouting.append(
+          Rule(leaving(nil, source, .ipv4) + [.masquerade(flags: flags)], position: position))
       }
-    case .sourceNAT(let range, let ports, let out, let source):
+    case .sourceNAT(let range, let ports, let out, let source, let flags):
       let last = range.upperBound == range.lowerBound ? nil : range.upperBound
       if let ports {
         let target = Translation.Target.address(
@@ -131,13 +133,13 @@ extension ResolveWork {
             leaving(out.flatMap { pattern($0, in: id) }, source, range.lowerBound.family)
               + [
                 .match(.isOne(of: [.tcp, .udp], .transportProtocol)),
-                .translate(Translation(.source, to: target)),
+                .translate(Translation(.source, to: target, flags: NftNATFlags(flags))),
               ],
             position: position))
       } else {
         table.sourceNAT(
           out: pattern(out, in: id), source: prefixes(source), to: range.lowerBound, through: last,
-          position: position)
+          flags: NftNATFlags(flags), position: position)
       }
     case .publish(let transport, let ports, let on, let address, let hosts, let port):
       table.publish(

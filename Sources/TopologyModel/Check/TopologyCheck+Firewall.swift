@@ -28,13 +28,15 @@ extension TopologyCheck {
     case "masquerade":
       let who = "\(owner): Masquerade"
       guard forwards(node, who, at: item.location, why: "there is nothing to masquerade"),
-        let out = optionalDevice(item, "out", of: node, who), let source = source(item, who)
+        let out = optionalDevice(item, "out", of: node, who), let source = source(item, who),
+        let flags = translationFlags(item, who, at: item.location)
       else { return nil }
-      return .masquerade(out: out, source: source)
+      return .masquerade(out: out, source: source, flags: flags)
     case "sourceNAT":
       let who = "\(owner): SourceNAT"
       guard let to = range(item.required("to"), "\(who): to", at: item.location),
-        let out = optionalDevice(item, "out", of: node, who), let source = source(item, who)
+        let out = optionalDevice(item, "out", of: node, who), let source = source(item, who),
+        let flags = translationFlags(item, who, at: item.location)
       else { return nil }
       if let source, !families(of: source, sets: [:]).contains(to.lowerBound.family) {
         fail("\(who): \(item.required("to")) and its source are of different families", at: item.location)
@@ -45,7 +47,7 @@ extension TopologyCheck {
         guard let known = self.ports(text, who, at: item.location) else { return nil }
         ports = known
       }
-      return .sourceNAT(to: to, ports: ports, out: out, source: source)
+      return .sourceNAT(to: to, ports: ports, out: out, source: source, flags: flags)
     case "publish": return publish(item, of: node, "\(owner): Publish")
     default:
       let who = "\(owner): Redirect"
@@ -56,6 +58,26 @@ extension TopologyCheck {
       else { return nil }
       return .redirect(transport: transport, ports: ports, on: on, port: port)
     }
+  }
+
+  /// How a translation chooses; nil after a complaint.
+  mutating func translationFlags(
+    _ item: Reader, _ who: String, at location: SourceLocation
+  ) -> [Topology.TranslationFlag]? {
+    var flags: [Topology.TranslationFlag] = []
+    for word in item.texts("flags") {
+      guard word != "fullCone" else {
+        fail(
+          "\(who): no kernel's rules can let whoever sends to a mapping in (RFC 4787, endpoint-independent filtering), so NAT(.fullCone) cannot be made; NAT(.home) is what routers at home do",
+          at: location)
+        return nil
+      }
+      guard let flag: Topology.TranslationFlag = choice(word, "\(who): flags", at: location) else {
+        return nil
+      }
+      flags.append(flag)
+    }
+    return flags
   }
 
   private mutating func publish(_ item: Reader, of node: Int, _ who: String) -> Topology.Translation.Kind? {
@@ -111,7 +133,7 @@ extension TopologyCheck {
       t1 == t2 && p1.overlaps(p2) && on1 == on2 && a1 == a2
     case (.redirect(let t1, let p1, let on1, _), .redirect(let t2, let p2, let on2, _)):
       t1 == t2 && p1.overlaps(p2) && on1 == on2
-    case (.masquerade(let out1, let s1), .masquerade(let out2, let s2)): out1 == out2 && s1 == s2
+    case (.masquerade(let out1, let s1, _), .masquerade(let out2, let s2, _)): out1 == out2 && s1 == s2
     default: false
     }
   }

@@ -212,13 +212,7 @@ extension TopologyCheck {
         at: location)
       return nil
     }
-    var flags: [Topology.TranslationFlag] = []
-    for word in reader.texts("flags") {
-      guard let flag: Topology.TranslationFlag = choice(word, "\(who): flags", at: location) else {
-        return nil
-      }
-      flags.append(flag)
-    }
+    guard let flags = translationFlags(reader, who, at: location) else { return nil }
     var ports: ClosedRange<Port>?
     if let text = reader.text("ports") {
       guard let known = self.ports(text, who, at: location) else { return nil }

@@ -170,12 +170,12 @@ extension Shape {
         Field("remote", .text),
       ]),
     Kind("sysctl", [name, Field("value", .text, required: true)]),
-    Kind("masquerade", [Field("out", .text), Field("source", .list(.text))]),
+    Kind("masquerade", [Field("out", .text), Field("source", .list(.text)), Field("flags", .list(.text))]),
     Kind(
       "sourceNAT",
       [
         Field("to", .text, required: true), Field("ports", .text), Field("out", .text),
-        Field("source", .list(.text)),
+        Field("source", .list(.text)), Field("flags", .list(.text)),
       ]),
     Kind(
       "publish",

@@ -145,8 +145,8 @@ extension Topology.Translation {
       ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
     }
     switch kind {
-    case .masquerade(let out, _): return "masquerades" + (out.map { " out of \($0)" } ?? "")
-    case .sourceNAT(let to, _, let out, _):
+    case .masquerade(let out, _, _): return "masquerades" + (out.map { " out of \($0)" } ?? "")
+    case .sourceNAT(let to, _, let out, _, _):
       return "rewrites the source to \(to.lowerBound)" + (out.map { " out of \($0)" } ?? "")
     case .publish(let transport, let ports, _, _, let hosts, let port):
       let target = hosts.map(\.description).joined(separator: ", ") + (port.map { ":\($0)" } ?? "")

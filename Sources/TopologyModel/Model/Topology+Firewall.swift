@@ -10,10 +10,11 @@ extension Topology {
   public struct Translation: Hashable, Sendable {
     public enum Kind: Hashable, Sendable {
       /// What leaves by `out` takes its address; `source` narrows it.
-      case masquerade(out: String?, source: AddressMatch?)
+      case masquerade(out: String?, source: AddressMatch?, flags: [TranslationFlag])
       /// What leaves by `out` takes the addresses `to`.
       case sourceNAT(
-        to: ClosedRange<IPAddress>, ports: ClosedRange<Port>?, out: String?, source: AddressMatch?)
+        to: ClosedRange<IPAddress>, ports: ClosedRange<Port>?, out: String?, source: AddressMatch?,
+        flags: [TranslationFlag])
       /// What comes in by `on` for these ports goes to one of `hosts`, the same for a whole connection.
       case publish(
         transport: Transport, ports: ClosedRange<Port>, on: String?, address: IPAddress?, hosts: [IPAddress],
