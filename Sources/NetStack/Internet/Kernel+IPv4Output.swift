@@ -131,7 +131,8 @@ extension Kernel {
         return nil
       }
     }
-    let isDirect = path.nextHop == bytes.u32(IPv4Header.destination)
+    let isDirect =
+      path.nextHop == datagram.destination || path.nextHop == bytes.u32(IPv4Header.destination)
     ipv4Finish(slot, gateway: isDirect ? 0 : path.nextHop, by: path.device, mtu: path.mtu, namespace)
     return nil
   }
@@ -147,7 +148,9 @@ extension Kernel {
     }
     let bytes = pool.bytes(slot)
     let destination = bytes.u32(IPv4Header.destination)
-    guard destination != datagram.destination || pool[slot].mark != mark else { return .success(path) }
+    guard namespaces[namespace].nftables.steps.reroutes(.ipv4),
+      destination != datagram.destination || pool[slot].mark != mark
+    else { return .success(path) }
     var changed = datagram
     changed.destination = destination
     changed.source = 0

@@ -189,7 +189,8 @@ extension Kernel {
       case .failure(let error): return error
       }
     }
-    let isDirect = path.nextHop == pool.bytes(slot).ipv6Destination
+    let isDirect =
+      path.nextHop == datagram.destination || path.nextHop == pool.bytes(slot).ipv6Destination
     ipv6Finish(slot, gateway: isDirect ? 0 : path.nextHop, mtu: path.mtu, by: path.device, namespace)
     return nil
   }
@@ -204,7 +205,9 @@ extension Kernel {
       return .failure(.notPermitted)
     }
     let destination = pool.bytes(slot).ipv6Destination
-    guard destination != datagram.destination || pool[slot].mark != mark else { return .success(path) }
+    guard namespaces[namespace].nftables.steps.reroutes(.ipv6),
+      destination != datagram.destination || pool[slot].mark != mark
+    else { return .success(path) }
     var changed = datagram
     changed.destination = destination
     changed.source = 0

@@ -115,7 +115,6 @@ struct NftAssembler: ~Copyable {
       for family in NetfilterFamily.families(of: hook.family, number) {
         assembly.hooks[NftProgram.place(family, number)].append(hook)
       }
-      if hook.type == .nat { assembly.needsConntrack = true }
     }
   }
 
