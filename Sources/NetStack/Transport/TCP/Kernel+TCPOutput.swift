@@ -86,7 +86,8 @@ extension Kernel {
     if !tcps[index].isPaced {
       limit = min(limit, namespaces[sockets[socket].namespace].tcp[.limitOutputBytes])
     }
-    limit = max(limit, 2 * 2304)
+    // Two packets always may, with what they hold beside their data.
+    limit = max(limit, 2 * (tcps[index].mss + 856))
     // What has nothing on its way but this goes, or nobody would ever go on.
     guard charged > limit, tcps[index].sent.count > 1 else { return false }
     pool.writers.await(socket.rawValue, limit)
