@@ -84,8 +84,6 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtDelayedACKs
   case tcpExtDelayedACKLost
   case tcpExtTCPPureAcks
-  case tcpExtTCPHPHits
-  case tcpExtTCPHPAcks
   case tcpExtTCPSackRecovery
   case tcpExtTCPSACKReneging
   case tcpExtTCPSACKReorder
@@ -135,8 +133,6 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtTCPHystartDelayCwnd
   case tcpExtTCPWinProbe
   case tcpExtTCPKeepAlive
-  case tcpExtTCPMTUPFail
-  case tcpExtTCPMTUPSuccess
   case tcpExtTCPDelivered
   case tcpExtTCPDeliveredCE
   case tcpExtTCPReqQFullDoCookies
@@ -145,7 +141,6 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtTCPZeroWindowDrop
   case tcpExtTCPRcvQDrop
   case tcpExtTCPAutoCorking
-  case tcpExtTCPACKSkippedSynRecv
   case tcpExtTCPACKSkippedPAWS
   case tcpExtTCPACKSkippedSeq
   case tcpExtTCPACKSkippedChallenge

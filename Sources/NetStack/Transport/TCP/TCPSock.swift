@@ -106,7 +106,6 @@ struct TCPSock: ~Copyable {
   var isFRTO = false
   var reordering = 3
   var reorderingSeen: UInt32 = 0
-  var hasDSACK = false
   var duplicateSegments: UInt32 = 0
   /// The receiver took back what it had said to have (is_sack_reneg).
   var isReneging = false

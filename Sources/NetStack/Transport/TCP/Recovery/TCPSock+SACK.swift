@@ -101,7 +101,6 @@ extension TCPSock {
     }
     duplicateSegments &+= UInt32(count)
     guard duplicateSegments <= totalRetransmits else { return 0 }
-    hasDSACK = true
     if reorderingSeen > 0, !ack.flags.contains(.probeDuplicateTold) { rack.hasDSACK = true }
     ack.flags.insert(.duplicateTold)
     ack.delivered += count
