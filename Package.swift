@@ -86,7 +86,7 @@ let package = Package(
       ]),
 
     // What the verbs are made of.
-    module("Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", system, logging]),
+    module("Reconcile", ["NetTypes", "Nftables", "Capture", "LabCore", "TopologyModel", system, logging]),
     module("Manifest", ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource", system]),
 
     module(

@@ -29,7 +29,7 @@ struct ArchitectureTests {
       "NetTypes", "Capture", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess",
       "CLinux",
     ],
-    "Reconcile": ["NetTypes", "Nftables", "LabCore", "TopologyModel"],
+    "Reconcile": ["NetTypes", "Nftables", "Capture", "LabCore", "TopologyModel"],
     "Manifest": ["NetTypes", "LabCore", "TopologyModel", "Spawn", "CLinux", "CDSLSource"],
     "LabHost": [
       "NetTypes", "LabCore", "TopologyModel", "Reconcile", "KernelDatapath", "EmulatedDatapath", "LabProcess",

@@ -24,7 +24,7 @@ struct TcpdumpTests {
     arguments: [
       "tcp", "udp port 5000", "icmp or icmp6", "host 10.0.0.2", "not ip6",
       "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
-      "ip[8] < 5", "portrange 4000-6000", "arp", "ether dst 02:00:00:00:00:02", "greater 100",
+      "ip[8] < 5", "portrange 4000-6000", "arp", "ether src 02:00:00:00:00:01 and ip6", "greater 100",
       "net 10.0.0.0/30",
       "vlan 10 and icmp", "ip6 host fe80::1", "ip[6:2] & 0x1fff != 0",
       "icmp[icmptype] = icmp-echo and less 60",
