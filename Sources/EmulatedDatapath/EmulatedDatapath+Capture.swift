@@ -12,6 +12,7 @@ import LabProcess
 import LinuxObjects
 import NetStack
 import NetTypes
+import Nftables
 import Synchronization
 public import SystemPackage
 
@@ -95,6 +96,27 @@ final class CaptureOutput: Sendable {
   }
 }
 
+/// What a rule, or a chain's policy, did to a packet.
+struct RuleHit {
+  struct Key: Hashable {
+    var packet: UInt32
+    var namespace: NamespaceID
+  }
+
+  var key: Key
+  var step: TraceReport.RuleStep
+
+  /// `gw forward: tcp dport 80 accept => accept`.
+  var text: String {
+    let place = key.namespace.node?.text ?? "\(key.namespace)"
+    let rule =
+      step.isPolicy
+      ? "policy"
+      : step.rule.map { NftText.text($0, family: step.chain.table.family) } ?? "a rule that is gone"
+    return "\(place) \(step.hook), \(step.chain.chain): \(rule) => \(step.verdict)"
+  }
+}
+
 extension CaptureRecord {
   /// The packet as its device's users see it: inside the kernel a tun's begin with an empty Ethernet header.
   func bytes(of kind: LinkType) -> ArraySlice<UInt8> { frame.dropFirst(kind == .raw ? 14 : 0) }
@@ -115,20 +137,31 @@ struct Captures {
     var dropped: [UInt64]
 
     /// Writes what went by, and with each packet what befell it before anything else did.
-    mutating func take(_ entries: [CaptureEntry], _ names: [NamespaceIndex: NamespaceID]) {
+    mutating func take(_ entries: [CaptureEntry], _ rules: [RuleHit], _ names: [NamespaceIndex: NamespaceID])
+    {
       var packets: [CapturedPacket] = []
       var latest: [UInt32: Int] = [:]
+      // What rules did to a packet stands with its first frame in their namespace.
+      var places: [RuleHit.Key: Int] = [:]
       for entry in entries {
         switch entry {
         case .frame(let record):
           guard let packet = packet(record) else { continue }
           latest[record.packet] = packets.count
+          let namespace = request.points[packet.interface].link.namespace
+          let key = RuleHit.Key(packet: record.packet, namespace: namespace)
+          if places[key] == nil { places[key] = packets.count }
           packets.append(packet)
         case .event(let event):
           guard let place = latest[event.packet], case .dropped(let reason) = event.kind else { continue }
           let name = names[event.namespace].map { $0.node?.text ?? "\($0)" } ?? "a namespace that is gone"
           packets[place].comments.append("dropped in \(name): \(reason.name)")
         }
+      }
+      for hit in rules {
+        guard let place = places[hit.key] else { continue }
+        packets[place].comments.insert(
+          hit.text, at: packets[place].comments.count { !$0.hasPrefix("dropped") })
       }
       for packet in packets {
         var bytes: [UInt8] = []
@@ -211,7 +244,7 @@ extension EmulatedKernel {
     captures.last += 1
     captures.sessions[captures.last] = Captures.Session(
       request: request, output: output, epoch: epoch, interfaces: interfaces, received: none, dropped: none)
-    for device in interfaces.keys { stack.setCapture(true, on: device) }
+    listen(to: interfaces)
     _ = output.append(request.heading)
     return captures.last
   }
@@ -223,21 +256,47 @@ extension EmulatedKernel {
     session.finish(stack.now)
   }
 
+  /// Begins the capture of devices, and of what rules do to packets.
+  func listen(to interfaces: [DeviceIndex: Int]) {
+    for device in interfaces.keys { stack.setCapture(true, on: device) }
+    for namespace in namespaces.values { stack.setTraced(NftTraceFilter(), in: namespace) }
+  }
+
   /// Ends the capture of devices that nobody else listens to.
   func release(_ interfaces: [DeviceIndex: Int]) {
     let others = captures.devices
+    if captures.isEmpty { for namespace in namespaces.values { stack.setTraced(nil, in: namespace) } }
     for device in interfaces.keys where !others.contains(device) { stack.setCapture(false, on: device) }
+  }
+
+  /// What a record of the kernel says of a packet that has a number; nil where it only says that a chain begins.
+  private func hit(_ record: NftTraceRecord, in namespace: NamespaceID) -> RuleHit? {
+    guard record.packet != 0 else { return nil }
+    let key = RuleHit.Key(packet: record.packet, namespace: namespace)
+    let step = { (chain: NftChainKey, rule: NftRule?, isPolicy: Bool, verdict: NftVerdict) in
+      TraceReport.RuleStep(
+        namespace: namespace, visit: record.id, chain: chain, hook: record.hook.rawValue, rule: rule,
+        isPolicy: isPolicy, verdict: verdict)
+    }
+    switch record.event {
+    case .rule(let chain, let handle, let verdict):
+      let rule = stack.rule(handle, of: chain, in: record.namespace)
+      return RuleHit(key: key, step: step(chain, rule, false, verdict))
+    case .policy(let chain, let verdict): return RuleHit(key: key, step: step(chain, nil, true, verdict))
+    // What is translated shows in what leaves.
+    case .packet, .translation: return nil
+    }
   }
 
   /// Hands on what was seen.
   func writeCaptures() {
     guard !captures.isEmpty else { return }
     let entries = stack.takeCaptureEntries()
-    guard !entries.isEmpty else { return }
+    let records = stack.takeTraces()
+    guard !entries.isEmpty || !records.isEmpty else { return }
     let names = Dictionary(namespaces.map { ($0.value, $0.key) }, uniquingKeysWith: { first, _ in first })
-    for number in captures.sessions.keys { captures.sessions[number]?.take(entries, names) }
-    for number in captures.traces.keys {
-      for entry in entries { captures.traces[number]?.take(entry, names) }
-    }
+    let hits = records.compactMap { record in names[record.namespace].flatMap { hit(record, in: $0) } }
+    for number in captures.sessions.keys { captures.sessions[number]?.take(entries, hits, names) }
+    for number in captures.traces.keys { captures.traces[number]?.take(entries, hits, names) }
   }
 }

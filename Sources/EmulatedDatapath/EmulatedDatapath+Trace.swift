@@ -44,14 +44,17 @@ struct TraceSession {
   let interfaces: [DeviceIndex: Int]
   fileprivate let request: TraceRequest
   fileprivate let epoch: Int64
-  fileprivate var report = TraceReport(untold: [
-    "rules that let it through: the emulated kernel does not tell them yet"
-  ])
+  fileprivate var report = TraceReport()
   /// What the kernel knows the packet by.
   fileprivate var number: UInt32 = 0
   fileprivate var isAnswered = false
 
-  mutating func take(_ entry: CaptureEntry, _ names: [NamespaceIndex: NamespaceID]) {
+  mutating func take(_ entries: [CaptureEntry], _ rules: [RuleHit], _ names: [NamespaceIndex: NamespaceID]) {
+    for entry in entries { take(entry, names) }
+    report.rules += rules.filter { $0.key.packet == number }.map(\.step)
+  }
+
+  private mutating func take(_ entry: CaptureEntry, _ names: [NamespaceIndex: NamespaceID]) {
     switch entry {
     case .frame(let record): take(record)
     case .event(let event):
@@ -88,7 +91,7 @@ extension EmulatedKernel {
   fileprivate func beginTrace(_ request: TraceRequest) throws(DatapathError) -> UInt64 {
     let interfaces = try interfaces(of: request.points)
     let number = captures.add(TraceSession(interfaces: interfaces, request: request, epoch: epoch))
-    for device in interfaces.keys { stack.setCapture(true, on: device) }
+    listen(to: interfaces)
     return number
   }
 

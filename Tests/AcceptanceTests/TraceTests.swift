@@ -30,7 +30,6 @@ extension Acceptance {
           }
         }
         #expect(order == order.sorted() && order.count == 3, "\(trace)")
-        guard caller != .emulated else { return }
         let rule = try #require(
           steps.first {
             $0["kind"] as? String == "rule" && ($0["detail"] as? String)?.contains("dnat") == true
@@ -49,6 +48,7 @@ extension Acceptance {
         #expect(document["delivered"] as? Bool == false && document["place"] as? String == "gw", "\(trace)")
         let steps = try #require(document["steps"] as? [[String: Any]])
         #expect(steps.last?["kind"] as? String == "drop", "\(trace)")
+        #expect(steps.contains { ($0["detail"] as? String)?.contains("=> drop") == true }, "\(trace)")
         if caller == .emulated {
           #expect(document["reason"] as? String == "netfilter_drop", "\(trace)")
         } else {
@@ -75,6 +75,20 @@ extension Acceptance {
         #expect(short.status == 1, "\(short)")
         let answer = try short.json()["answer"] as? [String: Any]
         #expect(answer?["kind"] as? String == "time exceeded", "\(short)")
+      }
+    }
+
+    @Test("Two kernels do the same with one packet", arguments: Caller.available)
+    func compared(caller: Caller) throws {
+      let lab = TestLab(caller, "eyes-compare")
+      try lab.during(Host.topology("shop")) {
+        for words in [
+          ["isp", "gw:wan0", "tcp", "dport", "8080"], ["db", "web1", "tcp", "dport", "22"], ["web1", "isp"],
+        ] {
+          let outcome = try caller.netforge(
+            ["trace", "--name", lab.name, "--compare", "\(caller),emulated", "-f", "json"] + words)
+          #expect(outcome.status == 0, "\(outcome)")
+        }
       }
     }
   }

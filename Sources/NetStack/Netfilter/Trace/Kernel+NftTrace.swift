@@ -77,7 +77,8 @@ extension Kernel {
   private mutating func record(_ event: NftTraceEvent, _ packet: NftPacket) {
     nftTraces.append(
       NftTraceRecord(
-        time: now, namespace: packet.namespace, id: pool.trace(packet.slot), hook: NftHook(packet.hook),
+        time: now, namespace: packet.namespace, id: pool.trace(packet.slot),
+        packet: pool[packet.slot].isWatched ? pool.watchNumber(packet.slot) : 0, hook: NftHook(packet.hook),
         event: event, mark: pool[packet.slot].mark))
   }
 

@@ -16,6 +16,8 @@ public struct NftTraceRecord: Hashable, Sendable {
   public var namespace: NamespaceIndex
   /// The same for all records of one packet in a namespace.
   public var id: UInt32
+  /// What capture knows the packet by; 0 where it has not seen it yet.
+  public var packet: UInt32
   /// Where the packet was.
   public var hook: NftHook
   /// What happened there.
