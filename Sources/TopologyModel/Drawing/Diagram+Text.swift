@@ -37,9 +37,11 @@ extension Diagram {
     for label in interfaces where !label.isEmpty {
       let words = label.split(separator: " ")
       let addresses = words.dropFirst().map { Self.escaped(String($0)) }.joined(separator: "<br/>")
+      // Graphviz takes no empty element.
+      let shown = addresses.isEmpty ? "" : " <font color=\"#33507e\">\(addresses)</font>"
       rows.append(
         "<td align=\"left\" port=\(Self.quoted(String(words[0])))><font point-size=\"9\">"
-          + Self.escaped(String(words[0])) + " <font color=\"#33507e\">\(addresses)</font></font></td>")
+          + Self.escaped(String(words[0])) + shown + "</font></td>")
     }
     for note in vertex.notes {
       rows.append(

@@ -76,6 +76,10 @@ struct JSONParser {
     index += expected.count
   }
 
+  private func missing(_ what: String) -> JSONError {
+    error(next == nil ? "the document ends too early" : "\(what) should stand here")
+  }
+
   private mutating func object(depth: Int) throws(JSONError) -> JSON {
     index += 1
     var members: [JSON.Member] = []
@@ -87,11 +91,11 @@ struct JSONParser {
     }
     while true {
       skipBlanks()
-      guard next == UInt8(ascii: "\"") else { throw error("a key in quotation marks should stand here") }
+      guard next == UInt8(ascii: "\"") else { throw missing("a key in quotation marks") }
       let key = try string()
       guard keys.insert(key).inserted else { throw error("the key '\(key)' stands twice in one object") }
       skipBlanks()
-      guard next == UInt8(ascii: ":") else { throw error("a ':' should stand here") }
+      guard next == UInt8(ascii: ":") else { throw missing("a ':'") }
       index += 1
       skipBlanks()
       members.append(JSON.Member(key: key, value: try value(depth: depth + 1)))
@@ -102,7 +106,7 @@ struct JSONParser {
         index += 1
         return .object(members)
       } else {
-        throw error(next == nil ? "the document ends too early" : "a ',' or '}' should stand here")
+        throw missing("a ',' or '}'")
       }
     }
   }
@@ -125,7 +129,7 @@ struct JSONParser {
         index += 1
         return .array(values)
       } else {
-        throw error(next == nil ? "the document ends too early" : "a ',' or ']' should stand here")
+        throw missing("a ',' or ']'")
       }
     }
   }
