@@ -13,7 +13,9 @@ extension EmulatedKernel {
     of namespace: NamespaceID, _ inspector: Inspector<EmulatedChannel>
   ) throws(TransportError) -> [SocketReport] {
     let reports = stack.sockets(in: try index(of: namespace)).compactMap { socket in
-      SocketReport(socket, inspector).map { (order: Self.order(of: socket.kind), report: $0) }
+      var report = SocketReport(socket, inspector)
+      report?.tcp = stack.information(of: socket.socket).map { TCPReport($0) }
+      return report.map { (order: Self.order(of: socket.kind), report: $0) }
     }
     return (0..<6).flatMap { order in reports.filter { $0.order == order }.map(\.report) }
   }
@@ -53,5 +55,59 @@ extension SocketReport {
         receiveLimit: UInt32(clamping: socket.options.receiveBuffer),
         sent: UInt32(clamping: socket.sendMemory), sendLimit: UInt32(clamping: socket.options.sendBuffer),
         drops: UInt32(clamping: socket.drops)))
+  }
+}
+
+extension TCPReport {
+  fileprivate init(_ info: TCPInformation) {
+    self.init()
+    options = [
+      (info.hasTimestamps, "ts"), (info.hasSACK, "sack"), (info.hasECN, "ecn"), (info.hasSeenECN, "ecnseen"),
+    ].filter(\.0).map(\.1)
+    congestionControl = info.congestionControl.name
+    windowScale = info.hasWindowScale ? [info.sendScale, info.receiveScale] : nil
+    retransmissionTimeout = UInt32(clamping: info.timeout)
+    backoff = UInt32(clamping: info.backoff)
+    roundTripTime = UInt32(clamping: info.roundTripTime)
+    roundTripVariance = UInt32(clamping: info.roundTripVariance)
+    let minimum = UInt32(clamping: info.minimumRoundTripTime)
+    minimumRoundTripTime = minimum == .max ? 0 : minimum
+    ackTimeout = UInt32(clamping: info.acknowledgmentTimeout)
+    mss = UInt32(clamping: info.sendMSS)
+    receiveMSS = UInt32(clamping: info.receiveMSS)
+    advertisedMSS = UInt32(clamping: info.advertisedMSS)
+    congestionWindow = UInt32(clamping: info.congestionWindow)
+    slowStartThreshold =
+      info.slowStartThreshold < 0x7fff_ffff ? UInt32(clamping: info.slowStartThreshold) : nil
+    bytesSent = info.bytesSent
+    bytesRetransmitted = info.bytesRetransmitted
+    bytesAcknowledged = info.bytesAcknowledged
+    bytesReceived = info.bytesReceived
+    segmentsSent = UInt32(clamping: info.segmentsOut)
+    segmentsReceived = UInt32(clamping: info.segmentsIn)
+    dataSegmentsSent = UInt32(clamping: info.dataSegmentsOut)
+    dataSegmentsReceived = UInt32(clamping: info.dataSegmentsIn)
+    lastSent = UInt32(clamping: info.lastDataSent)
+    lastReceived = UInt32(clamping: info.lastDataReceived)
+    lastAcknowledged = UInt32(clamping: info.lastACKReceived)
+    pacingRate = info.pacingRate == .max ? 0 : info.pacingRate
+    deliveryRate = info.deliveryRate
+    delivered = UInt32(clamping: info.delivered)
+    isApplicationLimited = info.isApplicationLimited
+    busyTime = UInt64(clamping: info.busyTime)
+    windowLimitedTime = UInt64(clamping: info.windowLimitedTime)
+    bufferLimitedTime = UInt64(clamping: info.bufferLimitedTime)
+    unacknowledged = UInt32(clamping: info.unacknowledged)
+    retransmitted = UInt32(clamping: info.retransmitted)
+    totalRetransmissions = UInt32(clamping: info.totalRetransmits)
+    lost = UInt32(clamping: info.lost)
+    sacked = UInt32(clamping: info.sacked)
+    duplicateSACKs = UInt32(clamping: info.duplicateSegments)
+    reordering = UInt32(clamping: info.reordering)
+    receiveRoundTripTime = UInt32(clamping: info.receiveRoundTripTime)
+    receiveSpace = UInt32(clamping: info.receiveSpace)
+    receiveSlowStartThreshold = UInt32(clamping: info.receiveThreshold)
+    notSent = UInt32(clamping: info.unsentBytes)
+    sendWindow = UInt32(clamping: info.sendWindow)
   }
 }

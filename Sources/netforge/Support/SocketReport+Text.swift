@@ -73,7 +73,7 @@ extension TCPReport {
     add("busy", "\(busyTime / 1000)ms", if: busyTime != 0)
     add("rwnd_limited", "\(windowLimitedTime / 1000)ms", if: windowLimitedTime != 0)
     add("sndbuf_limited", "\(bufferLimitedTime / 1000)ms", if: bufferLimitedTime != 0)
-    add("unacked", "\(unacknowledged)", if: unacknowledged != 0)
+    add("unacked", "\(unacknowledged)", if: unacknowledged != 0 && !isListening)
     add(
       "retrans", "\(retransmitted)/\(totalRetransmissions)",
       if: retransmitted != 0 || totalRetransmissions != 0)
