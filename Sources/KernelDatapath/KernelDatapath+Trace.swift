@@ -28,6 +28,9 @@ extension KernelDatapath {
       )
     }
     let (listeners, watched) = preparation
+    // The kernel begins to stamp packets some time after the first who asks for it (net_enable_timestamp): until then a
+    // packet has the time at which it is read, and its steps no order.
+    await clock.sleep(until: clock.now() + .milliseconds(50))
     try await perform(on: lab, "send a packet") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         try kernel.thread.enter(kernel.open(.node(request.node)).namespace)
