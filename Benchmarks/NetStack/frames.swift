@@ -22,15 +22,20 @@ private func mac(_ side: UInt8, _ number: Int) -> [UInt8] {
   [2, 0, 0, side, UInt8(number >> 8), UInt8(number & 255)]
 }
 
+/// An EtherType that nobody looks into (IEEE 802, local experimental): a host with br_netfilter takes apart what says that
+/// it is IPv4, and drops what is not.
+private let experimental: [UInt8] = [0x88, 0xb5]
+
 /// By which a bridge learns of 1,000 hosts behind its second port.
 func bridgeTeachers() -> [[UInt8]] {
-  (0..<1000).map { mac(0, 0) + mac(2, $0) + [8, 0] + [UInt8](repeating: 0, count: 46) }
+  (0..<1000).map { mac(0, 0) + mac(2, $0) + experimental + [UInt8](repeating: 0, count: 46) }
 }
 
 /// To those hosts from 1,000 others.
 func bridgeFrames() -> [[UInt8]] {
   (0..<4096).map {
-    mac(2, ($0 * 7919) % 1000) + mac(1, ($0 * 104_729) % 1000) + [8, 0] + [UInt8](repeating: 0, count: 46)
+    mac(2, ($0 * 7919) % 1000) + mac(1, ($0 * 104_729) % 1000) + experimental
+      + [UInt8](repeating: 0, count: 46)
   }
 }
 
