@@ -15,7 +15,7 @@ extension Kernel {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
     let slot = pool.allocate(length: transport.count)
     guard slot != .none else { throw .noBuffers }
-    pool.store(transport.span.bytes, in: slot)
+    pool.store(unsafe transport.span.bytes, in: slot)
     let number = capture.nextNumber()
     pool.watch(slot, as: number)
     switch (source, destination) {

@@ -5,7 +5,7 @@
 // tell devices and rules apart from each other, so the steps of a visit are put into the order in which every kernel
 // does them: the hooks before routing, routing, the hooks behind it.
 
-public import Capture
+import Capture
 public import LabCore
 public import NetTypes
 import Nftables

@@ -6,7 +6,7 @@
 
 import Glibc
 public import LabCore
-public import NetTypes
+import NetTypes
 import Synchronization
 
 /// Sends probes in one lab.

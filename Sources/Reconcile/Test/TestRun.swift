@@ -3,7 +3,7 @@
 // One run of a topology's expectations on a lab that is up: those of the lab as it came up, each scenario's, and what the
 // timeline has. Only what fails is tried again.
 
-public import LabCore
+import LabCore
 import NetTypes
 public import TopologyModel
 

@@ -2,7 +2,7 @@
 
 // The connections of a namespace for whoever asks: what ctnetlink dumps.
 
-public import NetTypes
+import NetTypes
 
 extension Kernel {
   /// The connections of a namespace, the oldest first.

@@ -3,7 +3,7 @@
 // A namespace's tables as configuration sees them, and how a transaction changes them: all of its steps or none
 // (nf_tables_commit). Every refused step is one error with its number; the first is what a caller is told.
 
-public import Nftables
+import Nftables
 
 /// Why a transaction was refused.
 public struct NftTransactionError: Error, Sendable {
