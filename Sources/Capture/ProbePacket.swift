@@ -86,8 +86,8 @@ public struct ProbePacket: Hashable, Codable, Sendable {
   public func answer(in flow: PacketFlow) -> String? {
     let view = PacketView(flow.transport)
     if flow.proto == (source.family == .ipv4 ? 1 : 58), let type = view.u8(0), quotes(flow) {
-      return source.family == .ipv4
-        ? Self.error4(type, view.u8(1) ?? 0) : Self.error6(type, view.u8(1) ?? 0)
+      let error = ICMPError(type: type, code: view.u8(1) ?? 0, family: source.family)
+      return error.isError ? error.description : nil
     }
     guard flow.proto == proto else { return nil }
     switch transport {
@@ -111,35 +111,6 @@ public struct ProbePacket: Hashable, Codable, Sendable {
     let (offset, bytes) = place
     let quoted = inner.transport.dropFirst(offset)
     return inner.proto == proto && !quoted.isEmpty && bytes.starts(with: quoted.prefix(bytes.count))
-  }
-
-  private static func error4(_ type: UInt8, _ code: UInt8) -> String? {
-    switch (type, code) {
-    case (3, 0): "network unreachable"
-    case (3, 1): "host unreachable"
-    case (3, 2): "protocol unreachable"
-    case (3, 3): "port unreachable"
-    case (3, 4): "fragmentation needed"
-    case (3, 9), (3, 10), (3, 13): "prohibited by a filter"
-    case (3, _): "unreachable, code \(code)"
-    case (11, _): "time exceeded"
-    case (12, _): "parameter problem"
-    default: nil
-    }
-  }
-
-  private static func error6(_ type: UInt8, _ code: UInt8) -> String? {
-    switch (type, code) {
-    case (1, 0): "no route"
-    case (1, 1): "prohibited by a filter"
-    case (1, 3): "address unreachable"
-    case (1, 4): "port unreachable"
-    case (1, _): "unreachable, code \(code)"
-    case (2, _): "packet too big"
-    case (3, _): "time exceeded"
-    case (4, _): "parameter problem"
-    default: nil
-    }
   }
 
   // MARK: Making

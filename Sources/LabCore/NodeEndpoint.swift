@@ -76,38 +76,6 @@ extension Datagram {
   }
 }
 
-/// An ICMP or ICMPv6 error by its numbers.
-public struct ICMPError: Hashable, Codable, Sendable {
-  public var type: UInt8
-  public var code: UInt8
-  public var family: IPFamily
-
-  public init(type: UInt8, code: UInt8, family: IPFamily) {
-    self.type = type
-    self.code = code
-    self.family = family
-  }
-
-  /// The hop limit ended on the way: what `traceroute` lives from.
-  public var isTimeExceeded: Bool { type == (family == .ipv4 ? 11 : 3) }
-}
-
-extension ICMPError: CustomStringConvertible {
-  /// As `ping` says it.
-  public var description: String {
-    switch (family, type, code) {
-    case (.ipv4, 3, 0), (.ipv6, 1, 0): "network unreachable"
-    case (.ipv4, 3, 1), (.ipv6, 1, 3): "host unreachable"
-    case (.ipv4, 3, 3), (.ipv6, 1, 4): "port unreachable"
-    case (.ipv4, 3, 4), (.ipv6, 2, _): "packet too big"
-    case (.ipv4, 3, 9), (.ipv4, 3, 10), (.ipv4, 3, 13), (.ipv6, 1, 1): "prohibited by a filter"
-    case (.ipv4, 11, 0), (.ipv6, 3, 0): "time exceeded"
-    case (.ipv4, 3, _), (.ipv6, 1, _): "unreachable (code \(code))"
-    default: "ICMP type \(type) code \(code)"
-    }
-  }
-}
-
 /// A socket in a node. Every verb ends at its deadline with `DatapathError.Code.timeout`.
 public protocol NodeEndpoint: Sendable {
   func localEndpoint() async throws(DatapathError) -> SocketEndpoint
