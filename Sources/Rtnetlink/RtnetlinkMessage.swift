@@ -29,6 +29,9 @@ public protocol RtnetlinkMessage: Hashable, Sendable {
   /// The flags of `.change`; parts of the kernel want NLM_F_REPLACE there, parts refuse it.
   static var changeFlags: MessageFlags { get }
 
+  /// Reads a message of one of this object's types.
+  init(_ message: NetlinkMessage) throws(NetlinkDecodingError)
+
   /// Reads a payload: the fixed header and the attributes behind it. Attributes that are not known are left out.
   init(parsing payload: ArraySlice<UInt8>) throws(NetlinkDecodingError)
 
@@ -39,7 +42,6 @@ public protocol RtnetlinkMessage: Hashable, Sendable {
 extension RtnetlinkMessage {
   public static var changeFlags: MessageFlags { .replace }
 
-  /// Reads a message of one of this object's types.
   public init(_ message: NetlinkMessage) throws(NetlinkDecodingError) {
     guard [Self.newType, Self.deleteType, Self.getType].contains(message.type) else {
       throw .unexpectedType(message.type)

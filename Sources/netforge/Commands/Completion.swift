@@ -9,6 +9,7 @@ struct Completion: ParsableCommand {
   }
 
   static let configuration = CommandConfiguration(
+    commandName: "completion",
     abstract: "Print the completion script for bash, zsh or fish.")
 
   @Argument(help: "The shell: bash, zsh or fish.")

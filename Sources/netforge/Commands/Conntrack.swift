@@ -9,6 +9,7 @@ import TopologyModel
 /// `netforge conntrack NODE`.
 struct Conntrack: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "conntrack",
     abstract: "Show, delete or follow the connections that a node tracks.",
     discussion: """
       Prints what conntrack(8) prints. A node tracks connections once it has a rule that asks for them: NAT, or \

@@ -12,6 +12,7 @@ import Reconcile
 /// `netforge doctor`: what this host can do, and what would mend what it cannot.
 struct Doctor: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "doctor",
     abstract:
       "Say what this host can do: datapaths, kernel features, toolchain, and the remedy for what is missing.",
     discussion: "The datapath that --datapath auto takes is named first.")

@@ -9,6 +9,7 @@ import Reconcile
 /// `netforge down`: takes a lab away, and the host is as before.
 struct Down: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "down",
     abstract: "Take a lab away.", aliases: ["destroy"])
 
   @Argument(help: "The lab's topology file, or its name.")

@@ -7,6 +7,7 @@ import Manifest
 /// `netforge edit`: what an editor needs for completion, then the editor.
 struct Edit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "edit",
     abstract: "Prepare a topology's folder for sourcekit-lsp and open the file in $VISUAL or $EDITOR.")
 
   @Argument(help: "The topology file.", completion: .file(extensions: ["swift"]))

@@ -7,6 +7,7 @@ import LabHost
 /// `netforge events`: what the kernel says has changed, as it happens.
 struct Events: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "events",
     abstract: "Follow what changes in a lab's namespaces, until interrupted.",
     discussion: "With -f json a document a line.")
 

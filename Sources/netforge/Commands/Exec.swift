@@ -10,6 +10,7 @@ import TopologyModel
 /// `netforge exec NODE -- CMD`.
 struct Exec: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "exec",
     abstract: "Run a command in a node.",
     discussion: """
       The command has the node's network, hosts file, files and variables, and this terminal. The exit code is its own; \
@@ -37,7 +38,7 @@ struct Exec: AsyncParsableCommand {
 
 /// `netforge shell NODE`.
 struct Shell: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Open a shell in a node.")
+  static let configuration = CommandConfiguration(commandName: "shell", abstract: "Open a shell in a node.")
 
   @OptionGroup var selection: LabOptions
 

@@ -14,6 +14,7 @@ struct Graph: AsyncParsableCommand {
   }
 
   static let configuration = CommandConfiguration(
+    commandName: "graph",
     abstract: "Draw a topology: DOT, Mermaid, SVG through Graphviz, or JSON.")
 
   @OptionGroup var source: TopologyOptions

@@ -7,6 +7,7 @@ import Manifest
 /// `netforge init`: a first topology to begin from.
 struct Init: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "init",
     abstract: "Write a small topology to begin from.",
     discussion: "An existing file is never overwritten.")
 

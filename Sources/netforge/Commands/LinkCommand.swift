@@ -45,6 +45,7 @@ struct LinkCommand: AsyncParsableCommand {
 
   struct Flap: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "flap",
       abstract: "Take interfaces down and up again, a number of times.",
       discussion: "Interrupted, it leaves them up.")
 

@@ -9,6 +9,7 @@ import TopologyModel
 /// `netforge neigh NODE`.
 struct Neigh: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "neigh",
     abstract: "Show the neighbours that a node knows.", aliases: ["neighbors"])
 
   @OptionGroup var selection: LabOptions

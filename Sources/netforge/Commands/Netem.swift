@@ -10,6 +10,7 @@ import TopologyModel
 /// `netforge netem set|show|reset`.
 struct Netem: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "netem",
     abstract: "Impair what interfaces of a running lab send: delay, loss, rate and their kin.",
     discussion: """
       The topology stays what the lab shall be: `netforge plan` shows what differs from it, `netem reset` and \
@@ -54,6 +55,7 @@ struct Netem: AsyncParsableCommand {
 
   struct Set: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "set",
       abstract: "Merge into the impairment of interfaces, or replace it.",
       discussion: "What is not named stays as it is; 0 takes it away; --replace begins from nothing.")
 
@@ -110,6 +112,7 @@ struct Netem: AsyncParsableCommand {
 
   struct Show: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "show",
       abstract: "Show what befalls what interfaces send, as the kernel has it.")
 
     @OptionGroup var chosen: Selection
@@ -122,6 +125,7 @@ struct Netem: AsyncParsableCommand {
 
   struct Reset: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "reset",
       abstract: "Impair interfaces as their topology says; without points all of the lab.")
 
     @OptionGroup var chosen: Selection

@@ -8,6 +8,8 @@ import KernelDatapath
 import LabCore
 import LabProcess
 
+// Each verb writes its name down: made from the type's name, as the parser would, the names of all of them cost a quarter
+// of every start.
 @main
 struct Netforge: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

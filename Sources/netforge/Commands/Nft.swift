@@ -9,6 +9,7 @@ import TopologyModel
 /// `netforge nft`.
 struct Nft: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "nft",
     abstract: "Look at a node's firewall and NAT.", subcommands: [NftList.self])
 }
 

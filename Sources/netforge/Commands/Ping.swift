@@ -10,6 +10,7 @@ import TopologyModel
 /// `netforge ping FROM TO` and `netforge ping --all`.
 struct Ping: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "ping",
     abstract: "Send echo requests from a node to another, or between all of them.",
     discussion: "TO is a node, node:interface, or an address. Exit code 1 when an answer is missing.")
 

@@ -5,6 +5,7 @@ import ArgumentParser
 /// `netforge render`: the canonical document of a topology, which every verb takes in the file's place.
 struct Render: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "render",
     abstract: "Print the topology as JSON, for hosts without a Swift toolchain.")
 
   @OptionGroup var source: TopologyOptions

@@ -9,6 +9,7 @@ import TopologyModel
 /// `netforge restart NODE`: its programs and services; its links stay.
 struct Restart: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "restart",
     abstract: "Start a node's programs and services again; its network stays as it is.")
 
   @OptionGroup var selection: LabOptions

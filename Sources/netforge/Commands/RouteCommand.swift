@@ -14,6 +14,7 @@ struct RouteCommand: AsyncParsableCommand {
 
   struct Get: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "get",
       abstract: "Show the way that a packet of a node's takes.",
       discussion: "TO is a node, node:interface, or an address. Exit code 1 when there is no way.")
 

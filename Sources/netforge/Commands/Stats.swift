@@ -9,6 +9,7 @@ import TopologyModel
 /// `netforge stats [NODE]`.
 struct Stats: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "stats",
     abstract: "Show what nodes have counted: devices, protocols, drops by reason, polls.",
     discussion: """
       With a node all of its counters, without one a line a node. The emulated kernel also tells why packets ended and \

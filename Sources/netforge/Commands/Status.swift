@@ -11,6 +11,7 @@ import TopologyModel
 /// `netforge status`: a lab as the kernel has it now.
 struct Status: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "status",
     abstract:
       "Show a lab as it is now: nodes, interfaces, peers, programs, and what differs from its topology.",
     aliases: ["inspect"])

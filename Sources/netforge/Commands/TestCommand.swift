@@ -12,6 +12,7 @@ import TopologyModel
 /// `netforge test`: brings a topology up by itself, tries what it says must hold, takes it away.
 struct Test: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "test",
     abstract: "Bring a topology up, try its expectations, take it away.",
     discussion: """
       On the emulated datapath, where nothing is needed of the host, time is virtual: waiting costs nothing, and a seed \

@@ -11,6 +11,7 @@ import TopologyModel
 /// `netforge trace FROM TO`.
 struct Trace: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "trace",
     abstract: "Send a packet and tell its whole way: devices, bridges, rules, NAT, and where it ended.",
     discussion: """
       TO is a node, node:interface, or an address. The words behind say what packet: netforge trace web1 db tcp dport \

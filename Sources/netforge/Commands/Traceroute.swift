@@ -10,6 +10,7 @@ import TopologyModel
 /// `netforge traceroute FROM TO`.
 struct Traceroute: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "traceroute",
     abstract: "Show the routers between a node and another, by echo requests with a growing hop limit.",
     discussion: "TO is a node, node:interface, or an address. Exit code 1 when it is not reached.")
 

@@ -10,6 +10,7 @@ import TopologyModel
 /// `netforge up`: makes what the file says, and only what differs.
 struct Up: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "up",
     abstract: "Bring a topology up, or make a lab that is up as its file says.",
     discussion: """
       Only what differs is changed, in place where the kernel allows. When something fails, the lab goes back to what it \

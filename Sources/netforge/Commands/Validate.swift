@@ -8,6 +8,7 @@ import TopologyModel
 /// `netforge validate`: everything that can be known without a host.
 struct Validate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "validate",
     abstract: "Check a topology without touching anything.",
     discussion: "Every mistake is reported in one run, with its line. Exit code 65 when there is one.")
 

@@ -8,6 +8,7 @@ struct Version: ParsableCommand {
   static let number = "0.1.0"
 
   static let configuration = CommandConfiguration(
+    commandName: "version",
     abstract: "Print the version of netforge and of the kernel it runs on.")
 
   @Flag(help: "Print the number only.")
