@@ -50,8 +50,9 @@ extension Acceptance {
         #expect(try #require(Double(shortest)) >= 36, "the delay of one direction: \(ping)")
 
         let index = try lab.ip("b", "link", "show", "dev", "eth0").first?["ifindex"] as? Int
+        let change = try lab.plan(lossy)
         #expect(
-          try lab.plan(lossy) == [PlannedChange(path: "/nodes/b/qdiscs/eth0/root", operation: "update")])
+          change == [PlannedChange(path: "/nodes/b/qdiscs/eth0/root/loss", operation: "update")], "\(change)")
         #expect(try lab.up(lossy).status == 0)
         #expect(try lab.ip("b", "link", "show", "dev", "eth0").first?["ifindex"] as? Int == index)
         #expect(try !lab.ping("b", "10.7.0.1").isAnswered, "every packet of b's is lost")

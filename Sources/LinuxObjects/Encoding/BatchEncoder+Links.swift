@@ -63,10 +63,7 @@ extension BatchEncoder {
   private mutating func creation(
     of link: LinkState, in namespace: NamespaceID, sentIn sender: NamespaceID
   ) throws(EncodingFailure) -> (LinkMessage, Creation) {
-    var known = [try table(namespace)]
-    if sender != namespace { known.append(try table(sender)) }
-    let floor: Int32 = namespace == .host ? Self.firstHostIndex : 2
-    let index = LinkTable.freeIndex(namespace == .host ? nil : link.index, from: floor, in: known)
+    let index = try freeIndex(for: link, in: namespace, sentIn: sender)
     tables[namespace]?.insert(link.name, index)
     var done: Creation = .basics
     var message = LinkMessage(index: index, name: link.name.text)
@@ -89,6 +86,17 @@ extension BatchEncoder {
     }
     if sender != namespace { message.namespaceDescriptor = try handle(of: namespace) }
     return (message, done)
+  }
+
+  /// The number that a new device gets. Apart from where it is entered: a table that somebody else still holds is copied
+  /// when it changes, with all devices of a switch for each new one.
+  private mutating func freeIndex(
+    for link: LinkState, in namespace: NamespaceID, sentIn sender: NamespaceID
+  ) throws(EncodingFailure) -> Int32 {
+    var known = [try table(namespace)]
+    if sender != namespace { known.append(try table(sender)) }
+    let floor: Int32 = namespace == .host ? Self.firstHostIndex : 2
+    return LinkTable.freeIndex(namespace == .host ? nil : link.index, from: floor, in: known)
   }
 
   /// Above all numbers that the host's kernel gives out, so that nobody is in the way.

@@ -112,9 +112,11 @@ extension Kernel {
       throw .busy
     }
     guard bridges[bridge].ports.count < Bridge.maximumPorts else { throw .exchangeFull }
-    var number: UInt16 = 1
-    let taken = Set(bridges[bridge].ports.map { devices[$0].port.number })
-    while taken.contains(number) { number += 1 }
+    // The lowest that is free (find_portno).
+    var taken = [Bool](repeating: false, count: Bridge.maximumPorts + 1)
+    taken[0] = true
+    for port in bridges[bridge].ports { taken[Int(devices[port].port.number)] = true }
+    let number = UInt16(taken.firstIndex(of: false) ?? 0)
     devices[index].master = bridge
     devices[index].port = BridgePort(number: number)
     devices[index].tree = SpanningTreePort(cost: pathCost(index))

@@ -60,7 +60,9 @@ struct SettingPath {
       return
     }
     // net / family / group / scope / setting
-    let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+    let parts = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
+      Substring($0)
+    }
     guard parts.count == 5, parts[0] == "net", let setting = DeviceSettingName(parts[1], parts[2], parts[4])
     else { return nil }
     self.setting = setting
@@ -100,8 +102,7 @@ extension Kernel {
         return "\(devices[index].settings[setting])"
       }
     }
-    guard let standard = SysctlDefaults.plain[name] else { return nil }
-    return namespaces[namespace].sysctls.first { $0.name == name }?.value ?? standard
+    return plainSetting(name, namespace)
   }
 
   /// Changes a setting. ENOENT: there is none of that name; EINVAL: it cannot have the value.
@@ -123,7 +124,7 @@ extension Kernel {
     }
     guard SysctlDefaults.plain[name] != nil else { throw .noSuchEntry }
     if TCPSettings.defaults[name] != nil {
-      let checked = try TCPSettings.checked(value, over: sysctl(name, in: namespace) ?? "", for: name)
+      let checked = try TCPSettings.checked(value, over: plainSetting(name, namespace) ?? "", for: name)
       write(name, checked, namespace)
       namespaces[namespace].tcp.apply(name, checked)
       return
@@ -196,14 +197,14 @@ extension Kernel {
       switch setting {
       case .disable, .forwarding, .addressGeneration, .ignoreRoutesWithLinkDown: break
       default:
-        applySettings(of: namespace)
+        applyEveryDevice6(namespace)
         return
       }
       namespaces[namespace].newDevices.ipv6[setting] = value
       touched = namespaces[namespace].devices
       for index in touched { devices[index].settings.ipv6[setting] = value }
     }
-    applySettings(of: namespace)
+    applyEveryDevice6(namespace)
     for index in touched {
       let old = devices[index].ipv6
       applySettings(to: index)
@@ -270,6 +271,12 @@ extension Kernel {
 
   // MARK: Others
 
+  /// The value of a setting without a device; nil when there is none of that name.
+  private func plainSetting(_ name: String, _ namespace: NamespaceIndex) -> String? {
+    guard let standard = SysctlDefaults.plain[name] else { return nil }
+    return namespaces[namespace].sysctls.first { $0.name == name }?.value ?? standard
+  }
+
   private mutating func write(_ name: String, _ value: String, _ namespace: NamespaceIndex) {
     if let place = namespaces[namespace].sysctls.firstIndex(where: { $0.name == name }) {
       namespaces[namespace].sysctls[place].value = value
@@ -327,11 +334,11 @@ extension Kernel {
   }
 
   private func pair(_ name: String, _ namespace: NamespaceIndex) -> (UInt32, UInt32)? {
-    sysctl(name, in: namespace).flatMap { Self.pair($0) }
+    plainSetting(name, namespace).flatMap { Self.pair($0) }
   }
 
   private func number(_ name: String, _ namespace: NamespaceIndex) -> Int64 {
-    sysctl(name, in: namespace).flatMap { Int64($0) } ?? 0
+    plainSetting(name, namespace).flatMap { Int64($0) } ?? 0
   }
 
   /// Works out what packets read of the namespace's own settings.
@@ -371,15 +378,12 @@ extension Kernel {
     for setting in ConntrackSetting.allCases {
       namespaces[namespace].conntrack.settings[setting] = Int32(clamping: number(setting.path, namespace))
     }
-    let all = namespaces[namespace].everyDevice.ipv6
     var settings6 = IPv6Settings()
-    settings6.forwarding = all[.forwarding] != 0
-    settings6.proxyNDP = all[.proxyNDP] != 0
     settings6.echoIgnoreAll = flag("net/ipv6/icmp/echo_ignore_all")
     settings6.echoIgnoreMulticast = flag("net/ipv6/icmp/echo_ignore_multicast")
     settings6.echoIgnoreAnycast = flag("net/ipv6/icmp/echo_ignore_anycast")
     settings6.icmpRateLimit = number("net/ipv6/icmp/ratelimit", namespace) * 1_000_000
-    if let mask = Self.bits(sysctl("net/ipv6/icmp/ratemask", in: namespace) ?? "") {
+    if let mask = Self.bits(plainSetting("net/ipv6/icmp/ratemask", namespace) ?? "") {
       settings6.icmpRateMask = mask
     }
     settings6.maximumHopOptions = Int(number("net/ipv6/max_hbh_opts_number", namespace))
@@ -389,6 +393,7 @@ extension Kernel {
     settings6.mtuExpires = number("net/ipv6/route/mtu_expires", namespace) * 1_000_000_000
     settings6.labelsFlows = flag("net/ipv6/auto_flowlabels")
     namespaces[namespace].ipv6 = settings6
+    applyEveryDevice6(namespace)
     namespaces[namespace].fragments6.limits.high = Int(number("net/ipv6/ip6frag_high_thresh", namespace))
     namespaces[namespace].fragments6.limits.time = number("net/ipv6/ip6frag_time", namespace) * 1_000_000_000
     namespaces[namespace].routes.hashing.set(
@@ -396,6 +401,13 @@ extension Kernel {
       seed: UInt32(clamping: number("net/ipv4/fib_multipath_hash_seed", namespace)))
     namespaces[namespace].arp.thresholds = neighborThresholds("ipv4", namespace)
     namespaces[namespace].discovery.thresholds = neighborThresholds("ipv6", namespace)
+  }
+
+  /// Works out what packets read of the switches of all devices.
+  private mutating func applyEveryDevice6(_ namespace: NamespaceIndex) {
+    let all = namespaces[namespace].everyDevice.ipv6
+    namespaces[namespace].ipv6.forwarding = all[.forwarding] != 0
+    namespaces[namespace].ipv6.proxyNDP = all[.proxyNDP] != 0
   }
 
   /// gc_thresh1 to 3 of a family.

@@ -109,13 +109,19 @@ extension Kernel {
     return lower(of: index).map { [$0] } ?? []
   }
 
-  /// Whether one device stands on another, if not directly.
+  /// The devices right above one: what stands on it, or the bridge whose port it is.
+  private func above(_ index: DeviceIndex) -> [DeviceIndex] {
+    let uppers = devices[index].uppers.allVLANs + devices[index].uppers.allMacvlans
+    return devices[index].master.isNone ? uppers : uppers + [bridges[devices[index].master].device]
+  }
+
+  /// Whether one device stands on another, if not directly. Found from below: a bridge has many ports, a port one bridge.
   func stands(_ index: DeviceIndex, on other: DeviceIndex) -> Bool {
-    var rest = beneath(index)
+    var rest = above(other)
     var seen: Set<DeviceIndex> = []
     while let next = rest.popLast() {
-      if next == other { return true }
-      if seen.insert(next).inserted { rest += beneath(next) }
+      if next == index { return true }
+      if seen.insert(next).inserted { rest += above(next) }
     }
     return false
   }
