@@ -19,10 +19,14 @@ extension EmulatedKernel {
         reading: channel, links: channel.links(), sysctls: scope.sysctls[id] ?? [], nftTables: nil)
       read.append(ReadNamespace(id: id, dump: dump, identifiers: identifiers))
     }
-    let result = StateDecoder(lab: lab).observe(read, host: [])
-    tables = result.tables
+    let names = ReadNames(read, host: [])
+    tables = names.tables
+    let decoder = StateDecoder(lab: lab)
+    let states = read.map { decoder.decode($0, among: names) }
     var initial: [NamespaceID: [SysctlState]] = [:]
     for (id, question) in scope.initial { initial[id] = try question.answer(by: scratch()) }
-    return Observation(owned: result.owned, unmarked: result.unmarked, initial: initial)
+    return Observation(
+      owned: LabState(lab: lab, namespaces: states.map(\.owned)),
+      unmarked: LabState(lab: lab, namespaces: states.map(\.unmarked)), initial: initial)
   }
 }

@@ -32,11 +32,10 @@ struct Survey {
       try findNamespaces()
       try findHost()
       try identify()
-      let result = decoder.observe(found, host: hostLinks)
-      kernel.session.tables = result.tables
+      let states = decode()
       return Observation(
-        owned: hostLimited(result.owned, isOwned: true),
-        unmarked: hostLimited(result.unmarked, isOwned: false),
+        owned: hostLimited(LabState(lab: kernel.lab, namespaces: states.map(\.owned)), isOwned: true),
+        unmarked: hostLimited(LabState(lab: kernel.lab, namespaces: states.map(\.unmarked)), isOwned: false),
         foreign: foreign.sorted { $0.path < $1.path }, initial: try initialSettings())
     } catch {
       throw DatapathError(
@@ -133,6 +132,16 @@ struct Survey {
         }
       }
     }
+  }
+
+  /// Understands what was read.
+  private func decode() -> [(owned: NamespaceState, unmarked: NamespaceState)] {
+    let names = ReadNames(found, host: hostLinks)
+    kernel.session.tables = names.tables
+    let decoder = decoder
+    return kernel.crew.share(found, with: kernel.thread) { namespace, _ in
+      decoder.decode(namespace, among: names)
+    }.values.compactMap { $0 }
   }
 
   /// Tries out what settings namespaces begin with.

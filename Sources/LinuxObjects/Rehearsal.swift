@@ -30,27 +30,36 @@ public struct Rehearsal<Kernel: LabKernel> {
   }
 
   /// What the kernel does not know of the lab's own namespaces, each kind of refusal once. Of namespaces that differ in
-  /// their addresses only, one speaks for all. What it refuses for another
+  /// their addresses only, one speaks for all, and so does one of the plain ports of a switch. What it refuses for another
   /// reason is the plan's mistake or the user's, and is found when the change is made.
   public mutating func run(_ state: LabState) -> [Refusal] {
-    let spaces = state.namespaces.filter { $0.id != .host }
+    var shapes: Set<NamespaceState> = []
+    let spaces = state.namespaces.filter { $0.id != .host && shapes.insert($0.shape).inserted }
+    var changes: [Change] = []
+    var needed = Set(spaces.map(\.id))
+    for space in spaces {
+      let spokenOf = space.linksSpokenOf
+      var ports: Set<LinkState> = []
+      for object in space.objects.dropFirst() {
+        let path = object.path(in: space.id)
+        guard !path.isNftables else { continue }
+        if case .link(let link) = object {
+          if case .veth = link.kind, !spokenOf.contains(link.name), !ports.insert(link.shape).inserted {
+            continue
+          }
+          needed.formUnion(link.otherNamespaces)
+        }
+        changes.append(Change(path: path, operation: .create, before: nil, after: object, reason: ""))
+      }
+    }
+    let made = state.namespaces.map(\.id).filter { $0 != .host && needed.contains($0) }
     do throws(NamespaceFailure) {
-      try kernel.makeNamespaces(
-        spaces.map { NewNamespace(id: $0.id, marks: ownership.marks(for: $0.id)) })
+      try kernel.makeNamespaces(made.map { NewNamespace(id: $0, marks: ownership.marks(for: $0)) })
     } catch {
       refuse(StatePath(error.namespace), error.error)
       return refusals
     }
-    var changes: [Change] = []
-    var shapes: Set<NamespaceState> = []
-    for space in spaces where shapes.insert(space.shape).inserted {
-      checkTables(of: space)
-      for object in space.objects.dropFirst() {
-        let path = object.path(in: space.id)
-        guard !path.isNftables else { continue }
-        changes.append(Change(path: path, operation: .create, before: nil, after: object, reason: ""))
-      }
-    }
+    for space in spaces { checkTables(of: space) }
     carryOut(BatchOrder.sorted(changes))
     return refusals
   }
@@ -124,10 +133,8 @@ extension NamespaceState {
     var shape = self
     shape.id = .switch
     for index in links.indices {
-      if case .veth = links[index].kind { shape.links[index].kind = .veth(peer: nil) }
-      shape.links[index].mac = nil
-      shape.links[index].index = nil
-      shape.links[index].hostName = nil
+      shape.links[index] = links[index].shape
+      shape.links[index].name = links[index].name
     }
     for index in addresses.indices {
       shape.addresses[index].prefix = .everything(addresses[index].prefix.family)
@@ -143,6 +150,42 @@ extension NamespaceState {
       shape.neighbors[index].mac = nil
     }
     return shape
+  }
+}
+
+extension NamespaceState {
+  /// The devices that other objects stand on.
+  fileprivate var linksSpokenOf: Set<InterfaceName> {
+    var names = Set(links.compactMap(\.master))
+    for link in links { if case .vlan(let vlan) = link.kind { names.insert(vlan.parent) } }
+    names.formUnion(addresses.map(\.link))
+    names.formUnion(routes.flatMap { $0.nextHops.compactMap(\.link) })
+    names.formUnion(neighbors.map(\.link))
+    names.formUnion(fdb.map(\.link))
+    names.formUnion(qdiscs.map(\.link))
+    return names
+  }
+}
+
+extension LinkState {
+  /// The device with everything the same that a kernel cannot care about.
+  fileprivate var shape: LinkState {
+    var shape = self
+    shape.name = .loopback
+    if case .veth = kind { shape.kind = .veth(peer: nil) }
+    shape.mac = nil
+    shape.index = nil
+    shape.hostName = nil
+    return shape
+  }
+
+  /// The namespaces that making it takes besides its own.
+  fileprivate var otherNamespaces: [NamespaceID] {
+    switch kind {
+    case .veth(let peer): peer.map { [$0.namespace] } ?? []
+    case .macvlan(let macvlan): macvlan.parent.map { [$0.namespace] } ?? []
+    default: []
+    }
   }
 }
 

@@ -90,6 +90,7 @@ final class PaperChannel: Transport {
       default: break
       }
     }
-    return decoder.observe([ReadNamespace(id: namespace, dump: dump)], host: []).owned.namespaces[0]
+    let read = ReadNamespace(id: namespace, dump: dump)
+    return decoder.decode(read, among: ReadNames([read], host: [])).owned
   }
 }

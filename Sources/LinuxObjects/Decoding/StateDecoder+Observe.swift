@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Joins the dumps of all namespaces of a lab into one observation: an end of a pair is known by its number in a
-// namespace that has a number of its own in the first.
+// Understands the dump of a namespace among those of all namespaces of a lab: an end of a pair is known by its number in
+// a namespace that has a number of its own in the first.
 
 public import LabCore
 import NetTypes
@@ -26,14 +26,14 @@ public struct ReadNamespace: Sendable {
   }
 }
 
-extension StateDecoder {
-  /// The states of all that was read.
+/// The names of all devices that were read, by which what one namespace says of another is understood.
+public struct ReadNames: Sendable {
+  fileprivate var names: [NamespaceID: [Int32: InterfaceName]] = [:]
+  /// The devices of each namespace.
+  public private(set) var tables: [NamespaceID: LinkTable] = [:]
+
   /// - Parameter host: the devices of the host, which others may stand on though the lab has nothing there.
-  public func observe(
-    _ namespaces: [ReadNamespace], host: [LinkMessage]
-  ) -> (owned: LabState, unmarked: LabState, tables: [NamespaceID: LinkTable]) {
-    var names: [NamespaceID: [Int32: InterfaceName]] = [:]
-    var tables: [NamespaceID: LinkTable] = [:]
+  public init(_ namespaces: [ReadNamespace], host: [LinkMessage]) {
     for link in host { names[.host, default: [:]][link.index] = link.name.flatMap { InterfaceName($0) } }
     for namespace in namespaces {
       tables[namespace.id] = LinkTable(namespace.dump.links)
@@ -41,17 +41,16 @@ extension StateDecoder {
         names[namespace.id, default: [:]][link.index] = link.name.flatMap { InterfaceName($0) }
       }
     }
-    var owned: [NamespaceState] = []
-    var unmarked: [NamespaceState] = []
-    for namespace in namespaces {
-      let resolver = LinkResolver(namespaces: namespace.identifiers, names: names)
-      let state = decode(namespace.dump, of: namespace.id, resolver)
-      owned.append(state.owned)
-      unmarked.append(state.unmarked)
-    }
-    return (
-      LabState(lab: ownership.lab, namespaces: owned), LabState(lab: ownership.lab, namespaces: unmarked),
-      tables
-    )
+  }
+}
+
+extension StateDecoder {
+  /// The state of one namespace of those that were read.
+  public func decode(
+    _ namespace: ReadNamespace, among names: ReadNames
+  ) -> (owned: NamespaceState, unmarked: NamespaceState) {
+    decode(
+      namespace.dump, of: namespace.id, names: names.names[namespace.id] ?? [:],
+      LinkResolver(namespaces: namespace.identifiers, names: names.names))
   }
 }

@@ -21,10 +21,8 @@ public struct StateDecoder: Sendable {
 
   /// The namespace's objects, the lab's and others', sorted.
   func decode(
-    _ dump: NamespaceDump, of namespace: NamespaceID, _ resolver: LinkResolver
+    _ dump: NamespaceDump, of namespace: NamespaceID, names: [Int32: InterfaceName], _ resolver: LinkResolver
   ) -> (owned: NamespaceState, unmarked: NamespaceState) {
-    var names: [Int32: InterfaceName] = [:]
-    for link in dump.links { names[link.index] = link.name.flatMap { InterfaceName($0) } }
     var result = Decoding(names: names, isHost: namespace == .host)
     decodeLinks(dump, in: namespace, resolver, &result)
     decodeAddresses(dump.addresses, &result)

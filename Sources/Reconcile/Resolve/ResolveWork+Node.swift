@@ -8,7 +8,7 @@ import Nftables
 import TopologyModel
 
 extension ResolveWork {
-  mutating func resolve(_ node: Topology.Node) -> NamespaceState {
+  mutating func resolve(_ node: Topology.Node, _ routes: [Topology.ResolvedRoute]) -> NamespaceState {
     let id = NamespaceID.node(node.name)
     sources.record(StatePath(id), at: node.location)
     var space = NamespaceState(id: id)
@@ -29,7 +29,7 @@ extension ResolveWork {
         sources.record(StateObject.qdisc(qdisc).path(in: id), at: impairment.location)
       }
     }
-    resolveRoutes(of: node, into: &space)
+    resolve(routes, into: &space)
     let ipv6 = usesIPv6(node, space)
     resolvePolicyRules(of: node, ipv6: ipv6, into: &space)
     for neighbor in node.neighbors {
@@ -78,9 +78,7 @@ extension ResolveWork {
 
   // MARK: Routes and rules
 
-  private mutating func resolveRoutes(of node: Topology.Node, into space: inout NamespaceState) {
-    let (routes, failures) = topology.routes(of: node, addresses: book)
-    errors += failures
+  private mutating func resolve(_ routes: [Topology.ResolvedRoute], into space: inout NamespaceState) {
     for route in routes {
       let type: RouteState.RouteType =
         switch route.kind {

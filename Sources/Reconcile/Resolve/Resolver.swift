@@ -103,7 +103,9 @@ struct ResolveWork {
   mutating func run() {
     nameDevices()
     resolveSwitch()
-    for node in topology.nodes { nodeSpaces.append(resolve(node)) }
+    let (routes, failures) = topology.routes(addresses: book)
+    errors += failures
+    for (node, routes) in zip(topology.nodes, routes) { nodeSpaces.append(resolve(node, routes)) }
     if let internet = topology.internet { resolve(internet) }
     if switchSpace.hasObjects {
       switchSpace.links.append(LinkState(name: .loopback, kind: .loopback))

@@ -77,18 +77,7 @@ extension Topology {
     return book
   }
 
-  /// The routes of a node with every gateway resolved, and what could not be.
-  public func routes(
-    of node: Node, addresses: AddressBook
-  ) -> (routes: [ResolvedRoute], errors: [TopologyError]) {
-    let resolution = RouteResolution(
-      node: node, addresses: addresses,
-      devices: { name in self.nodes.first { $0.name == name }?.devices ?? [] },
-      internet: internet?.gateway)
-    return resolution.routes()
-  }
-
-  /// The routes of every node, in the order of `nodes`. For many nodes at once this is the fast way.
+  /// The routes of every node with every gateway resolved, in the order of `nodes`, and what could not be.
   public func routes(addresses: AddressBook) -> (routes: [[ResolvedRoute]], errors: [TopologyError]) {
     let devices = Dictionary(nodes.map { ($0.name, $0.devices) }, uniquingKeysWith: { first, _ in first })
     var routes: [[ResolvedRoute]] = []

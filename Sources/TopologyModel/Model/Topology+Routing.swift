@@ -6,7 +6,7 @@ public import LabCore
 public import NetTypes
 
 extension Topology {
-  /// A route as written; `Topology.routes(of:addresses:)` turns gateways that are nodes into addresses.
+  /// A route as written; `Topology.routes(addresses:)` turns gateways that are nodes into addresses.
   public struct Route: Hashable, Sendable {
     public enum Destination: Hashable, Sendable {
       /// Of the gateway's family; through a node, one for each family that it shares.
