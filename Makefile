@@ -65,7 +65,8 @@ bench: build deps-test
 	Benchmarks/run $(RELEASE)
 	$(SWIFT) build $(OPTIMIZED) --product netstack-bench
 	.build/release/netstack-bench
-	$(SWIFT) build -c release --product emulated-bench
+	Benchmarks/Peers/run
+	$(SWIFT) build $(OPTIMIZED) --product emulated-bench
 	@for n in 1000 10000; do $(RELEASE) render Benchmarks/bridges.swift --var nodes=$$n > .build/bridges-$$n.json || exit 1; done
 	.build/release/emulated-bench .build/bridges-1000.json .build/bridges-10000.json
 

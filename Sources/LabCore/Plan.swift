@@ -66,5 +66,5 @@ public struct Plan: Hashable, Codable, Sendable {
 
   public var changes: [Change] { batches.flatMap(\.changes) }
   public var isEmpty: Bool { batches.isEmpty }
-  public var isDisruptive: Bool { changes.contains(where: \.isDisruptive) }
+  public var isDisruptive: Bool { batches.contains { $0.changes.contains(where: \.isDisruptive) } }
 }

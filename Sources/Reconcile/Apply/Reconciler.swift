@@ -173,7 +173,7 @@ public struct Reconciler: Sendable {
 
   private func writeJournal(_ prepared: Preparation, desired: LabState) throws(ReconcileError) -> Journal {
     let before = prepared.observation.merged(for: desired)
-    var touched = Set(prepared.plan.changes.map(\.path.namespace))
+    var touched = Set(prepared.plan.batches.lazy.flatMap { $0.changes.lazy.map(\.path.namespace) })
     // What hangs on devices of a touched namespace elsewhere may go with them.
     for space in before where touched.contains(space.id) {
       for link in space.links {

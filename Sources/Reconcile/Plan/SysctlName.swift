@@ -18,14 +18,10 @@ struct SysctlName {
       scope = nil
       return
     }
-    let parts = text.split(separator: "/", maxSplits: 4, omittingEmptySubsequences: false)
-    if parts.count >= 5, parts[2] == "conf" || parts[2] == "neigh" {
-      scope = parts[3]
-    } else if parts.count >= 5, parts[1] == "mpls", parts[2] == "conf" {
-      scope = parts[3]
-    } else {
-      scope = nil
-    }
+    let parts = text.utf8.split(separator: 0x2f, maxSplits: 4, omittingEmptySubsequences: false)
+    let isOfDevices =
+      parts.count >= 5 && (parts[2].elementsEqual("conf".utf8) || parts[2].elementsEqual("neigh".utf8))
+    scope = isOfDevices ? Substring(parts[3]) : nil
   }
 
   /// The one device whose setting this is.
