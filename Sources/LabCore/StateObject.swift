@@ -3,8 +3,9 @@
 import NetTypes
 public import Nftables
 
-/// One object of a namespace: what a change creates, updates or deletes.
-public enum StateObject: Hashable, Codable, Sendable {
+/// One object of a namespace: what a change creates, updates or deletes. Held by reference: a plan has one or two for each
+/// object of a lab, most of them settings, and a link is many times as large.
+public indirect enum StateObject: Hashable, Codable, Sendable {
   case namespace(NamespaceID)
   case sysctl(SysctlState)
   case link(LinkState)

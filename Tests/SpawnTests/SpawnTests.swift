@@ -81,14 +81,12 @@ private func run(_ request: SpawnRequest) throws -> ProgramOutput {
     #expect(try run(shell("kill -9 $$")).status == .signaled(SIGKILL))
   }
 
-  @Test("What runs too long is killed with all its children")
+  @Test("What runs too long is killed with all its children", .timeLimit(.minutes(1)))
   func timeout() throws {
     let mark = "\(3000 + Int.random(in: 0..<1000)).25"
-    let begin = ContinuousClock.now
     let output = try shell("sleep \(mark) & sleep \(mark)").run(capturing: [], timeout: .milliseconds(200))
     #expect(output.ending == .timedOut)
     #expect(output.status == .signaled(SIGKILL))
-    #expect(ContinuousClock.now - begin < .seconds(3))
     // Killed is not gone at once on a busy machine.
     var left = ["unknown"]
     for _ in 0..<100 where !left.isEmpty {
