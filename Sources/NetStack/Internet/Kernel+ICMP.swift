@@ -180,7 +180,11 @@ extension Kernel {
 
   /// Tells the sender of a packet, whose IP header is where its metadata says, why it did not arrive (icmp_send). The
   /// packet itself is left to the caller.
-  mutating func icmpError(for slot: Slot, _ type: ICMPType, code: UInt8, information: UInt32) {
+  /// - Parameter isDelivered: whether the packet's route led to this host, whatever rules have made of its destination
+  ///   since; nil: as the destination says.
+  mutating func icmpError(
+    for slot: Slot, _ type: ICMPType, code: UInt8, information: UInt32, isDelivered: Bool? = nil
+  ) {
     // What came in carries its device; what this host made itself does not, and is told to itself.
     let device = DeviceIndex(pool[slot].device)
     guard devices.contains(device) else { return }
@@ -207,7 +211,7 @@ extension Kernel {
       namespaces[namespace].ipv4.errorsUseInbound && !devices[device].isLoopback
       ? selectSource(source, on: device, scope: RouteScope.link.rawValue) : 0
     var datagram = IPv4Datagram(
-      source: target == .local && !pool.ipv4Control(slot).flags.contains(.isOnSourceRoute)
+      source: isDelivered ?? (target == .local) && !pool.ipv4Control(slot).flags.contains(.isOnSourceRoute)
         ? destination : speaker,
       destination: source, proto: 1,
       typeOfService: packet.u8(IPv4Header.typeOfService) & 0x1e | 0xc0)
@@ -238,6 +242,7 @@ extension Kernel {
     pool.copyBytes(of: slot, fromHeader: pool[slot].networkHeader, into: bytes.dropFirst(8))
     bytes.set(2, u16: bytes.checksum())
     pool[error].device = device.rawValue
+    attachConntrack(of: slot, to: error)
     namespaces[namespace].snmp[.icmpOutMsgs] &+= 1
     switch type {
     case .destinationUnreachable: namespaces[namespace].snmp[.icmpOutDestUnreachs] &+= 1

@@ -22,7 +22,10 @@ extension Kernel {
     if isIPv6 {
       icmpv6Error(for: packet.slot, .destinationUnreachable, code: code, information: 0)
     } else if packet.version == 4 {
-      icmpError(for: packet.slot, .destinationUnreachable, code: code, information: 0)
+      // Before routing the packet is given a route to its sender (nf_reject_fill_skb_dst).
+      let isDelivered: Bool? = packet.hook == .output ? nil : packet.hook == .input
+      icmpError(
+        for: packet.slot, .destinationUnreachable, code: code, information: 0, isDelivered: isDelivered)
     }
   }
 
@@ -85,12 +88,7 @@ extension Kernel {
     }
     bytes.set(12, u8: 0x50)
     pool[slot].device = loopback(of: packet.namespace).rawValue
-    // It belongs to the connection, and is translated as that is (nf_ct_attach).
-    let reference = pool.conntrack(packet.slot)
-    if conntracks.contains(reference.index) {
-      let info: ConntrackInfo = reference.info.direction == .original ? .relatedReply : .related
-      pool.setConntrack(ConntrackReference(index: reference.index, info: info), of: slot)
-    }
+    attachConntrack(of: packet.slot, to: slot)
     return slot
   }
 }

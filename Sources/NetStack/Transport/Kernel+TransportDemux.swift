@@ -26,7 +26,7 @@ extension Kernel {
       pool.free(slot, .consumed)
     default:
       namespaces[namespace].snmp[.ipInUnknownProtos] &+= 1
-      icmpError(for: slot, .destinationUnreachable, code: 2, information: 0)
+      icmpError(for: slot, .destinationUnreachable, code: 2, information: 0, isDelivered: true)
       drop(slot, .invalidProtocol, in: namespace)
     }
   }

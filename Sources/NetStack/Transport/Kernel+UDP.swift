@@ -57,7 +57,7 @@ extension Kernel {
       if isIPv6 {
         icmpv6Error(for: slot, .destinationUnreachable, code: 4, information: 0)
       } else {
-        icmpError(for: slot, .destinationUnreachable, code: 3, information: 0)
+        icmpError(for: slot, .destinationUnreachable, code: 3, information: 0, isDelivered: true)
       }
       drop(slot, .noSocket, in: namespace)
       return

@@ -232,6 +232,7 @@ extension Kernel {
     let bytes = pool.bytes(error)
     bytes.set(0, u64: UInt64(type.rawValue) << 56 | UInt64(code) << 48 | UInt64(information))
     pool.copyBytes(of: slot, fromHeader: pool[slot].networkHeader, into: bytes.dropFirst(8))
+    attachConntrack(of: slot, to: error)
     sendICMPv6(error, datagram, in: namespace)
   }
 

@@ -275,6 +275,15 @@ extension Kernel {
     pool.setConntrack(ConntrackReference(index: link.index, info: info), of: packet.slot)
   }
 
+  /// What this host tells about a packet belongs to the packet's connection, confirmed or not, and is translated as that
+  /// is (nf_ct_attach).
+  mutating func attachConntrack(of slot: Slot, to answer: Slot) {
+    let reference = pool.conntrack(slot)
+    guard conntracks.contains(reference.index) else { return }
+    let info: ConntrackInfo = reference.info.direction == .original ? .relatedReply : .related
+    pool.setConntrack(ConntrackReference(index: reference.index, info: info), of: answer)
+  }
+
   // MARK: Confirmation and end
 
   /// Lets an entry count, now that its first packet has got through (__nf_conntrack_confirm).

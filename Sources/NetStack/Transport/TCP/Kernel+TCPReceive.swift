@@ -156,13 +156,23 @@ extension Kernel {
     let hasACK = segment.flags.contains(.ack)
     tcpReply(
       sequence: hasACK ? segment.acknowledgment : 0, acknowledgment: hasACK ? 0 : segment.end,
-      flags: hasACK ? .rst : [.rst, .ack], window: 0, TCPOptions(), local, remote, in: namespace)
+      flags: hasACK ? .rst : [.rst, .ack], window: 0, TCPOptions(), local, remote,
+      typeOfService: typeOfService(of: segment.slot), in: namespace)
+  }
+
+  /// What the IP header of a packet asks of its way, which a reset asks too.
+  private func typeOfService(of slot: Slot) -> UInt8 {
+    let header = pool.bytes(slot, from: pool[slot].networkHeader)
+    guard header.count >= IPv4Header.length else { return 0 }
+    // Of IPv6 without the bits of congestion (tcp_v6_send_response).
+    return header.u8(0) >> 4 == 6
+      ? UInt8(truncatingIfNeeded: header.u16(0) >> 4) & 0xfc : header.u8(IPv4Header.typeOfService)
   }
 
   /// A segment without data that no connection sends (ip_send_unicast_reply).
   mutating func tcpReply(
     sequence: UInt32, acknowledgment: UInt32, flags: TCPFlags, window: UInt16, _ options: TCPOptions,
-    _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
+    _ local: SocketAddress, _ remote: SocketAddress, typeOfService: UInt8 = 0, in namespace: NamespaceIndex
   ) {
     let length = TCPHeader.length + options.size
     let slot = pool.allocate(length: length)
@@ -175,21 +185,24 @@ extension Kernel {
     bytes.set(TCPHeader.window, u16: window)
     bytes.set(TCPHeader.urgent, u16: 0)
     options.write(to: bytes.dropFirst(TCPHeader.length))
-    tcpSend(slot, by: tcpRoute(local, remote, in: namespace), local.port, remote.port, in: namespace)
+    tcpSend(
+      slot, by: tcpRoute(local, remote, typeOfService, in: namespace), local.port, remote.port, in: namespace)
   }
 
   /// The way of a segment that no connection sends.
   private mutating func tcpRoute(
-    _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
+    _ local: SocketAddress, _ remote: SocketAddress, _ typeOfService: UInt8, in namespace: NamespaceIndex
   ) -> SocketRoute? {
     switch (local.address, remote.address) {
     case (.v4(let source), .v4(let destination)):
       var datagram = IPv4Datagram(source: source.rawValue, destination: destination.rawValue, proto: 6)
       datagram.pathMTUDiscovery = .do
+      datagram.typeOfService = typeOfService
       return (try? ipv4Route(datagram, in: namespace)).map { .v4(datagram, $0) }
     case (.v6(let source), .v6(let destination)):
       var datagram = IPv6Datagram(destination: UInt128(destination), proto: 6)
       datagram.source = UInt128(source)
+      datagram.trafficClass = typeOfService
       if remote.scope != 0 { datagram.device = device(ifindex: remote.scope, in: namespace) ?? .none }
       return (try? ipv6Route(datagram, in: namespace)).map { .v6(datagram, $0) }
     default: return nil
