@@ -119,9 +119,9 @@ let package = Package(
     tests(of: "Capture", ["NetTypes", "Seeds", "CLinux"]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),
-    tests(of: "TopologyModel", ["NetTypes", "LabCore", "Seeds"]),
+    tests(of: "TopologyModel", ["NetTypes", "Nftables", "LabCore", "Seeds"]),
     tests(of: "Spawn", [system]),
-    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "Seeds", system]),
+    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "TopologyModel", "Seeds", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
     tests(of: "LabProcess", ["NetTypes", "Capture", "LabCore", "Spawn", "CLinux", "Seeds", system, logging]),
     tests(
@@ -134,7 +134,7 @@ let package = Package(
       of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", "Seeds", system],
       resources: [.copy("Golden")]),
     tests(of: "NetforgeTesting", []),
-    tests(of: "Manifest", ["LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
+    tests(of: "Manifest", ["Nftables", "LabCore", "TopologyModel", "Spawn", "CDSLSource", system]),
     .testTarget(name: "ArchitectureTests", swiftSettings: settings),
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge", "Seeds"], swiftSettings: settings),
     .executableTarget(

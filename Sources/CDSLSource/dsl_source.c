@@ -25,6 +25,9 @@ static const unsigned char file_programs[] = {
 static const unsigned char file_routing[] = {
 #embed "../Netforge/Body/Routing.swift"
 };
+static const unsigned char file_ruleset[] = {
+#embed "../Netforge/Body/Ruleset.swift"
+};
 static const unsigned char file_translation[] = {
 #embed "../Netforge/Body/Translation.swift"
 };
@@ -52,6 +55,9 @@ static const unsigned char file_scenario[] = {
 static const unsigned char file_chain[] = {
 #embed "../Netforge/Table/Chain.swift"
 };
+static const unsigned char file_objects[] = {
+#embed "../Netforge/Table/Objects.swift"
+};
 static const unsigned char file_rule[] = {
 #embed "../Netforge/Table/Rule.swift"
 };
@@ -60,6 +66,9 @@ static const unsigned char file_selectors[] = {
 };
 static const unsigned char file_sets[] = {
 #embed "../Netforge/Table/Sets.swift"
+};
+static const unsigned char file_spread[] = {
+#embed "../Netforge/Table/Spread.swift"
 };
 static const unsigned char file_statements[] = {
 #embed "../Netforge/Table/Statements.swift"
@@ -87,6 +96,7 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("NodeBody.swift", file_nodebody),
   NF_FILE("Programs.swift", file_programs),
   NF_FILE("Routing.swift", file_routing),
+  NF_FILE("Ruleset.swift", file_ruleset),
   NF_FILE("Translation.swift", file_translation),
   NF_FILE("Expectation.swift", file_expectation),
   NF_FILE("Expecting.swift", file_expecting),
@@ -96,9 +106,11 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("Record.swift", file_record),
   NF_FILE("Scenario.swift", file_scenario),
   NF_FILE("Chain.swift", file_chain),
+  NF_FILE("Objects.swift", file_objects),
   NF_FILE("Rule.swift", file_rule),
   NF_FILE("Selectors.swift", file_selectors),
   NF_FILE("Sets.swift", file_sets),
+  NF_FILE("Spread.swift", file_spread),
   NF_FILE("Statements.swift", file_statements),
   NF_FILE("Table.swift", file_table),
   NF_FILE("Values.swift", file_values),

@@ -3,7 +3,7 @@
 // The other side of `lab.read`. The topology's program can open nothing; it asks over descriptor 4 for a file beneath the
 // topology's folder, and what it was given is part of what its result depends on.
 //
-// A question is a path and a newline. The answer is a decimal number and a newline: the count of bytes that follow, or an
+// A question is a path and a newline; a zero byte before the path asks for what nft makes of the file. The answer is a decimal number and a newline: the count of bytes that follow, or an
 // errno with a minus before it.
 
 import CLinux
@@ -29,7 +29,8 @@ final class FileBroker {
   /// Takes one question from what was received; nil when the program does not keep to the rules.
   func answer(_ received: inout [UInt8]) -> [UInt8]? {
     guard let end = received.firstIndex(of: 0x0A) else { return received.count > 4096 ? nil : [] }
-    let path = String(decoding: received[..<end], as: UTF8.self)
+    let isRuleset = received.first == 0
+    let path = String(decoding: received[(isRuleset ? 1 : 0)..<end], as: UTF8.self)
     received.removeSubrange(...end)
     guard reads.count < Self.maximumCount else { return nil }
     switch Self.contents(of: path, beneath: folder) {
@@ -37,7 +38,8 @@ final class FileBroker {
       total += bytes.count
       guard total <= Self.maximumSize else { return Array("-\(EFBIG)\n".utf8) }
       reads.append(Read(path: path, digest: SHA256.digest(bytes)))
-      return Array("\(bytes.count)\n".utf8) + bytes
+      let answer = isRuleset ? NftTranslator.json(of: path, bytes) : bytes
+      return Array("\(answer.count)\n".utf8) + answer
     case .failure(let error):
       reads.append(Read(path: path, digest: "-"))
       return Array("-\(error.errno)\n".utf8)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// How a topology gets a file's text: it asks over descriptor 4. A question is a path and a newline; the answer a decimal
-// number and a newline, which is the count of bytes that follow, or an errno with a minus before it.
+// How a topology gets a file's text: it asks over descriptor 4. A question is a path and a newline, with a zero byte before
+// the path when what nft makes of the file is wanted as JSON; the answer a decimal number and a newline, which is the
+// count of bytes that follow, or an errno with a minus before it.
 
 import Glibc
 
@@ -10,8 +11,19 @@ enum FileRequest {
   static let descriptor: Int32 = 4
 
   /// The bytes of a file beneath the topology's folder; nil with errno set when there are none.
-  static func contents(of path: String) -> [UInt8]? {
-    guard !path.utf8.contains(0x0A), !path.utf8.contains(0), send(Array(path.utf8) + [0x0A]) else {
+  static func contents(of path: String) -> [UInt8]? { ask([], path) }
+
+  /// What nft makes of a file; nil with errno set when there is none, or nobody to ask.
+  static func ruleset(of path: String) -> [UInt8]? {
+    guard fcntl(descriptor, F_GETFD) != -1 else {
+      errno = ENOTSUP
+      return nil
+    }
+    return ask([0], path)
+  }
+
+  private static func ask(_ kind: [UInt8], _ path: String) -> [UInt8]? {
+    guard !path.utf8.contains(0x0A), !path.utf8.contains(0), send(kind + Array(path.utf8) + [0x0A]) else {
       errno = EINVAL
       return nil
     }

@@ -82,6 +82,24 @@ extension NftablesAttribute {
   static let objectLimitType = Self(.object, NFTNL_OBJ_LIMIT_TYPE, u32)
   static let objectLimitFlags = Self(.object, NFTNL_OBJ_LIMIT_FLAGS, u32)
 
+  static let objectHelperName = Self(.object, NFTNL_OBJ_CT_HELPER_NAME, .text(15))
+  static let objectHelperNetwork = Self(.object, NFTNL_OBJ_CT_HELPER_L3PROTO, u16)
+  static let objectHelperTransport = Self(.object, NFTNL_OBJ_CT_HELPER_L4PROTO, u8)
+  static let objectTimeoutNetwork = Self(.object, NFTNL_OBJ_CT_TIMEOUT_L3PROTO, u16)
+  static let objectTimeoutTransport = Self(.object, NFTNL_OBJ_CT_TIMEOUT_L4PROTO, u8)
+  /// Of every protocol as many as of the one with most: the library copies them all.
+  static let objectTimeoutSeconds = Self(
+    .object, NFTNL_OBJ_CT_TIMEOUT_ARRAY, .exactly(timeoutCount * 4))
+  static let timeoutCount = Int(NFTNL_CTTIMEOUT_TCP_MAX.rawValue)
+  static let objectExpectNetwork = Self(.object, NFTNL_OBJ_CT_EXPECT_L3PROTO, u16)
+  static let objectExpectTransport = Self(.object, NFTNL_OBJ_CT_EXPECT_L4PROTO, u8)
+  static let objectExpectPort = Self(.object, NFTNL_OBJ_CT_EXPECT_DPORT, u16)
+  static let objectExpectTimeout = Self(.object, NFTNL_OBJ_CT_EXPECT_TIMEOUT, u32)
+  static let objectExpectSize = Self(.object, NFTNL_OBJ_CT_EXPECT_SIZE, u8)
+  static let objectSynproxyMSS = Self(.object, NFTNL_OBJ_SYNPROXY_MSS, u16)
+  static let objectSynproxyScale = Self(.object, NFTNL_OBJ_SYNPROXY_WSCALE, u8)
+  static let objectSynproxyFlags = Self(.object, NFTNL_OBJ_SYNPROXY_FLAGS, u32)
+
   static let payloadDestination = Self(.expression("payload"), NFTNL_EXPR_PAYLOAD_DREG, u32)
   static let payloadBase = Self(.expression("payload"), NFTNL_EXPR_PAYLOAD_BASE, u32)
   static let payloadOffset = Self(.expression("payload"), NFTNL_EXPR_PAYLOAD_OFFSET, u32)
@@ -242,7 +260,10 @@ extension NftablesAttribute {
     ruleChain, ruleFamily, ruleHandle, rulePosition, ruleUserdata, objectTable, objectName, objectType,
     objectFamily, objectUserdata, objectCounterPackets, objectCounterBytes, objectQuotaBytes,
     objectQuotaConsumed, objectQuotaFlags, objectLimitRate, objectLimitUnit, objectLimitBurst,
-    objectLimitType, objectLimitFlags, payloadDestination, payloadBase, payloadOffset, payloadLength,
+    objectLimitType, objectLimitFlags, objectHelperName, objectHelperNetwork, objectHelperTransport,
+    objectTimeoutNetwork, objectTimeoutTransport, objectTimeoutSeconds, objectExpectNetwork,
+    objectExpectTransport, objectExpectPort, objectExpectTimeout, objectExpectSize, objectSynproxyMSS,
+    objectSynproxyScale, objectSynproxyFlags, payloadDestination, payloadBase, payloadOffset, payloadLength,
     payloadSource, payloadChecksumType, payloadChecksumOffset, payloadFlags, metaKey, metaDestination,
     metaSource, ctKey, ctDestination, ctSource, ctDirection, cmpSource, cmpOperation, cmpData, rangeSource,
     rangeOperation, rangeFrom, rangeTo, bitwiseSource, bitwiseDestination, bitwiseLength, bitwiseMask,

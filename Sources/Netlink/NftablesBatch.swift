@@ -409,22 +409,7 @@ private struct NftablesBatch: ~Copyable {
     try made.set(.objectName, text: object.name)
     try made.set(.objectType, object.type)
     if type == NFT_MSG_NEWOBJ.rawValue {
-      switch object.state {
-      case .counter(let counter):
-        try made.set(.objectCounterPackets, counter.packets)
-        try made.set(.objectCounterBytes, counter.bytes)
-      case .quota(let quota):
-        try made.set(.objectQuotaBytes, quota.bytes)
-        try made.set(.objectQuotaFlags, UInt32(quota.isInverted ? 1 : 0))
-      case .limit(let limit):
-        try made.set(.objectLimitRate, limit.rate)
-        try made.set(.objectLimitUnit, limit.unitSeconds)
-        try made.set(.objectLimitBurst, limit.burst)
-        try made.set(.objectLimitType, UInt32(limit.countsBytes ? 1 : 0))
-        try made.set(.objectLimitFlags, UInt32(limit.isInverted ? 1 : 0))
-      case .connlimit, .unknown:
-        throw NftablesValueError(text: "libnftnl cannot make object '\(object.name)'")
-      }
+      try made.fill(object)
       var userdata = NftablesUserdata()
       try userdata.add(NftablesUserdata.comment, text: object.comment)
       if !userdata.records.isEmpty { try made.set(.objectUserdata, userdata.bytes) }

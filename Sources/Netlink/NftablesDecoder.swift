@@ -295,17 +295,8 @@ enum NftablesDecoder {
       default: break
       }
     }
-    let names: [UInt32: String] = [1: "counter", 2: "quota", 4: "limit", 5: "connlimit"]
     object.state = .unknown(type)
-    if let name = names[type], let content {
-      switch try NftablesExpressionDecoder(name, content).expression() {
-      case .counter(let counter): object.state = .counter(counter)
-      case .quota(let quota): object.state = .quota(quota)
-      case .limit(let limit): object.state = .limit(limit)
-      case .connlimit(let connlimit): object.state = .connlimit(connlimit)
-      default: break
-      }
-    }
+    if let content { object.state = try state(type, content) }
     return (table, object)
   }
 

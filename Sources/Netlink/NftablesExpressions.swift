@@ -239,9 +239,11 @@ extension NftExpression {
     case .exthdrWrite(let e):
       try o.set(.exthdrOperation, e.operation.rawValue)
       try o.set(.exthdrType, e.type)
+      // An option that is taken out has no place (nft_exthdr_tcp_strip_init).
+      guard let source = e.source else { break }
       try o.set(.exthdrOffset, e.offset)
       try o.set(.exthdrLength, e.length)
-      if let source = e.source { try o.set(.exthdrSource, source.rawValue) }
+      try o.set(.exthdrSource, source.rawValue)
     case .socket(let e):
       try o.set(.socketKey, e.key.rawValue)
       try o.set(.socketDestination, e.destination.rawValue)

@@ -2,7 +2,9 @@
 
 import Foundation
 import Manifest
+import Nftables
 import Testing
+import TopologyModel
 
 @Suite("Loading topologies", .serialized, .enabled(if: hasToolchain, "needs a Swift toolchain"))
 struct LoadTests {
@@ -155,6 +157,39 @@ struct LoadTests {
       let text = try await fixture.load(name).text
       #expect(text.contains("\"kind\":\"failure\"") && text.contains("Invalid cross-device link"))
       #expect(!text.contains("root:"))
+    }
+  }
+
+  @Test(
+    "A ruleset in nft's language comes as nft's JSON, with what nft says against it, and reads no other file",
+    .enabled(
+      if: geteuid() == 0 && FileManager.default.isExecutableFile(atPath: "/usr/sbin/nft"),
+      "needs root and nft"))
+  func rulesets() async throws {
+    func node(_ file: String) -> String { topology("lab.node(\"gw\") { Ruleset(file: \"\(file)\") }") }
+    let fixture = try Fixture([
+      "topology.swift": node("good.nft"), "bad.swift": node("bad.nft"), "include.swift": node("include.nft"),
+      "absent.swift": node("absent.nft"),
+      "good.nft":
+        "define port = 22\ntable inet t {\n chain c {\n  type filter hook input priority 0\n"
+        + "  tcp dport $port counter drop\n }\n}\n",
+      "bad.nft": "table inet t {\n chain c {\n  tcp dport nonsense drop\n }\n}\n",
+      "include.nft": "include \"/etc/shadow\"\n",
+    ])
+    let good = try await fixture.load()
+    let declared = try good.declarations()
+    let made = try Topology(declared)
+    let rules = made.nodes.first?.rulesets.first?.tables.first?.chains.first?.rules
+    #expect(rules?.count == 1 && rules?.first?.statements.count == 3, "\(good.text)")
+    #expect(rules?.first?.position?.line == 3)
+    for (name, message) in [
+      ("bad.swift", "bad.nft:3:"), ("include.swift", "include.nft:1:"), ("absent.swift", "No such file"),
+    ] {
+      let loaded = try await fixture.load(name)
+      #expect(!loaded.text.contains("root:"))
+      let declarations = try loaded.declarations()
+      let error = #expect(throws: TopologyErrors.self) { try Topology(declarations) }
+      #expect("\(error.map { "\($0)" } ?? "")".contains(message), "\(error.map { "\($0)" } ?? "")")
     }
   }
 

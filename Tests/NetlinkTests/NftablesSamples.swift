@@ -43,7 +43,18 @@ struct NftablesSample: Sendable {
         "numgen random mod 100 < 50 accept",
         "add @dyn { ip saddr timeout 10s limit rate 5/second } accept", "meta pkttype broadcast drop",
         "udp dport { 53, 67-68 } counter packets 5 bytes 300 accept comment \"names and leases\"", "return",
-        "notrack",
+        "notrack", "ip ttl set 7", "ip dscp set 46", "ip ecn set 1", "tcp dport set 80",
+        "ip daddr set 10.0.0.1",
+        "udp sport set 53", "ip id set 5", "tcp option maxseg size set 1200", "reset tcp option timestamp",
+        "tcp option timestamp exists", "ip option rr exists", "meta priority set 0x10002",
+        "meta mark set ip saddr map { 10.0.0.1 : 0x1, 10.0.0.2 : 0x2 }",
+        "meta mark set meta mark map @bymark", "meta mark set jhash ip saddr mod 4 seed 0x5 offset 1",
+        "meta mark set numgen inc mod 5", "meta mark set symhash mod 2", "ct mark set meta mark and 0xff",
+        "meta mark set ct mark or 0x1", "ct zone 5 accept", "ct bytes > 1000 accept", "dup to 10.0.0.1",
+        "tcp flags == syn accept", "tcp flags != syn accept",
+        "counter name tcp dport map { 80 : \"cnt\" }", "tcp dport 21 ct helper set \"hlp\"",
+        "meta l4proto tcp ct timeout set \"tmo\"", "meta l4proto udp ct expectation set \"exp\"",
+        "update @dyn { ip saddr timeout 5s counter }", "delete @dyn { ip saddr }",
       ]),
     NftablesSample(
       family: "ip", chain: "type nat hook prerouting priority -100",
@@ -111,9 +122,14 @@ struct NftablesSample: Sendable {
   ]
 
   /// All samples as one file, each in a table of its own.
-  static let text: String = all.enumerated().map { index, sample in
+  static let text: String = all.enumerated().map { $1.table($0) }.joined(separator: "\n")
+
+  /// The sample alone.
+  var file: String { table(0) }
+
+  private func table(_ index: Int) -> String {
     let sets =
-      sample.family == "ip"
+      family == "ip"
       ? """
       counter cnt { }
       limit lim { rate 400/minute }
@@ -127,15 +143,19 @@ struct NftablesSample: Sendable {
       set marks { type mark; elements = { 0x1, 0x2 } }
       set names { type ifname; elements = { "eth0", "lo" } }
       map bymark { type mark : mark; elements = { 0x1 : 0x10 } }
+      ct helper hlp { type "ftp" protocol tcp; }
+      ct timeout tmo { protocol tcp; policy = { established : 100, close : 5 }; }
+      ct expectation exp { protocol udp; dport 9876; timeout 2m; size 12; }
+      synproxy prx { mss 1460; wscale 7; timestamp sack-perm; }
       """ : ""
     return """
-      table \(sample.family) t\(index) {
+      table \(family) t\(index) {
       \(sets)
       chain other { comment "jumped to"; }
-      chain c { \(sample.chain);
-      \(sample.rules.joined(separator: "\n"))
+      chain c { \(chain);
+      \(rules.joined(separator: "\n"))
       }
       }
       """
-  }.joined(separator: "\n")
+  }
 }

@@ -36,7 +36,7 @@ final class NftablesBench {
 
   func list() throws -> String { try run("nft list ruleset 2>&1") }
 
-  private func run(_ command: String) throws -> String {
+  func run(_ command: String) throws -> String {
     String(decoding: try output(["ip", "netns", "exec", name, "sh", "-c", command]), as: UTF8.self)
   }
 }

@@ -30,7 +30,12 @@ struct CorpusTests {
     ),
     ("ip hdrlength {", "nft ends no interval at what the field's four bits cannot say"),
     ("icmp id", "nft looks at echoes only, ours at whatever message has an identifier there"),
-    ("icmp sequence", "the same"),
+    ("icmp sequence", "the same"), ("icmp gateway", "the same of redirects"),
+    ("icmpv6 id", "the same"), ("icmpv6 sequence", "the same"), ("icmpv6 mtu", "the same"),
+    (
+      "bridge ip option",
+      "nft asks the frame's type for what is inside, ours what is inside, behind a tag too"
+    ),
     ("ip meta protocol ip", "nft leaves out what is always so in the family"),
     ("bridge icmp", "of a frame with a tag nft looks at the tag for what is inside, ours behind it"),
     ("bridge igmp", "the same"), ("bridge exthdr", "the same"), ("bridge frag", "the same"),
@@ -56,6 +61,8 @@ struct CorpusTests {
       return ["eth0", "eth1", "wan"].map {
         NftData(Array($0.utf8) + [UInt8](repeating: 0, count: 16 - $0.utf8.count))
       }
+    case .string:
+      return ["ftp", "sip", "tftp"].compactMap { type.data($0) }
     case .interfaceIndex: return [number(1)]
     case .nfproto: return [[2], [10]]
     case .etherType: return [[8, 0], [0x86, 0xdd], [8, 6]]
@@ -203,6 +210,7 @@ struct CorpusTests {
       [.match(.is(.tcpFlags, .syn)), .clampMSS(1200)], [.match(.is(.tcpFlags, .syn)), .clampMSS(nil)],
     ]
     var entries: [Entry] = []
+    entries += try stores()
     for family in NftFamily.allCases {
       let own = family == .ip || family == .ip6 || family == .inet ? internet : []
       for statements in common + own {
@@ -219,6 +227,44 @@ struct CorpusTests {
       entries += try [entry(.inet, base(of: .inet), [.reject(.icmpx(code))])].compactMap { $0 }
     }
     return entries
+  }
+
+  /// What rules put into packets, and copies of them.
+  private static func stores() throws -> [Entry] {
+    let mark = selector("meta mark")
+    let plain: [(NftFamily, Statement)] = [
+      (.ip, .store(selector("ip ttl"), .value([7]))), (.ip, .store(selector("ip dscp"), .value([0x2e]))),
+      (.ip, .store(selector("ip ecn"), .value([1]))), (.ip, .store(selector("ip id"), .value([0, 5]))),
+      (.ip, .store(selector("ip saddr"), .value([10, 0, 0, 1]))),
+      (.ip6, .store(selector("ip6 hoplimit"), .value([7]))),
+      (.ip6, .store(selector("ip6 daddr"), .value(IPv6Address.loopback.nftData))),
+      (.inet, .store(selector("tcp dport"), .value([0, 80]))),
+      (.inet, .store(selector("udp sport"), .value([0, 53]))),
+      (.inet, .store(selector("tcp window"), .value([1, 0]))),
+      (.ip, .store(selector("tcp option maxseg size"), .value([4, 0xb0]))), (.ip, .removeOption(8)),
+      (.bridge, .store(selector("ether daddr"), .value([2, 0, 0, 0, 0, 1]))),
+      (.ip, .store(selector("meta priority"), .value(NftData(host: 0x10002, width: 4)))),
+      (.ip, .store(mark, .selector(.numgen(random: true, modulus: 5)))),
+      (.ip, .store(mark, .selector(.symhash(modulus: 2, offset: 3)))),
+      (.ip, .store(mark, .selector(.jhash([selector("ip saddr")], modulus: 4, seed: 5, offset: 1)))),
+      (
+        .ip,
+        .store(
+          mark,
+          .map(
+            [selector("ip saddr")],
+            [.init(key: [.value([10, 0, 0, 1])], value: PacketMark(rawValue: 1).nftData)]))
+      ),
+      (.ip, .store(selector("ct zone"), .value(NftData(host: 5, width: 2)))),
+      (.ip, .match(Match(selector("tcp flags"), .equal, [.exact([2])]))),
+      (.ip, .dup(to: .v4(IPv4Address(rawValue: 0x0a00_0001)), device: nil)),
+      (.ip, .dup(to: .v4(IPv4Address(rawValue: 0x0a00_0001)), device: 1)),
+      (.ip6, .dup(to: .v6(.loopback), device: 1)), (.netdev, .dup(to: nil, device: 1)),
+      (.netdev, .fwd(device: 1, to: nil)),
+      (.netdev, .fwd(device: 1, to: .v4(IPv4Address(rawValue: 0x0a00_0001)))),
+      (.netdev, .fwd(device: 1, to: .v6(.loopback))),
+    ]
+    return try plain.compactMap { try entry($0.0, base(of: $0.0), [$0.1]) }
   }
 
   private static func selector(_ name: String) -> Selector { Selector(named: name) ?? .symhash(modulus: 1) }

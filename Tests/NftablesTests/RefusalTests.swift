@@ -122,7 +122,7 @@ struct RefusalTests {
       "tproxy stands at prerouting only"
     ),
     (table(.ip, rule(.log(NftLog(prefix: "a \"quote\"")))), "without quotes"),
-    (table(.ip, rule(.namedCounter("absent"))), "no counter 'absent'"),
+    (table(.ip, rule(.object(.counter, "absent"))), "no counter 'absent'"),
     (Ruleset.Table(family: .ip, name: "1t"), "a name begins with a letter"),
     (Ruleset.Table(family: .ip, name: String(repeating: "x", count: 256)), "at most 255 bytes"),
     (
@@ -172,7 +172,7 @@ struct RefusalTests {
   @Test("all that is wrong is told in one run")
   func several() {
     let result = Compiler.compile(
-      Ruleset(tables: [table(.ip, rule(.namedCounter("a")), rule(.namedCounter("b")))]))
+      Ruleset(tables: [table(.ip, rule(.object(.counter, "a")), rule(.object(.counter, "b")))]))
     guard case .failure(let errors) = result else {
       Issue.record("compiled")
       return

@@ -42,6 +42,7 @@ struct DocumentationTests {
   func complete() throws {
     let sections = [
       ("declarations", Shape.topLevel), ("body", Shape.body), ("statements", Shape.statements),
+      ("objects", Shape.objects),
     ]
     var text = try String(contentsOf: Self.page, encoding: .utf8)
     if ProcessInfo.processInfo.environment["NETFORGE_UPDATE_GOLDEN"] != nil {

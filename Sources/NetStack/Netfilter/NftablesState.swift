@@ -98,7 +98,7 @@ struct NftablesState: ~Copyable {
         case .quota(var quota):
           quota.consumed = min(states[state].first, quota.bytes)
           table.objects[object].state = .quota(quota)
-        case .limit, .connlimit, .unknown: break
+        case .limit, .connlimit, .ctHelper, .ctTimeout, .ctExpectation, .synproxy, .unknown: break
         }
       }
       for set in table.sets.indices { observe(&table.sets[set], of: key, now) }

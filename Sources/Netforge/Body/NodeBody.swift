@@ -57,6 +57,8 @@ public enum NodeBody {
   public static func buildExpression(_ item: Firewall) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// A table of the general firewall form.
   public static func buildExpression(_ item: Table) -> [NodeItem] { [NodeItem(record: item.record)] }
+  /// The tables of a file in nft's language.
+  public static func buildExpression(_ item: Ruleset) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// A service of netforge's own.
   public static func buildExpression(_ item: Service) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// A program that is kept running.

@@ -25,7 +25,7 @@ public struct Priority: Sendable, ExpressibleByIntegerLiteral {
 /// A chain of rules that filter or mark.
 public struct Chain: Sendable {
   let record: Record
-  let sets: [SetDeclaration]
+  let declared: [TableDeclaration]
 
   /// Where packets meet the chain.
   public enum Hook: String, Sendable {
@@ -63,7 +63,7 @@ public struct Chain: Sendable {
     record = chainRecord(
       name, reroutes ? "route" : "filter", hook.rawValue, priority.value, policy, device, rules.map(\.record),
       file, line)
-    sets = rules.flatMap(\.sets)
+    declared = rules.flatMap(\.declared)
   }
 
   /// A chain that verdicts jump to.
@@ -75,14 +75,14 @@ public struct Chain: Sendable {
   ) {
     let rules = body()
     record = chainRecord(name, nil, nil, nil, nil, nil, rules.map(\.record), file, line)
-    sets = rules.flatMap(\.sets)
+    declared = rules.flatMap(\.declared)
   }
 }
 
 /// A chain whose rules translate addresses; it sees the first packet of each connection.
 public struct NATChain: Sendable {
   let record: Record
-  let sets: [SetDeclaration]
+  let declared: [TableDeclaration]
 
   /// Where connections meet the chain.
   public enum Hook: String, Sendable {
@@ -109,7 +109,7 @@ public struct NATChain: Sendable {
     let usual: Priority = hook == .prerouting || hook == .output ? .destinationNAT : .sourceNAT
     record = chainRecord(
       name, "nat", hook.rawValue, (priority ?? usual).value, nil, nil, rules.map(\.record), file, line)
-    sets = rules.flatMap(\.sets)
+    declared = rules.flatMap(\.declared)
   }
 }
 

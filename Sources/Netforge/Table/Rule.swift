@@ -6,7 +6,7 @@
 /// A rule of a chain.
 public struct Rule: Sendable {
   let record: Record
-  let sets: [SetDeclaration]
+  let declared: [TableDeclaration]
 
   /// - Parameters:
   ///   - comment: kept with the rule.
@@ -21,14 +21,14 @@ public struct Rule: Sendable {
     record.add("comment", comment)
     record.add(file: file, line: line)
     self.record = record
-    sets = statements.compactMap(\.set)
+    declared = statements.compactMap(\.declared)
   }
 }
 
 /// A rule of a NAT chain.
 public struct NATRule: Sendable {
   let record: Record
-  let sets: [SetDeclaration]
+  let declared: [TableDeclaration]
 
   /// - Parameters:
   ///   - comment: kept with the rule.
@@ -43,7 +43,7 @@ public struct NATRule: Sendable {
     record.add("comment", comment)
     record.add(file: file, line: line)
     self.record = record
-    sets = statements.compactMap(\.set)
+    declared = statements.compactMap(\.declared)
   }
 }
 
@@ -74,11 +74,25 @@ public enum RuleBody {
   public static func buildExpression(_ item: NoTrack) -> [RuleStatement] { [item.statement] }
   /// Adds to a set.
   public static func buildExpression(_ item: Update) -> [RuleStatement] { [item.statement] }
+  /// A limit that several rules share.
+  public static func buildExpression(_ item: NamedLimit) -> [RuleStatement] { [item.statement] }
+  /// A quota that several rules share.
+  public static func buildExpression(_ item: NamedQuota) -> [RuleStatement] { [item.statement] }
+  /// The connection's helper.
+  public static func buildExpression(_ item: ConnectionHelper) -> [RuleStatement] { [item.statement] }
+  /// How long the connection's states last.
+  public static func buildExpression(_ item: ConnectionTimeouts) -> [RuleStatement] { [item.statement] }
+  /// A copy of the packet.
+  public static func buildExpression(_ item: Duplicate) -> [RuleStatement] { [item.statement] }
+  /// Out by another device.
+  public static func buildExpression(_ item: SendBy) -> [RuleStatement] { [item.statement] }
+  /// To a transparent socket.
+  public static func buildExpression(_ item: TransparentProxy) -> [RuleStatement] { [item.statement] }
   /// What becomes of the packet.
   public static func buildExpression(_ verdict: Verdict) -> [RuleStatement] {
     var record = Record("verdict")
     record.add("verdict", verdict.text)
-    return [RuleStatement(record: record, set: nil)]
+    return [RuleStatement(record: record, declared: nil)]
   }
   /// Statements that a function made.
   public static func buildExpression(_ items: [RuleStatement]) -> [RuleStatement] { items }
@@ -150,11 +164,15 @@ public enum NATRuleBody {
   public static func buildExpression(_ item: TranslateDestination) -> [RuleStatement] { [item.statement] }
   /// The destination becomes the node.
   public static func buildExpression(_ item: RedirectTo) -> [RuleStatement] { [item.statement] }
+  /// A limit that several rules share.
+  public static func buildExpression(_ item: NamedLimit) -> [RuleStatement] { [item.statement] }
+  /// A quota that several rules share.
+  public static func buildExpression(_ item: NamedQuota) -> [RuleStatement] { [item.statement] }
   /// What becomes of the packet.
   public static func buildExpression(_ verdict: Verdict) -> [RuleStatement] {
     var record = Record("verdict")
     record.add("verdict", verdict.text)
-    return [RuleStatement(record: record, set: nil)]
+    return [RuleStatement(record: record, declared: nil)]
   }
   /// Statements that a function made.
   public static func buildExpression(_ items: [RuleStatement]) -> [RuleStatement] { items }

@@ -33,7 +33,7 @@ public struct Selector<Value: SelectorValue>: Sendable {
     var record = Record("verdictMap")
     record.add("selectors", names)
     record.add("elements", elements.map { Record.element($0.0.texts, [], $0.1) })
-    return VerdictLookup(statement: RuleStatement(record: record, set: nil))
+    return VerdictLookup(statement: RuleStatement(record: record, declared: nil))
   }
 
   /// Looks the verdict up in a map by the field.
@@ -41,7 +41,7 @@ public struct Selector<Value: SelectorValue>: Sendable {
     var record = Record("verdictMap")
     record.add("selectors", names)
     record.add("map", map.name)
-    return VerdictLookup(statement: RuleStatement(record: record, set: map.declaration))
+    return VerdictLookup(statement: RuleStatement(record: record, declared: map.declaration))
   }
 
   private func compare(_ operation: String, _ values: [Value]) -> Comparison {
@@ -49,7 +49,7 @@ public struct Selector<Value: SelectorValue>: Sendable {
     record.add("selectors", names)
     record.add("is", operation)
     record.add("values", json: Record.list(values.map { Record.list($0.texts.map(Record.quoted)) }))
-    return Comparison(statement: RuleStatement(record: record, set: nil))
+    return Comparison(statement: RuleStatement(record: record, declared: nil))
   }
 
   private func compare(_ operation: String, _ set: NamedSet<Value>) -> Comparison {
@@ -57,7 +57,7 @@ public struct Selector<Value: SelectorValue>: Sendable {
     record.add("selectors", names)
     record.add("is", operation)
     record.add("set", set.name)
-    return Comparison(statement: RuleStatement(record: record, set: set.declaration))
+    return Comparison(statement: RuleStatement(record: record, declared: set.declaration))
   }
 }
 

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Named sets, maps and verdict maps. A rule that uses one declares it in its table; a line of its own in the table's
-// body does so as well.
+// Named sets, maps and verdict maps, and what they have in common with named objects: a rule that uses one declares it
+// in its table; a line of its own in the table's body does so as well.
 
-/// A set, map or verdict map as its table holds it.
-struct SetDeclaration: Sendable {
+/// A set, map or object as its table holds it.
+struct TableDeclaration: Sendable {
   let record: Record
+  /// Whether it is an object: a limit, a quota, what connections are given.
+  let isObject: Bool
+
+  init(object record: Record) {
+    self.record = record
+    isObject = true
+  }
 
   init(
     _ name: String, key: [String], data: [String], isVerdictMap: Bool, interval: Bool?, dynamic: Bool?,
@@ -23,13 +30,14 @@ struct SetDeclaration: Sendable {
     record.add("elements", elements)
     record.add(file: file, line: line)
     self.record = record
+    isObject = false
   }
 }
 
 /// A named set of values of a selector.
 public struct NamedSet<Value: SelectorValue>: Sendable {
   let name: String
-  let declaration: SetDeclaration
+  let declaration: TableDeclaration
 
   /// - Parameters:
   ///   - name: unique among the table's sets and maps.
@@ -45,7 +53,7 @@ public struct NamedSet<Value: SelectorValue>: Sendable {
     line: UInt = #line
   ) {
     self.name = name
-    declaration = SetDeclaration(
+    declaration = TableDeclaration(
       name, key: Value.types, data: [], isVerdictMap: false, interval: interval, dynamic: dynamic,
       timeout: timeout, size: size, elements: elements.map { Record.element($0.texts, [], nil) }, file: file,
       line: line)
@@ -55,7 +63,7 @@ public struct NamedSet<Value: SelectorValue>: Sendable {
 /// A named map from values of one selector to values of another.
 public struct NamedMap<Key: SelectorValue, Data: SelectorValue>: Sendable {
   let name: String
-  let declaration: SetDeclaration
+  let declaration: TableDeclaration
 
   /// - Parameters:
   ///   - name: unique among the table's sets and maps.
@@ -68,7 +76,7 @@ public struct NamedMap<Key: SelectorValue, Data: SelectorValue>: Sendable {
     interval: Bool? = nil, file: StaticString = #fileID, line: UInt = #line
   ) {
     self.name = name
-    declaration = SetDeclaration(
+    declaration = TableDeclaration(
       name, key: Key.types, data: Data.types, isVerdictMap: false, interval: interval, dynamic: nil,
       timeout: nil, size: nil, elements: elements.map { Record.element($0.0.texts, $0.1.texts, nil) },
       file: file, line: line)
@@ -78,7 +86,7 @@ public struct NamedMap<Key: SelectorValue, Data: SelectorValue>: Sendable {
 /// A named map from values of a selector to verdicts.
 public struct VerdictMap<Key: SelectorValue>: Sendable {
   let name: String
-  let declaration: SetDeclaration
+  let declaration: TableDeclaration
 
   /// - Parameters:
   ///   - name: unique among the table's sets and maps.
@@ -90,7 +98,7 @@ public struct VerdictMap<Key: SelectorValue>: Sendable {
     file: StaticString = #fileID, line: UInt = #line
   ) {
     self.name = name
-    declaration = SetDeclaration(
+    declaration = TableDeclaration(
       name, key: Key.types, data: [], isVerdictMap: true, interval: interval, dynamic: nil, timeout: nil,
       size: nil, elements: elements.map { Record.element($0.0.texts, [], $0.1) }, file: file, line: line)
   }

@@ -2,10 +2,10 @@
 
 // The statements of a rule in the general firewall form.
 
-/// A statement of a rule, with the set that it declares by using it.
+/// A statement of a rule, with the set or object that it declares by using it.
 public struct RuleStatement: Sendable {
   let record: Record
-  let set: SetDeclaration?
+  let declared: TableDeclaration?
 }
 
 /// A comparison of a selector.
@@ -44,7 +44,7 @@ public struct Counter: Sendable {
   public init(_ name: String? = nil) {
     var record = Record("counter")
     record.add("name", name)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -65,7 +65,7 @@ public struct Limit: Sendable {
     record.add("burst", burst)
     record.add("bytes", bytes)
     record.add("over", over)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -80,7 +80,7 @@ public struct Quota: Sendable {
     var record = Record("quota")
     record.add("count", bytes)
     record.add("over", over)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -95,7 +95,7 @@ public struct ConnectionLimit: Sendable {
     var record = Record("connectionLimit")
     record.add("count", count)
     record.add("over", over)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -112,7 +112,7 @@ public struct LogPacket: Sendable {
     record.add("prefix", prefix)
     record.add("level", level)
     record.add("group", group)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -124,7 +124,7 @@ public struct RejectPacket: Sendable {
   public init(with rejection: Rejection? = nil) {
     var record = Record("reject")
     record.add("with", rejection?.rawValue)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -149,7 +149,27 @@ public struct SetMark: Sendable {
     record.add("mark", mark)
     record.add("value", value)
     record.add("mask", mask)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
+  }
+}
+
+extension SetMark {
+  /// Sets the packet's mark to a number that is chosen: `SetMark(to: Spread.hash(of: IP.source, 4))`.
+  public init(to choice: Selector<NumberValue>) {
+    var record = Record("setMark")
+    record.add("mark", "packet")
+    record.add("selectors", choice.names)
+    statement = RuleStatement(record: record, declared: nil)
+  }
+
+  /// Sets the packet's mark to what a map has for a selector's value; a value that it does not have goes on to the next
+  /// rule.
+  public init<Key: SelectorValue>(by selector: Selector<Key>, in map: NamedMap<Key, MarkValue>) {
+    var record = Record("setMark")
+    record.add("mark", "packet")
+    record.add("selectors", selector.names)
+    record.add("map", map.name)
+    statement = RuleStatement(record: record, declared: map.declaration)
   }
 }
 
@@ -161,7 +181,7 @@ public struct CopyMark: Sendable {
     var record = Record("copyMark")
     record.add("from", source)
     record.add("to", target)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 
   /// The packet's mark becomes the connection's.
@@ -172,7 +192,7 @@ public struct CopyMark: Sendable {
 
 /// Connection tracking does not look at the packet.
 public struct NoTrack: Sendable {
-  let statement = RuleStatement(record: Record("noTrack"), set: nil)
+  let statement = RuleStatement(record: Record("noTrack"), declared: nil)
 
   /// Without parameters.
   public init() {}
@@ -193,7 +213,7 @@ public struct Update: Sendable {
     record.add("set", set.name)
     record.add("selectors", selector.names)
     record.add("timeoutNanoseconds", timeout)
-    statement = RuleStatement(record: record, set: set.declaration)
+    statement = RuleStatement(record: record, declared: set.declaration)
   }
 }
 
@@ -224,7 +244,7 @@ public struct MasqueradeTo: Sendable {
     var record = Record("masquerade")
     record.add("ports", ports: ports)
     record.add("flags", flags.map(\.rawValue))
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -241,7 +261,7 @@ public struct TranslateSource: Sendable {
     record.add("address", address)
     record.add("ports", ports: ports)
     record.add("flags", flags.map(\.rawValue))
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }
 
@@ -259,7 +279,7 @@ public struct TranslateDestination: Sendable {
     record.add("address", address)
     record.add("ports", port.map { Record.ports($0, $0) })
     record.add("flags", flags.map(\.rawValue))
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 
   /// Spread over several addresses, connection by connection.
@@ -272,7 +292,21 @@ public struct TranslateDestination: Sendable {
     record.add("spread", addresses)
     record.add("ports", port.map { Record.ports($0, $0) })
     record.add("random", random)
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
+  }
+
+  /// Spread over several addresses by a choice among as many numbers:
+  /// `TranslateDestination(toAnyOf: servers, by: Spread.hash(of: IP.source, servers.count))`.
+  /// - Parameters:
+  ///   - addresses: where to.
+  ///   - port: the new port; left out, the same.
+  ///   - choice: 0 chooses the first.
+  public init(toAnyOf addresses: [String], port: Int? = nil, by choice: Selector<NumberValue>) {
+    var record = Record("destinationNAT")
+    record.add("spread", addresses)
+    record.add("ports", port.map { Record.ports($0, $0) })
+    record.add("selectors", choice.names)
+    statement = RuleStatement(record: record, declared: nil)
   }
 
   /// Looked up in a map by a selector.
@@ -285,7 +319,7 @@ public struct TranslateDestination: Sendable {
     var record = Record("destinationNAT")
     record.add("selectors", selector.names)
     record.add("map", map.name)
-    statement = RuleStatement(record: record, set: map.declaration)
+    statement = RuleStatement(record: record, declared: map.declaration)
   }
 }
 
@@ -297,6 +331,6 @@ public struct RedirectTo: Sendable {
   public init(port: Int? = nil) {
     var record = Record("redirect")
     record.add("ports", port.map { Record.ports($0, $0) })
-    statement = RuleStatement(record: record, set: nil)
+    statement = RuleStatement(record: record, declared: nil)
   }
 }

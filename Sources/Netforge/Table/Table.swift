@@ -25,7 +25,7 @@ public struct Table: Sendable {
   /// - Parameters:
   ///   - name: unique in its family.
   ///   - family: which packets it sees; `.inet` when left out.
-  ///   - body: its chains, and sets that no rule names.
+  ///   - body: its chains, and sets and objects that no rule names.
   public init(
     _ name: String, family: Family = .inet, file: StaticString = #fileID, line: UInt = #line,
     @TableBody _ body: () -> [TableItem]
@@ -35,7 +35,9 @@ public struct Table: Sendable {
     var record = Record("table")
     record.add("name", name)
     record.add("family", family.rawValue)
-    record.add("sets", items.flatMap(\.sets).map(\.record).filter { seen.insert($0.json).inserted })
+    let declared = items.flatMap(\.declared).filter { seen.insert($0.record.json).inserted }
+    record.add("sets", declared.filter { !$0.isObject }.map(\.record))
+    record.add("objects", declared.filter(\.isObject).map(\.record))
     record.add("chains", items.compactMap(\.chain))
     record.add(file: file, line: line)
     self.record = record
@@ -45,7 +47,7 @@ public struct Table: Sendable {
 /// An item of a table's body.
 public struct TableItem: Sendable {
   let chain: Record?
-  let sets: [SetDeclaration]
+  let declared: [TableDeclaration]
 }
 
 /// Builds the body of a table.
@@ -53,23 +55,39 @@ public struct TableItem: Sendable {
 public enum TableBody {
   /// A chain.
   public static func buildExpression(_ chain: Chain) -> [TableItem] {
-    [TableItem(chain: chain.record, sets: chain.sets)]
+    [TableItem(chain: chain.record, declared: chain.declared)]
   }
   /// A NAT chain.
   public static func buildExpression(_ chain: NATChain) -> [TableItem] {
-    [TableItem(chain: chain.record, sets: chain.sets)]
+    [TableItem(chain: chain.record, declared: chain.declared)]
   }
   /// A set.
   public static func buildExpression<Value>(_ set: NamedSet<Value>) -> [TableItem] {
-    [TableItem(chain: nil, sets: [set.declaration])]
+    [TableItem(chain: nil, declared: [set.declaration])]
   }
   /// A map.
   public static func buildExpression<Key, Data>(_ map: NamedMap<Key, Data>) -> [TableItem] {
-    [TableItem(chain: nil, sets: [map.declaration])]
+    [TableItem(chain: nil, declared: [map.declaration])]
   }
   /// A verdict map.
   public static func buildExpression<Key>(_ map: VerdictMap<Key>) -> [TableItem] {
-    [TableItem(chain: nil, sets: [map.declaration])]
+    [TableItem(chain: nil, declared: [map.declaration])]
+  }
+  /// A limit that several rules share.
+  public static func buildExpression(_ limit: NamedLimit) -> [TableItem] {
+    [TableItem(chain: nil, declared: [limit.declaration])]
+  }
+  /// A quota that several rules share.
+  public static func buildExpression(_ quota: NamedQuota) -> [TableItem] {
+    [TableItem(chain: nil, declared: [quota.declaration])]
+  }
+  /// A helper that rules give to connections.
+  public static func buildExpression(_ helper: ConnectionHelper) -> [TableItem] {
+    [TableItem(chain: nil, declared: [helper.declaration])]
+  }
+  /// Times that rules give to connections.
+  public static func buildExpression(_ timeouts: ConnectionTimeouts) -> [TableItem] {
+    [TableItem(chain: nil, declared: [timeouts.declaration])]
   }
   /// Items that a function made.
   public static func buildExpression(_ items: [TableItem]) -> [TableItem] { items }
@@ -77,7 +95,8 @@ public enum TableBody {
   public static func buildExpression(_ nothing: Void) -> [TableItem] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(
-    *, unavailable, message: "a table's body holds Chain, NATChain, NamedSet, NamedMap and VerdictMap"
+    *, unavailable,
+    message: "a table's body holds Chain, NATChain, NamedSet, NamedMap, VerdictMap, NamedLimit and NamedQuota"
   )
   public static func buildExpression<Other>(_ other: Other) -> [TableItem] { [] }
   /// All items in order.

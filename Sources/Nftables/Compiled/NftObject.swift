@@ -2,7 +2,33 @@
 
 // Named stateful objects that rules refer to.
 
-/// A named counter, quota, limit or connection limit.
+/// NFT_OBJECT_*.
+public enum NftObjectKind: UInt32, Hashable, CaseIterable, Codable, Sendable {
+  case counter = 1
+  case quota = 2
+  case ctHelper = 3
+  case limit = 4
+  case connlimit = 5
+  case ctTimeout = 7
+  case ctExpectation = 9
+  case synproxy = 10
+
+  /// As nft's language begins a declaration.
+  public var name: String {
+    switch self {
+    case .counter: "counter"
+    case .quota: "quota"
+    case .ctHelper: "ct helper"
+    case .limit: "limit"
+    case .connlimit: "ct count"
+    case .ctTimeout: "ct timeout"
+    case .ctExpectation: "ct expectation"
+    case .synproxy: "synproxy"
+    }
+  }
+}
+
+/// A named object: a counter, quota, limit or connection limit, or what connections are given.
 public struct NftObject: Hashable, Comparable, Codable, Sendable {
   public var name: String
   public var state: State
@@ -11,8 +37,12 @@ public struct NftObject: Hashable, Comparable, Codable, Sendable {
   public enum State: Hashable, Codable, Sendable {
     case counter(NftCounter)
     case quota(NftQuota)
+    case ctHelper(NftCtHelper)
     case limit(NftLimit)
     case connlimit(NftConnlimit)
+    case ctTimeout(NftCtTimeout)
+    case ctExpectation(NftCtExpectation)
+    case synproxy(NftSynproxy)
     /// NFT_OBJECT_* of a kind that this library does not read.
     case unknown(UInt32)
   }
@@ -25,12 +55,21 @@ public struct NftObject: Hashable, Comparable, Codable, Sendable {
 
   /// NFT_OBJECT_*.
   public var type: UInt32 {
+    if case .unknown(let type) = state { type } else { kind?.rawValue ?? 0 }
+  }
+
+  /// Nil for a kind that this library does not read.
+  public var kind: NftObjectKind? {
     switch state {
-    case .counter: 1
-    case .quota: 2
-    case .limit: 4
-    case .connlimit: 5
-    case .unknown(let type): type
+    case .counter: .counter
+    case .quota: .quota
+    case .ctHelper: .ctHelper
+    case .limit: .limit
+    case .connlimit: .connlimit
+    case .ctTimeout: .ctTimeout
+    case .ctExpectation: .ctExpectation
+    case .synproxy: .synproxy
+    case .unknown: nil
     }
   }
 
@@ -43,7 +82,7 @@ public struct NftObject: Hashable, Comparable, Codable, Sendable {
       quota.consumed = 0
       object.state = .quota(quota)
     case .limit(let limit): object.state = .limit(limit.normalized)
-    case .connlimit, .unknown: break
+    case .ctHelper, .connlimit, .ctTimeout, .ctExpectation, .synproxy, .unknown: break
     }
     return object
   }

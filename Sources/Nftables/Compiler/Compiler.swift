@@ -96,6 +96,7 @@ struct TableCompilation {
       if !objects.insert("\(object.type) \(object.name)").inserted {
         fail(", object \(object.name)", nil, "declared twice")
       }
+      if let fault = object.fault { fail(", \(object.kind?.name ?? "object") \(object.name)", nil, fault) }
     }
   }
 
@@ -149,8 +150,11 @@ struct TableCompilation {
       if declaration.timeout != nil || declaration.elements.contains(where: { $0.timeout != nil }) {
         set.flags.insert(.timeout)
       }
-      if declaration.data != nil { set.flags.insert(.map) }
-      if case .object? = declaration.data { set.flags.insert(.objectMap) }
+      if case .object? = declaration.data {
+        set.flags.insert(.objectMap)
+      } else if declaration.data != nil {
+        set.flags.insert(.map)
+      }
       if set.isInterval, declaration.keyTypes.count > 1 { set.flags.insert(.concatenation) }
       guard !set.isInterval || !set.flags.contains(.dynamic) else {
         throw Fault("a set that rules fill cannot keep intervals")
@@ -198,5 +202,25 @@ enum NftName {
 
   private static func isLetter(_ byte: UInt8) -> Bool {
     (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
+  }
+}
+
+extension NftObject {
+  /// Why the kernel would not make it.
+  var fault: String? {
+    switch state {
+    case .limit(let limit):
+      limit.rate > 0 && [1, 60, 3600, 86400, 604_800].contains(limit.unitSeconds)
+        ? nil : "a limit needs a rate of at least 1 in a second, minute, hour, day or week"
+    case .ctHelper(let helper):
+      (1...15).contains(helper.helper.utf8.count) && [6, 17].contains(helper.transport)
+        ? nil : "a helper has a name of at most 15 bytes and reads TCP or UDP"
+    case .ctTimeout(let timeout):
+      NftCtTimeout.states(of: timeout.transport)?.count == timeout.seconds.count
+        ? nil : "timeouts are given to TCP and UDP, one for each state"
+    case .ctExpectation(let expectation):
+      [6, 17].contains(expectation.transport) ? nil : "a connection of TCP or UDP can be expected"
+    case .counter, .quota, .connlimit, .synproxy, .unknown: nil
+    }
   }
 }

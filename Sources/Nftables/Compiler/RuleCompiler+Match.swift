@@ -178,6 +178,11 @@ extension RuleCompiler {
     case .prefix(let data, let length):
       guard relation.isEquality else { throw Fault("\(selector.name) is compared by order with a prefix") }
       try compare(selector, relation, prefix: data, length)
+    case .exact(let data):
+      guard relation.isEquality, data.count == selector.type.size, selector.window == nil else {
+        throw Fault("\(selector.name): a value of \(data.count) bytes for a \(selector.type.name)")
+      }
+      emitCmp(relation, try load(selector).register, data)
     case .masked(let mask, let value):
       guard relation.isEquality, mask.count == selector.type.size, value.count == mask.count,
         selector.window == nil
@@ -287,6 +292,18 @@ extension RuleCompiler {
   mutating func lookup(
     _ selectors: [Selector], _ builder: SetBuilder, data: NftSetData?, inverted: Bool = false
   ) throws(Fault) {
+    let set = try anonymous(selectors, builder, data: data)
+    emit(
+      .lookup(
+        NftLookup(
+          set: .anonymous(set), source: .r1, destination: data.map { $0 == .verdict ? .verdict : .r1 },
+          isInverted: inverted)))
+  }
+
+  /// Loads selectors and makes the set that they are looked up in.
+  mutating func anonymous(
+    _ selectors: [Selector], _ builder: SetBuilder, data: NftSetData?
+  ) throws(Fault) -> NftSet {
     try requireAll(selectors)
     canMerge = false
     let intervals = builder.needsIntervals
@@ -296,17 +313,12 @@ extension RuleCompiler {
     var flags: NftSetFlags = [.anonymous, .constant]
     if intervals { flags.insert(.interval) }
     if intervals, selectors.count > 1 { flags.insert(.concatenation) }
-    if data != nil { flags.insert(.map) }
-    let set = NftSet(
+    if case .object? = data { flags.insert(.objectMap) } else if data != nil { flags.insert(.map) }
+    return NftSet(
       keyTypes: selectors.map {
         NftDataType(rawValue: $0.type.rawValue, size: $0.loadedBytes, hostOrder: $0.type.isHostOrder)
       },
       flags: flags, data: data, elements: elements)
-    emit(
-      .lookup(
-        NftLookup(
-          set: .anonymous(set), source: .r1, destination: data.map { $0 == .verdict ? .verdict : .r1 },
-          isInverted: inverted)))
   }
 
   /// Looks selectors up in a named set of the table.

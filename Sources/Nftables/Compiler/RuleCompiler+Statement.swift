@@ -10,9 +10,10 @@ extension RuleCompiler {
     case .match(let match): try compile(match)
     case .verdict(let verdict): emit(.verdict(verdict))
     case .counter: emit(.counter(NftCounter()))
-    case .namedCounter(let name): try reference(name, type: 1, kind: "counter")
-    case .namedQuota(let name): try reference(name, type: 2, kind: "quota")
-    case .namedLimit(let name): try reference(name, type: 4, kind: "limit")
+    case .object(let kind, let name):
+      try admit(object: name, kind)
+      emit(.objectReference(NftObjectReference(target: .named(type: kind.rawValue, name: name))))
+    case .objectMap(let kind, let selectors, let map): try compile(kind, selectors, map)
     case .limit(let limit):
       guard limit.rate > 0, [1, 60, 3600, 86400, 604_800].contains(limit.unitSeconds) else {
         throw Fault("a limit needs a rate of at least 1 in a second, minute, hour, day or week")
@@ -35,30 +36,20 @@ extension RuleCompiler {
       let (first, last) = try load(ports)
       emit(.redirect(NftRedirect(portMin: first, portMax: last, flags: marked(flags, ports))))
     case .verdictMap(let selectors, let map): try compile(selectors, map)
-    case .setMark(let source):
-      try loadMark(
-        source, own: .meta(NftMeta(key: .mark, destination: .r1)),
-        other: .ct(NftCt(key: .mark, destination: .r1)))
-      emit(.metaSet(NftMetaSet(key: .mark, source: .r1)))
-    case .setConntrackMark(let source):
-      try loadMark(
-        source, own: .ct(NftCt(key: .mark, destination: .r1)),
-        other: .meta(NftMeta(key: .mark, destination: .r1)))
-      emit(.ctSet(NftCtSet(key: .mark, source: .r1)))
-    case .clampMSS(let size): try clamp(size)
+    case .store(let selector, let source): try store(selector, source)
+    case .removeOption(let type):
+      emit(.exthdrWrite(NftExthdrWrite(operation: .tcpOption, type: type, source: nil)))
     case .updateSet(let update): try compile(update)
     case .tproxy(let address, let port): try tproxy(address, port)
-    case .trace:
-      emit(.immediate(.data([1], in: .r1)))
-      emit(.metaSet(NftMetaSet(key: .nftrace, source: .r1)))
+    case .dup(let address, let device): try duplicate(address, device)
+    case .fwd(let device, let address): try forward(device, address)
     }
   }
 
-  private mutating func reference(_ name: String, type: UInt32, kind: String) throws(Fault) {
-    guard objects.contains(where: { $0.name == name && $0.type == type }) else {
-      throw Fault("there is no \(kind) '\(name)' in the table")
+  private func admit(object name: String, _ kind: NftObjectKind) throws(Fault) {
+    guard objects.contains(where: { $0.name == name && $0.kind == kind }) else {
+      throw Fault("there is no \(kind.name) '\(name)' in the table")
     }
-    emit(.objectReference(NftObjectReference(target: .named(type: type, name: name))))
   }
 
   private mutating func compile(_ log: NftLog) throws(Fault) {
@@ -239,31 +230,29 @@ extension RuleCompiler {
           expressions: update.expressions.map(\.normalized))))
   }
 
-  private mutating func loadMark(_ source: MarkSource, own: NftExpression, other: NftExpression) throws(Fault)
-  {
-    switch source {
-    case .value(let value): emit(.immediate(.data(NftData(host: UInt64(value), width: 4), in: .r1)))
-    case .bits(let mask, let flip):
-      emit(own)
-      emit(
-        .bitwise(
-          NftBitwise(
-            source: .r1, destination: .r1, length: 4,
-            operation: .mask(
-              NftData(host: UInt64(mask), width: 4), flip: NftData(host: UInt64(flip), width: 4)))))
-    case .other: emit(other)
+  private mutating func compile(
+    _ kind: NftObjectKind, _ selectors: [Selector], _ map: ObjectMap
+  ) throws(Fault) {
+    guard !selectors.isEmpty else { throw Fault("a map of objects without a selector") }
+    let source: NftSetReference
+    switch map {
+    case .named(let name):
+      guard let set = sets[name], set.data == .object(kind.rawValue) else {
+        throw Fault("there is no map '\(name)' to a \(kind.name) in the table")
+      }
+      try requireAll(selectors)
+      try loadAll(selectors)
+      source = .named(name)
+    case .entries(let entries):
+      guard !entries.isEmpty else { throw Fault("a map of objects without entries") }
+      var builder = SetBuilder(types: selectors.map(\.type), windows: selectors.map(\.window))
+      for entry in entries {
+        try admit(object: entry.name, kind)
+        try builder.add(entry.key, value: .object(entry.name))
+      }
+      source = .anonymous(try anonymous(selectors, builder, data: .object(kind.rawValue)))
     }
-  }
-
-  private mutating func clamp(_ size: UInt16?) throws(Fault) {
-    try require(transport: .tcp)
-    if let size {
-      emit(.immediate(.data(NftData(bigEndian: UInt64(size), width: 2), in: .r1)))
-    } else {
-      emit(.rt(NftRt(key: .tcpMSS, destination: .r1)))
-      emit(.byteorder(NftByteorder(source: .r1, destination: .r1, toNetwork: true, length: 2, size: 2)))
-    }
-    emit(.exthdrWrite(NftExthdrWrite(operation: .tcpOption, type: 2, offset: 2, length: 2, source: .r1)))
+    emit(.objectReference(NftObjectReference(target: .map(source, source: .r1))))
   }
 
   private mutating func tproxy(_ address: IPAddress?, _ port: Port?) throws(Fault) {
@@ -281,5 +270,33 @@ extension RuleCompiler {
     }
     if let port { tproxy.port = try immediate(NftData(bigEndian: UInt64(port), width: 2), word: word) }
     emit(.tproxy(tproxy))
+  }
+
+  // MARK: Copies
+
+  private mutating func duplicate(_ address: IPAddress?, _ device: UInt32?) throws(Fault) {
+    switch family {
+    case .netdev:
+      guard address == nil, let device else { throw Fault("dup in the netdev family names a device alone") }
+      emit(.dup(NftDup(device: try immediate(NftData(host: UInt64(device), width: 4), word: 0))))
+    case .ip, .ip6:
+      guard let address else { throw Fault("dup in the \(family.rawValue) family names an address") }
+      try admit(address.family)
+      var dup = NftDup(address: try immediate(NftData(address.bytes), word: 0))
+      if let device { dup.device = try immediate(NftData(host: UInt64(device), width: 4), word: 4) }
+      emit(.dup(dup))
+    case .inet, .arp, .bridge:
+      throw Fault("dup stands in the families ip, ip6 and netdev, not in \(family.rawValue)")
+    }
+  }
+
+  private mutating func forward(_ device: UInt32, _ address: IPAddress?) throws(Fault) {
+    guard family == .netdev else { throw Fault("fwd stands in the netdev family, not in \(family.rawValue)") }
+    var fwd = NftFwd(device: try immediate(NftData(host: UInt64(device), width: 4), word: 0))
+    if let address {
+      fwd.address = try immediate(NftData(address.bytes), word: 4)
+      fwd.family = address.family == .ipv4 ? 2 : 10
+    }
+    emit(.fwd(fwd))
   }
 }

@@ -56,7 +56,7 @@ struct SetBuilder {
     let type = types[index]
     let width = windows[index]?.bytes ?? type.size
     switch field {
-    case .value(let data):
+    case .value(let data), .exact(let data):
       if type == .interfaceName, data.count < 16 {
         let missing = 16 - data.count
         return (

@@ -96,6 +96,8 @@ public enum FieldValue: Hashable, Codable, Sendable {
   case prefix(NftData, Int)
   /// The bits under the mask (first) have this value (second).
   case masked(NftData, NftData)
+  /// Flags that are these and no others.
+  case exact(NftData)
 
   public init(_ prefix: IPPrefix) {
     let network = prefix.network

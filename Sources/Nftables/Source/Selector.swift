@@ -186,9 +186,14 @@ extension Selector {
     transport("icmp checksum", .integer(2), .familyTransport(.icmp, .ipv4), byte: 2, width: 16),
     transport("icmp id", .integer(2), .familyTransport(.icmp, .ipv4), byte: 4, width: 16),
     transport("icmp sequence", .integer(2), .familyTransport(.icmp, .ipv4), byte: 6, width: 16),
+    transport("icmp gateway", .integer(4), .familyTransport(.icmp, .ipv4), byte: 4, width: 32),
+    transport("icmp mtu", .integer(2), .familyTransport(.icmp, .ipv4), byte: 6, width: 16),
     transport("icmpv6 type", .icmpv6Type, .familyTransport(.icmpv6, .ipv6), byte: 0, width: 8),
     transport("icmpv6 code", .icmpv6Code, .familyTransport(.icmpv6, .ipv6), byte: 1, width: 8),
     transport("icmpv6 checksum", .integer(2), .familyTransport(.icmpv6, .ipv6), byte: 2, width: 16),
+    transport("icmpv6 id", .integer(2), .familyTransport(.icmpv6, .ipv6), byte: 4, width: 16),
+    transport("icmpv6 sequence", .integer(2), .familyTransport(.icmpv6, .ipv6), byte: 6, width: 16),
+    transport("icmpv6 mtu", .integer(4), .familyTransport(.icmpv6, .ipv6), byte: 4, width: 32),
     transport("igmp type", .integer(1), .familyTransport(.igmp, .ipv4), byte: 0, width: 8),
     transport("igmp mrt", .integer(1), .familyTransport(.igmp, .ipv4), byte: 1, width: 8),
     transport("igmp checksum", .integer(2), .familyTransport(.igmp, .ipv4), byte: 2, width: 16),
@@ -204,10 +209,18 @@ extension Selector {
     Selector("vlan type", .etherType, .payload(.link, bit: 128, width: 16), requires: .vlan),
   ]
 
+  /// A number of 64 bits of the kernel's own.
+  private static let wide = NftDataType(rawValue: 4, size: 8, hostOrder: true)
+
   private static let ctSelectors: [Selector] = [
     ct("ct state", .ctState, .state), ct("ct status", .ctStatus, .status), ct("ct mark", .mark, .mark),
     ct("ct direction", .ctDirection, .direction), ct("ct protocol", .ipProtocol, .protocol),
     ct("ct l3proto", .nfproto, .l3proto), ct("ct expiration", .time, .expiration),
+    ct("ct zone", NftDataType(rawValue: 4, size: 2, hostOrder: true), .zone),
+    ct("ct helper", .string, .helper),
+    ct("ct packets", wide, .packets), ct("ct bytes", wide, .bytes), ct("ct avgpkt", wide, .averagePacket),
+    ct("ct original packets", wide, .packets, .original), ct("ct reply packets", wide, .packets, .reply),
+    ct("ct original bytes", wide, .bytes, .original), ct("ct reply bytes", wide, .bytes, .reply),
     ct("ct original ip saddr", .ipv4Address, .sourceIP, .original),
     ct("ct original ip daddr", .ipv4Address, .destinationIP, .original),
     ct("ct reply ip saddr", .ipv4Address, .sourceIP, .reply),
@@ -222,6 +235,19 @@ extension Selector {
     ct("ct reply proto-dst", .port, .destinationPort, .reply),
   ]
 
+  /// Whether a TCP option is there.
+  private static func option(_ name: String, _ type: UInt8) -> Selector {
+    Selector(
+      "tcp option \(name)", .boolean, .exthdr(.tcpOption, type: type, offset: 0, length: 1, presence: true))
+  }
+
+  /// Whether an IPv4 option is there.
+  private static func ipOption(_ name: String, _ type: UInt8) -> Selector {
+    Selector(
+      "ip option \(name)", .boolean, .exthdr(.ipv4Option, type: type, offset: 0, length: 1, presence: true),
+      requires: .network(.ipv4))
+  }
+
   private static let otherSelectors: [Selector] = [
     Selector("fib daddr type", .routeType, .fib(.destinationAddress, .addressType)),
     Selector("fib saddr type", .routeType, .fib(.sourceAddress, .addressType)),
@@ -231,7 +257,7 @@ extension Selector {
     Selector("fib daddr oif", .interfaceIndex, .fib(.destinationAddress, .outputIndex)),
     Selector("fib saddr oifname", .interfaceName, .fib(.sourceAddress, .outputName)),
     Selector("fib daddr oifname", .interfaceName, .fib(.destinationAddress, .outputName)),
-    Selector("rt tcpmss", NftDataType(rawValue: 4, size: 2, hostOrder: true), .rt(.tcpMSS)),
+    routeMSS,
     Selector("rt classid", .realm, .rt(.classID)),
     Selector("socket transparent", .boolean, .socket(.transparent)),
     Selector("socket wildcard", .boolean, .socket(.wildcard)),
@@ -245,9 +271,7 @@ extension Selector {
     Selector(
       "exthdr rt", .boolean, .exthdr(.ipv6, type: 43, offset: 0, length: 1, presence: true),
       requires: .network(.ipv6)),
-    Selector(
-      "tcp option maxseg size", .integer(2),
-      .exthdr(.tcpOption, type: 2, offset: 2, length: 2, presence: false)),
+    maximumSegment,
     Selector(
       "tcp option window count", .integer(1),
       .exthdr(.tcpOption, type: 3, offset: 2, length: 1, presence: false)),
@@ -257,6 +281,9 @@ extension Selector {
     Selector(
       "tcp option timestamp tsecr", .integer(4),
       .exthdr(.tcpOption, type: 8, offset: 6, length: 4, presence: false)),
+    option("maxseg", 2), option("window", 3), option("sack-perm", 4), option("sack", 5),
+    option("timestamp", 8),
+    ipOption("rr", 7), ipOption("lsrr", 131), ipOption("ssrr", 137), ipOption("ra", 148),
     Selector(
       "frag id", .integer(4), .exthdr(.ipv6, type: 44, offset: 4, length: 4, presence: false),
       requires: .network(.ipv6)),

@@ -9,11 +9,13 @@ public enum Statement: Hashable, Codable, Sendable {
   case match(Match)
   case verdict(NftVerdict)
   case counter
-  case namedCounter(String)
   case limit(NftLimit)
-  case namedLimit(String)
   case quota(NftQuota)
-  case namedQuota(String)
+  /// Runs a named object of the table: a counter, quota or limit, or what a connection is given (its helper, its
+  /// timeouts, an expectation).
+  case object(NftObjectKind, String)
+  /// Runs the named object that the selectors' values lead to.
+  case objectMap(NftObjectKind, [Selector], ObjectMap)
   /// Flows of this rule's kind: at most so many, or more than so many.
   case connections(NftConnlimit)
   case log(NftLog)
@@ -25,15 +27,99 @@ public enum Statement: Hashable, Codable, Sendable {
   case redirect(ports: PortRange? = nil, flags: NftNATFlags = [])
   /// Looks the selectors' values up and does what stands there.
   case verdictMap([Selector], VerdictMap)
-  case setMark(MarkSource)
-  case setConntrackMark(MarkSource)
-  /// Lowers the TCP MSS option to what the route allows, or to a number.
-  case clampMSS(UInt16?)
+  /// Puts a value where a selector finds its own: into the packet, its mark, its connection, a TCP option.
+  case store(Selector, ValueSource)
+  /// Takes a TCP option out, by its number.
+  case removeOption(UInt8)
+  /// Sends a copy to another host (ip and ip6), or by a device of that index alone (netdev).
+  case dup(to: IPAddress?, device: UInt32?)
+  /// Sends the packet by another device, to a neighbour there if one is given (netdev).
+  case fwd(device: UInt32, to: IPAddress?)
   case updateSet(SetUpdate)
   /// To a transparent socket of this host.
   case tproxy(IPAddress?, port: Port?)
+}
+
+extension Statement {
   /// Marks the packet for `nft monitor trace`.
-  case trace
+  public static var trace: Statement {
+    .store(Selector("meta nftrace", .boolean, .meta(.nftrace)), .value([1]))
+  }
+
+  public static func setMark(_ source: MarkSource) -> Statement {
+    store(.packetMark, source, .connectionMark)
+  }
+
+  public static func setConntrackMark(_ source: MarkSource) -> Statement {
+    store(.connectionMark, source, .packetMark)
+  }
+
+  private static func store(_ mark: Selector, _ source: MarkSource, _ other: Selector) -> Statement {
+    switch source {
+    case .value(let value): .store(mark, .value(NftData(host: UInt64(value), width: 4)))
+    case .bits(let mask, let flip):
+      .store(
+        mark,
+        .bits(mark, mask: NftData(host: UInt64(mask), width: 4), flip: NftData(host: UInt64(flip), width: 4)))
+    case .other: .store(mark, .selector(other))
+    }
+  }
+
+  /// Lowers the TCP MSS option to what the route allows, or to a number.
+  public static func clampMSS(_ size: UInt16?) -> Statement {
+    .store(
+      .maximumSegment,
+      size.map { .value(NftData(bigEndian: UInt64($0), width: 2)) } ?? .selector(.routeMSS))
+  }
+}
+
+extension Selector {
+  static let packetMark = Selector("meta mark", .mark, .meta(.mark))
+  static let connectionMark = Selector("ct mark", .mark, .ct(.mark, nil))
+  static let maximumSegment = Selector(
+    "tcp option maxseg size", .integer(2),
+    .exthdr(.tcpOption, type: 2, offset: 2, length: 2, presence: false))
+  static let routeMSS = Selector(
+    "rt tcpmss", NftDataType(rawValue: 4, size: 2, hostOrder: true), .rt(.tcpMSS))
+}
+
+/// Where a statement takes what it stores.
+public enum ValueSource: Hashable, Codable, Sendable {
+  case value(NftData)
+  case selector(Selector)
+  /// (the selector's value AND mask) XOR flip: keeps, sets and clears bits.
+  case bits(Selector, mask: NftData, flip: NftData)
+  /// What the selectors' values lead to.
+  case map([Selector], [MapEntry])
+  /// The same of a named map of the table.
+  case namedMap([Selector], String)
+
+  public struct MapEntry: Hashable, Codable, Sendable {
+    /// Empty for all other values.
+    public var key: [FieldValue]
+    public var value: NftData
+
+    public init(key: [FieldValue], value: NftData) {
+      self.key = key
+      self.value = value
+    }
+  }
+}
+
+/// Which object a rule runs.
+public enum ObjectMap: Hashable, Codable, Sendable {
+  case entries([Entry])
+  case named(String)
+
+  public struct Entry: Hashable, Codable, Sendable {
+    public var key: [FieldValue]
+    public var name: String
+
+    public init(key: [FieldValue], name: String) {
+      self.key = key
+      self.name = name
+    }
+  }
 }
 
 /// Two ports, the first at most the second.

@@ -105,14 +105,14 @@ extension NftTableListing.SetListing {
 extension NftTableListing.ObjectListing {
   init(_ object: NftObject) {
     self.init(
-      name: object.name, kind: ObjectText.names[object.type] ?? "type \(object.type)", comment: object.comment
+      name: object.name, kind: ObjectText.name(object.type) ?? "type \(object.type)", comment: object.comment
     )
     switch object.state {
     case .counter(let counter):
       packets = counter.packets
       bytes = counter.bytes
     case .quota(let quota): bytes = quota.consumed
-    case .limit, .connlimit, .unknown: break
+    case .limit, .connlimit, .ctHelper, .ctTimeout, .ctExpectation, .synproxy, .unknown: break
     }
   }
 }

@@ -14,22 +14,30 @@ extension RuleText {
     case .log(let e): say(Self.log(e))
     case .notrack: say("notrack")
     case .reject(let e): say(reject(e))
-    case .objectReference(let e):
-      guard case .named(let type, let name) = e.target, let kind = ObjectText.names[type] else {
-        throw Unwritable()
-      }
-      say("\(kind) name \(quoted(name))")
+    case .objectReference(let e): try reference(e)
     case .metaSet(let e):
-      guard e.key == .mark || e.key == .nftrace || e.key == .priority else { throw Unwritable() }
-      say("meta \(e.key.name) set \(try assigned(e.source, e.key == .nftrace ? .integer(1) : .mark))")
+      guard let type = Self.settable[e.key] else { throw Unwritable() }
+      say("meta \(e.key.name) set \(try assigned(e.source, type))")
     case .ctSet(let e):
-      guard e.key == .mark else { throw Unwritable() }
-      say("ct mark set \(try assigned(e.source, .mark))")
-    case .exthdrWrite(let e):
-      guard e.operation == .tcpOption, e.type == 2, e.offset == 2, e.length == 2, let source = e.source else {
-        throw Unwritable()
+      switch e.key {
+      case .mark: say("ct mark set \(try assigned(e.source, .mark))")
+      case .zone:
+        let zone = try assigned(e.source, NftDataType(rawValue: 4, size: 2, hostOrder: true))
+        say("ct \(e.direction.map { "\($0) " } ?? "")zone set \(zone)")
+      default: throw Unwritable()
       }
-      say("tcp option maxseg size set \(try assigned(source, .integer(2)))", needs: [.transport(6)])
+    case .payloadWrite(let e): try store(e)
+    case .exthdrWrite(let e):
+      guard e.operation == .tcpOption else { throw Unwritable() }
+      guard let source = e.source else {
+        guard let name = Self.options[e.type] else { throw Unwritable() }
+        say("reset tcp option \(name)")
+        return
+      }
+      let load = Selector.Load.exthdr(
+        .tcpOption, type: e.type, offset: e.offset, length: e.length, presence: false)
+      guard let selector = Selector.all.first(where: { $0.load == load }) else { throw Unwritable() }
+      say("\(selector.name) set \(try assigned(source, selector.type))")
     case .dynset(let e): try dynset(e)
     case .nat(let e): try nat(e)
     case .masquerade(let e):
@@ -42,10 +50,89 @@ extension RuleText {
       let word = family == .inet && e.family != .inet ? " \(e.family.rawValue)" : ""
       say("tproxy\(word) to \(address)\(port)")
     case .dup(let e):
-      guard e.device == nil, let register = e.address else { throw Unwritable() }
-      say("dup to \(try address(register))")
+      let device = try e.device.map { register throws(Unwritable) in try self.device(register) }
+      guard let register = e.address else {
+        guard let device else { throw Unwritable() }
+        say("dup to \(device)")
+        return
+      }
+      say("dup to \(try bareAddress(register))\(device.map { " device \($0)" } ?? "")")
+    case .fwd(let e):
+      guard let register = e.address else {
+        say("fwd to \(try device(e.device))")
+        return
+      }
+      let word = e.family == 10 ? "ip6" : "ip"
+      say("fwd \(word) to \(try bareAddress(register)) device \(try device(e.device))")
     default: throw Unwritable()
     }
+  }
+
+  /// What can be set beside a packet, and of which type it is.
+  private static let settable: [NftMetaKey: NftDataType] = [
+    .mark: .mark, .priority: .classID, .nftrace: .integer(1), .packetType: .packetType,
+  ]
+
+  /// TCP's options that can be taken out.
+  private static let options: [UInt8: String] = [
+    2: "maxseg", 3: "window", 4: "sack-perm", 5: "sack", 8: "timestamp",
+  ]
+
+  private mutating func reference(_ e: NftObjectReference) throws(Unwritable) {
+    switch e.target {
+    case .named(let type, let name):
+      guard let kind = NftObjectKind(rawValue: type) else { throw Unwritable() }
+      switch kind {
+      case .ctHelper, .ctTimeout, .ctExpectation: say("\(kind.name) set \(quoted(name))")
+      default: say("\(kind.name) name \(quoted(name))")
+      }
+    case .map(.anonymous(let set), let source):
+      guard case .object(let type)? = set.data, let kind = NftObjectKind(rawValue: type) else {
+        throw Unwritable()
+      }
+      let (key, needs) = try concatenation(source, bytes: set.keyLength)
+      say("\(kind.name) name \(key) map \(SetText(set: set, swapped: []).elements)", needs: needs)
+    case .map: throw Unwritable()
+    }
+  }
+
+  /// A field that is written: as a whole, or some bits of the words that hold it.
+  private mutating func store(_ e: NftPayloadWrite) throws(Unwritable) {
+    let operand = try operand(e.source)
+    let payload = NftPayload(base: e.base, offset: e.offset, length: e.length, destination: .r1)
+    if operand.mask == nil {
+      guard let selector = load(payload).selector else { throw Unwritable() }
+      say(
+        "\(selector.name) set \(try assigned(e.source, selector.type))",
+        needs: guards(of: selector.requirement).union(operand.needs))
+      return
+    }
+    guard let mask = operand.mask, let flip = operand.flip, operand.payload?.offset == e.offset,
+      operand.payload?.base == e.base, mask.count == Int(e.length), mask.count <= 8
+    else { throw Unwritable() }
+    let changed = NftData(mask.bytes.map { ~$0 }).bigEndianValue
+    for selector in Selector.all {
+      guard case .payload(let base, let bit, let width) = selector.load, base == e.base, fits(selector),
+        bit >= e.offset * 8, bit + width <= (e.offset + e.length) * 8, width < 64
+      else { continue }
+      let shift = UInt64((e.offset + e.length) * 8 - bit - width)
+      guard changed == ((1 << UInt64(width)) - 1) << shift else { continue }
+      let value = NftData(bigEndian: flip.bigEndianValue >> shift, width: selector.type.size)
+      say(
+        "\(selector.name) set \(ValueText(type: selector.type).text(value))",
+        needs: guards(of: selector.requirement))
+      return
+    }
+    throw Unwritable()
+  }
+
+  private func device(_ register: NftRegister) throws(Unwritable) -> String {
+    guard let index = try operand(register).constant, index.count == 4 else { throw Unwritable() }
+    return "\(index.hostValue)"
+  }
+
+  private func bareAddress(_ register: NftRegister) throws(Unwritable) -> String {
+    try address(register).filter { $0 != "[" && $0 != "]" }
   }
 
   /// The value that a statement takes from a register.

@@ -68,7 +68,7 @@ struct SetText {
     switch set.data {
     case .verdict?: return key + " : verdict"
     case .value(let types)?: return key + " : " + types.map(\.name).joined(separator: " . ")
-    case .object(let number)?: return key + " : " + (ObjectText.names[number] ?? "object \(number)")
+    case .object(let number)?: return key + " : " + (ObjectText.name(number) ?? "object \(number)")
     case nil: return key
     }
   }
@@ -109,7 +109,8 @@ enum TimeText {
 
 /// Named objects as nft's language writes them.
 enum ObjectText {
-  static let names: [UInt32: String] = [1: "counter", 2: "quota", 4: "limit", 5: "ct count"]
+  /// NFT_OBJECT_* by what nft's language calls them.
+  static func name(_ type: UInt32) -> String? { NftObjectKind(rawValue: type)?.name }
 
   static func declaration(_ object: NftObject) -> [String] {
     let comment = object.comment.map { ["\tcomment \(quoted($0))"] } ?? []
@@ -126,9 +127,40 @@ enum ObjectText {
       return ["limit \(object.name) {"] + comment + [
         "\t\(RuleText.limit(limit).dropFirst("limit ".count))", "}",
       ]
+    case .ctHelper(let helper):
+      return ["ct helper \(object.name) {"] + comment
+        + ["\ttype \(quoted(helper.helper)) protocol \(protocolName(helper.transport))"]
+        + network(helper.network) + ["}"]
+    case .ctTimeout(let timeout):
+      let states = NftCtTimeout.states(of: timeout.transport) ?? []
+      let policy = zip(states, timeout.seconds).map { "\($0.name) : \($1)" }.joined(separator: ", ")
+      return ["ct timeout \(object.name) {"] + comment
+        + ["\tprotocol \(protocolName(timeout.transport));"] + network(timeout.network)
+        + ["\tpolicy = { \(policy) }", "}"]
+    case .ctExpectation(let expectation):
+      return ["ct expectation \(object.name) {"] + comment
+        + [
+          "\tprotocol \(protocolName(expectation.transport))", "\tdport \(expectation.destinationPort)",
+          "\ttimeout \(TimeText.text(UInt64(expectation.timeout)))", "\tsize \(expectation.size)",
+        ] + network(expectation.network) + ["}"]
+    case .synproxy(let proxy):
+      let flags = (proxy.flags & 8 != 0 ? ["timestamp"] : []) + (proxy.flags & 4 != 0 ? ["sack-perm"] : [])
+      return ["synproxy \(object.name) {"] + comment
+        + ["\tmss \(proxy.maximumSegment)", "\twscale \(proxy.windowScale)"]
+        + (flags.isEmpty ? [] : ["\t" + flags.joined(separator: " ")]) + ["}"]
     case .connlimit, .unknown:
       return ["# object \(object.name) is of a kind that cannot be written here (type \(object.type))"]
     }
+  }
+}
+
+extension ObjectText {
+  private static func protocolName(_ number: UInt8) -> String {
+    ValueText(type: .ipProtocol).text([number])
+  }
+
+  private static func network(_ family: NetworkFamily?) -> [String] {
+    family.map { ["\tl3proto \($0 == .ipv4 ? "ip" : "ip6")"] } ?? []
   }
 }
 

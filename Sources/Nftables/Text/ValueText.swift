@@ -19,6 +19,7 @@ struct ValueText {
     case .interfaceName:
       let name = String(decoding: data.bytes.prefix { $0 != 0 }, as: UTF8.self)
       return data.count < 16 ? "\"\(name)*\"" : "\"\(name)\""
+    case .string: return quoted(String(decoding: data.bytes.prefix { $0 != 0 }, as: UTF8.self))
     case .time: return "\(value(data))ms"
     case .mark, .classID, .realm: return "0x" + Self.padded(value(data))
     default: break

@@ -30,7 +30,12 @@ extension ResolveWork {
       let rules = firewall.rules.flatMap { self.rules(of: $0, sets: sets, in: space.id) }
       table?.append(rules, to: nil, named: NftHook(firewall.hook).rawValue)
     }
-    let tables = (table.map { [$0] } ?? []) + node.tables.map { general($0, of: node, in: space.id) }
+    var tables = (table.map { [$0] } ?? []) + node.tables.map { general($0, of: node, in: space.id) }
+    for written in node.rulesets.flatMap(\.tables) {
+      var owned = written
+      owned.comment = Ownership(lab: lab).alias(for: space.id)
+      tables.append(owned)
+    }
     space.tables += compile(tables, in: space.id, fallback: node.location)
   }
 

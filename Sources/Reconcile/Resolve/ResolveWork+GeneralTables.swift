@@ -13,6 +13,7 @@ extension ResolveWork {
     var result = Ruleset.Table(
       family: NftFamily(table.family), name: table.name, comment: Ownership(lab: lab).alias(for: id))
     result.objects = table.counters.map { NftObject(name: $0, state: .counter(NftCounter())) }
+    result.objects += table.objects.map { NftObject(name: $0.name, state: NftObject.State($0.state)) }
     result.sets = table.sets.map { declaration(of: $0, in: id) }
     result.chains = table.chains.map { chain in
       Ruleset.Chain(
@@ -100,8 +101,21 @@ extension ResolveWork {
   // MARK: Statements
 
   private mutating func selector(_ selector: Topology.Selector, at location: SourceLocation) -> Selector {
-    if let known = Selector(named: selector.rawValue) { return known }
-    errors.append(TopologyError("the selector '\(selector.rawValue)' is not supported", at: location))
+    switch selector {
+    case .field(let field): return self.field(field, at: location)
+    case .number(let random, let modulus, let offset):
+      return .numgen(random: random, modulus: modulus, offset: offset)
+    case .hash(let fields, let modulus, let seed, let offset):
+      var known: [Selector] = []
+      for field in fields { known.append(self.field(field, at: location)) }
+      return .jhash(known, modulus: modulus, seed: seed, offset: offset)
+    case .flowHash(let modulus, let offset): return .symhash(modulus: modulus, offset: offset)
+    }
+  }
+
+  private mutating func field(_ field: Topology.Field, at location: SourceLocation) -> Selector {
+    if let known = Selector(named: field.rawValue) { return known }
+    errors.append(TopologyError("the selector '\(field.rawValue)' is not supported", at: location))
     return Field<PacketMark>.mark.selector
   }
 
@@ -131,7 +145,8 @@ extension ResolveWork {
         }
         return [.verdictMap(selectors, .entries(entries))]
       }
-    case .counter(let name): return [name.map { .namedCounter($0) } ?? .counter]
+    case .counter(let name): return [name.map { .object(.counter, $0) } ?? .counter]
+    case .object(let kind, let name): return [.object(NftObjectKind(kind), name)]
     case .limit(let rate): return [.limit(NftLimit(rate))]
     case .quota(let bytes, let over): return [.quota(NftQuota(bytes: bytes, isInverted: over))]
     case .log(let prefix, let level, let group):
@@ -157,6 +172,10 @@ extension ResolveWork {
     case .setMark(let kind, let value, let mask):
       let source: MarkSource = mask == .max ? .value(value) : .bits(mask: ~mask, flip: value & mask)
       return [kind == .packet ? .setMark(source) : .setConntrackMark(source)]
+    case .chooseMark(let kind, let choice):
+      return [.store(Self.mark(kind), .selector(selector(choice, at: location)))]
+    case .lookUpMark(let kind, let keys, let map):
+      return [.store(Self.mark(kind), .namedMap(selectors(keys, at: location), map))]
     case .copyMark(_, let to): return [to == .packet ? .setMark(.other) : .setConntrackMark(.other)]
     case .noTrack: return [.notrack]
     case .updateSet(let name, let keys, let timeout):
@@ -168,7 +187,25 @@ extension ResolveWork {
       ]
     case .connectionLimit(let count, let over):
       return [.connections(NftConnlimit(count: count, isInverted: over))]
+    case .duplicate(let address, let device):
+      guard let device else { return [.dup(to: address, device: nil)] }
+      return index(of: device, in: id, at: location).map { [.dup(to: address, device: $0)] } ?? []
+    case .sendBy(let device, let address):
+      return index(of: device, in: id, at: location).map { [.fwd(device: $0, to: address)] } ?? []
+    case .transparentProxy(let address, let port): return [.tproxy(address, port: port)]
     }
+  }
+
+  private static func mark(_ kind: Topology.MarkKind) -> Selector {
+    kind == .packet ? Field<PacketMark>.mark.selector : Field<PacketMark>.conntrackMark.selector
+  }
+
+  /// Rules name devices that they send by as the kernel does: by index.
+  private mutating func index(of device: String, in id: NamespaceID, at location: SourceLocation) -> UInt32? {
+    if let index = deviceIndexes[id]?[deviceName(device, in: id)] { return index }
+    errors.append(
+      TopologyError("a rule cannot send by '\(device)', whose index the host decides", at: location))
+    return nil
   }
 
   private mutating func match(_ match: Topology.Match, in id: NamespaceID, at location: SourceLocation)
@@ -224,8 +261,8 @@ extension ResolveWork {
           port: port)
       }
       return [.translate(Translation(kind, to: .map(selectors, entries), flags: flags))]
-    case .spread(let addresses, let port, let random):
-      let chooser = Selector.numgen(random: random, modulus: UInt32(clamping: addresses.count))
+    case .spread(let addresses, let port, let choice):
+      let chooser = selector(choice, at: location)
       var result = Translation.balanced(kind, over: addresses.map { ($0, port) }, by: chooser)
       result.flags = flags
       return [.translate(result)]
@@ -279,6 +316,33 @@ extension NftVerdict {
     case .return: self = .return
     case .jump(let chain): self = .jump(chain)
     case .goto(let chain): self = .goto(chain)
+    }
+  }
+}
+
+extension NftObjectKind {
+  init(_ kind: Topology.Object.Kind) {
+    switch kind {
+    case .limit: self = .limit
+    case .quota: self = .quota
+    case .helper: self = .ctHelper
+    case .timeouts: self = .ctTimeout
+    }
+  }
+}
+
+extension NftObject.State {
+  init(_ state: Topology.Object.State) {
+    switch state {
+    case .limit(let rate): self = .limit(NftLimit(rate))
+    case .quota(let bytes, let over): self = .quota(NftQuota(bytes: bytes, isInverted: over))
+    case .helper(let name, let transport):
+      self = .ctHelper(NftCtHelper(helper: name, transport: transport == .tcp ? 6 : 17))
+    case .timeouts(let transport, let seconds):
+      let number: UInt8 = transport == .tcp ? 6 : 17
+      self =
+        NftCtTimeout(transport: number, seconds: seconds).map { .ctTimeout($0) }
+        ?? .unknown(NftObjectKind.ctTimeout.rawValue)
     }
   }
 }

@@ -47,6 +47,9 @@ extension ResolveWork {
       sources.record(StateObject.fdb(state).path(in: id), at: entry.location)
     }
     resolveSysctls(of: node, ipv6: ipv6, into: &space)
+    if !node.tables.isEmpty {
+      for link in withIndexes(space).links { deviceIndexes[id, default: [:]][link.name.text] = link.index }
+    }
     resolveTables(of: node, into: &space)
     return space
   }

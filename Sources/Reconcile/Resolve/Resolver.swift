@@ -60,6 +60,8 @@ struct ResolveWork {
   var allocations = Allocations()
   var runtime: LabRuntime
 
+  /// What devices are numbered, for rules that send by them; of nodes with tables only.
+  var deviceIndexes: [NamespaceID: [String: UInt32]] = [:]
   /// Names of the devices, by namespace.
   var names: [NamespaceID: DeviceNames] = [:]
   let nodes: [NodeName: Topology.Node]
@@ -161,7 +163,7 @@ struct ResolveWork {
     switchSpace = withIndexes(switchSpace)
   }
 
-  private mutating func withIndexes(_ state: NamespaceState) -> NamespaceState {
+  mutating func withIndexes(_ state: NamespaceState) -> NamespaceState {
     var space = state
     let old = previous.indexes[space.id.description] ?? [:]
     var next = (old.values.max() ?? 1) + 1

@@ -25,6 +25,7 @@ extension TopologyCheck {
     translations(items, of: node)
     for item in items where item.kind == "firewall" { firewall(item, of: node) }
     for item in items where item.kind == "table" { table(item, of: node) }
+    for item in items where item.kind == "ruleset" { ruleset(item, of: node) }
     checkRoutes(of: node)
   }
 

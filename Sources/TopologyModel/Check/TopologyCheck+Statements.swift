@@ -77,14 +77,7 @@ extension TopologyCheck {
         if !counters.contains(name) { counters.append(name) }
       }
       return .counter(name)
-    case "limit":
-      guard let count = integer(reader, "count", 1...Int(UInt32.max), "\(who): limit"),
-        let per: Topology.Rate.Per = choice(reader.required("per"), "\(who): limit", at: location)
-      else { return nil }
-      return .limit(
-        Topology.Rate(
-          count: UInt64(count), per: per, burst: number32(reader, "burst", "\(who): burst"),
-          inBytes: reader.flag("bytes") ?? false, over: reader.flag("over") ?? false))
+    case "limit": return rate(reader, who).map { .limit($0) }
     case "quota":
       guard let count = integer(reader, "count", 1...Int.max, "\(who): quota") else { return nil }
       return .quota(bytes: UInt64(count), over: reader.flag("over") ?? false)
@@ -114,11 +107,9 @@ extension TopologyCheck {
         return nil
       }
       return .reject(rejection)
-    case "setMark":
-      guard let mark: Topology.MarkKind = choice(reader.required("mark"), "\(who): mark", at: location),
-        let value = number32(reader, "value", "\(who): mark")
-      else { return nil }
-      return .setMark(mark, value: value, mask: number32(reader, "mask", "\(who): mask") ?? .max)
+    case "setMark": return setMark(reader, scope)
+    case "object", "duplicate", "sendBy", "transparentProxy":
+      return rarerStatement(reader, base: base, scope)
     case "copyMark":
       guard let from: Topology.MarkKind = choice(reader.required("from"), "\(who): mark", at: location),
         let to: Topology.MarkKind = choice(reader.required("to"), "\(who): mark", at: location)
@@ -151,6 +142,34 @@ extension TopologyCheck {
     }
   }
 
+  private mutating func setMark(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {
+    let who = scope.who
+    guard let mark: Topology.MarkKind = choice(reader.required("mark"), "\(who): mark", at: reader.location)
+    else { return nil }
+    guard !reader.texts("selectors").isEmpty else {
+      guard reader.integer("value") != nil else {
+        fail("\(who): the mark becomes nothing", at: reader.location)
+        return nil
+      }
+      guard let value = number32(reader, "value", "\(who): mark") else { return nil }
+      return .setMark(mark, value: value, mask: number32(reader, "mask", "\(who): mask") ?? .max)
+    }
+    guard let selectors = selectors(reader.texts("selectors"), who, at: reader.location) else { return nil }
+    guard let name = reader.text("map") else {
+      guard selectors.count == 1, selectors[0].choices != nil else {
+        fail("\(who): a mark is set to a choice such as Spread.hash(of: IP.source, 4)", at: reader.location)
+        return nil
+      }
+      return .chooseMark(mark, selectors[0])
+    }
+    guard let set = set(name, key: selectors, who, scope, at: reader.location) else { return nil }
+    guard set.data == .values([.mark]) else {
+      fail("\(who): '\(name)' does not lead to marks", at: reader.location)
+      return nil
+    }
+    return .lookUpMark(mark, selectors, name)
+  }
+
   private mutating func match(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {
     let who = scope.who
     let location = reader.location
@@ -158,7 +177,7 @@ extension TopologyCheck {
       let comparison: Topology.Match.Operator = choice(
         reader.required("is"), "\(who): comparison", at: location)
     else { return nil }
-    let name = selectors.map(\.rawValue).joined(separator: " . ")
+    let name = selectors.map(\.name).joined(separator: " . ")
     guard selectors.allSatisfy({ $0.exists(in: scope.family) }) else {
       fail("\(who): \(name) never holds in family \(scope.family.rawValue)", at: location)
       return nil
@@ -230,7 +249,7 @@ extension TopologyCheck {
     }
   }
 
-  private mutating func fits(_ address: IPAddress, _ scope: TableScope, at location: SourceLocation) -> Bool {
+  mutating func fits(_ address: IPAddress, _ scope: TableScope, at location: SourceLocation) -> Bool {
     let family: IPFamily? = scope.family == .ip ? .ipv4 : scope.family == .ip6 ? .ipv6 : nil
     guard let family, family != address.family else { return true }
     fail(
@@ -259,8 +278,20 @@ extension TopologyCheck {
         }
         return nil
       }
-      return .destinationNAT(
-        .spread(spread, port: ports?.lowerBound, random: reader.flag("random") ?? false), flags: flags)
+      let random = reader.flag("random") ?? false
+      var choice = Topology.Selector.number(
+        random: random, modulus: UInt32(clamping: spread.count), offset: 0)
+      if !reader.texts("selectors").isEmpty {
+        guard let selectors = selectors(reader.texts("selectors"), who, at: location) else { return nil }
+        guard selectors.count == 1, selectors[0].choices == UInt32(clamping: spread.count) else {
+          fail(
+            "\(who): \(spread.count) addresses are chosen from by one choice among \(spread.count) numbers",
+            at: location)
+          return nil
+        }
+        choice = selectors[0]
+      }
+      return .destinationNAT(.spread(spread, port: ports?.lowerBound, by: choice), flags: flags)
     }
     guard let name = reader.text("map") else {
       guard let ports else {

@@ -13,6 +13,7 @@ struct TableScope {
   var sets: [String: Topology.ElementSet]
   /// Names of sets that were refused; their use is not complained of again.
   var refused: Set<String>
+  var objects: [Topology.Object] = []
   var chains: [String: Topology.Chain.Base?]
 }
 
@@ -56,6 +57,11 @@ extension TopologyCheck {
         scope.refused.insert(name)
       }
     }
+    for reader in item.objects("objects") {
+      guard let object = object(reader, scope) else { continue }
+      scope.objects.append(object)
+    }
+    table.objects = scope.objects
     for reader in item.objects("chains") {
       let name = reader.required("name")
       guard let base = scope.chains[name] else { continue }
@@ -345,9 +351,9 @@ extension TopologyCheck {
     .Selector]?
   {
     let selectors = words.compactMap { word -> Topology.Selector? in
-      if let selector = Topology.Selector(rawValue: word) { return selector }
+      if let selector = Topology.Selector(word) { return selector }
       fail(
-        "\(who): there is no selector '\(word)'\(didYouMean(word, Topology.Selector.allCases.map(\.rawValue)))",
+        "\(who): there is no selector '\(word)'\(didYouMean(word, Topology.Field.allCases.map(\.rawValue)))",
         at: location)
       return nil
     }

@@ -197,8 +197,9 @@ extension Shape {
       "table",
       [
         name, Field("family", .text, required: true), Field("sets", .list(.object(elementSet))),
-        Field("chains", .list(.object(chain))),
+        Field("objects", .list(.kinds(objects))), Field("chains", .list(.object(chain))),
       ]),
+    Kind("ruleset", [Field("path", .text, required: true), Field("json", .text), Field("failure", .text)]),
     Kind("service", [Field("service", .text, required: true), Field("port", .integer, required: true)]),
     Kind("run", [Field("command", .list(.text)), Field("restart", .text)]),
     Kind("exec", [Field("command", .list(.text))]),
@@ -270,9 +271,13 @@ extension Shape {
     statement(
       "setMark",
       [
-        Field("mark", .text, required: true), Field("value", .integer, required: true),
-        Field("mask", .integer),
+        Field("mark", .text, required: true), Field("value", .integer), Field("mask", .integer),
+        Field("selectors", .list(.text)), Field("map", .text),
       ]),
+    statement("object", [Field("object", .text, required: true), name]),
+    statement("duplicate", [Field("address", .text), Field("device", .text)]),
+    statement("sendBy", [Field("device", .text, required: true), Field("address", .text)]),
+    statement("transparentProxy", [Field("address", .text), Field("port", .integer)]),
     statement("copyMark", [Field("from", .text, required: true), Field("to", .text, required: true)]),
     statement("noTrack", []),
     statement(
@@ -293,6 +298,31 @@ extension Shape {
         Field("map", .text), Field("ports", .text), Field("flags", .list(.text)),
       ]),
     statement("redirect", [Field("ports", .text), Field("flags", .list(.text))]),
+  ]
+
+  /// Named objects of a table.
+  static let objects: [Kind] = [
+    statement(
+      "limit",
+      [
+        name, Field("count", .integer, required: true), Field("per", .text, required: true),
+        Field("burst", .integer), Field("bytes", .flag), Field("over", .flag),
+      ] + located),
+    statement("quota", [name, Field("count", .integer, required: true), Field("over", .flag)] + located),
+    statement(
+      "helper",
+      [name, Field("helper", .text, required: true), Field("transport", .text, required: true)] + located),
+    statement(
+      "timeouts",
+      [
+        name, Field("transport", .text, required: true),
+        Field(
+          "states",
+          .list(
+            .object([
+              Field("state", .text, required: true), Field("timeNanoseconds", .integer, required: true),
+            ]))),
+      ] + located),
   ]
 
   private static func statement(_ name: String, _ fields: [Field]) -> Kind {

@@ -1,10 +1,80 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The selectors of the general firewall form, by the words that nft uses for them.
+// The selectors of the general firewall form, by the words that nft uses for them: fields, and numbers to choose by.
 
 extension Topology {
+  /// What a rule looks at.
+  public enum Selector: Hashable, Sendable {
+    case field(Field)
+    /// The next number, or any.
+    case number(random: Bool, modulus: UInt32, offset: UInt32)
+    /// A hash of fields.
+    case hash([Field], modulus: UInt32, seed: UInt32?, offset: UInt32)
+    /// A hash that both directions of a flow share.
+    case flowHash(modulus: UInt32, offset: UInt32)
+
+    /// From nft's words, `jhash ip saddr . tcp sport mod 4 seed 7`; nil for words that are none.
+    public init?(_ text: String) {
+      if let field = Field(rawValue: text) {
+        self = .field(field)
+        return
+      }
+      var words = text.split(separator: " ", omittingEmptySubsequences: false)[...]
+      func number(after word: String) -> UInt32? {
+        guard words.first ?? "" == word, words.count > 1, let value = UInt32(words[words.startIndex + 1])
+        else { return nil }
+        words = words.dropFirst(2)
+        return value
+      }
+      guard let kind = words.popFirst(), let end = words.firstIndex(of: "mod") else { return nil }
+      let middle = words[..<end].joined(separator: " ")
+      words = words[end...]
+      guard let modulus = number(after: "mod"), modulus > 0 else { return nil }
+      let seed = number(after: "seed")
+      let offset = number(after: "offset") ?? 0
+      guard words.isEmpty, offset <= .max - modulus, kind == "jhash" || seed == nil else { return nil }
+      switch (kind, middle) {
+      case ("numgen", "inc"): self = .number(random: false, modulus: modulus, offset: offset)
+      case ("numgen", "random"): self = .number(random: true, modulus: modulus, offset: offset)
+      case ("symhash", ""): self = .flowHash(modulus: modulus, offset: offset)
+      case ("jhash", _):
+        let fields = middle.split(separator: " . ").map { Field(rawValue: String($0)) }
+        let known = fields.compactMap { $0 }
+        guard !known.isEmpty, known.count == fields.count else { return nil }
+        self = .hash(known, modulus: modulus, seed: seed, offset: offset)
+      default: return nil
+      }
+    }
+
+    /// In nft's words.
+    public var name: String {
+      func numbers(_ modulus: UInt32, _ seed: UInt32?, _ offset: UInt32) -> String {
+        "mod \(modulus)\(seed.map { " seed \($0)" } ?? "")\(offset == 0 ? "" : " offset \(offset)")"
+      }
+      switch self {
+      case .field(let field): return field.rawValue
+      case .number(let random, let modulus, let offset):
+        return "numgen \(random ? "random" : "inc") \(numbers(modulus, nil, offset))"
+      case .hash(let fields, let modulus, let seed, let offset):
+        return "jhash \(fields.map(\.rawValue).joined(separator: " . ")) \(numbers(modulus, seed, offset))"
+      case .flowHash(let modulus, let offset): return "symhash \(numbers(modulus, nil, offset))"
+      }
+    }
+
+    /// The type of its values.
+    public var type: ValueType { if case .field(let field) = self { field.type } else { .number } }
+
+    /// How many numbers there are to choose from; nil for a field.
+    public var choices: UInt32? {
+      switch self {
+      case .field: nil
+      case .number(_, let modulus, _), .hash(_, let modulus, _, _), .flowHash(let modulus, _): modulus
+      }
+    }
+  }
+
   /// A field of a packet or of what the kernel knows about it.
-  public enum Selector: String, Hashable, CaseIterable, Sendable {
+  public enum Field: String, Hashable, CaseIterable, Sendable {
     case ipSource = "ip saddr"
     case ipDestination = "ip daddr"
     case ipProtocol = "ip protocol"

@@ -4,6 +4,7 @@
 
 public import LabCore
 public import NetTypes
+public import Nftables
 
 extension Topology {
   /// A network namespace with a name, and all that its body says.
@@ -29,6 +30,8 @@ extension Topology {
     /// At most one a hook.
     public var firewalls: [Firewall] = []
     public var tables: [Table] = []
+    /// Read from files in nft's language.
+    public var rulesets: [Ruleset] = []
     public var services: [NodeService] = []
     public var hostPorts: [HostPort] = []
     /// `Run`: kept running.
@@ -43,7 +46,8 @@ extension Topology {
       name: NodeName, kind: Kind = .node, labels: [String: String] = [:], devices: [Device] = [],
       routes: [Route] = [], policyRules: [PolicyRule] = [], neighbors: [Neighbor] = [], fdb: [FDBEntry] = [],
       sysctls: [Sysctl] = [], translations: [Translation] = [], firewalls: [Firewall] = [],
-      tables: [Table] = [], services: [NodeService] = [], programs: [NodeProgram] = [],
+      tables: [Table] = [], rulesets: [Ruleset] = [], services: [NodeService] = [],
+      programs: [NodeProgram] = [],
       commands: [NodeProgram] = [], files: [NodeFile] = [], environment: [String: String] = [:],
       location: SourceLocation
     ) {
@@ -59,6 +63,7 @@ extension Topology {
       self.translations = translations
       self.firewalls = firewalls
       self.tables = tables
+      self.rulesets = rulesets
       self.services = services
       self.programs = programs
       self.commands = commands

@@ -15,19 +15,52 @@ extension Topology {
     public var family: Family
     public var sets: [ElementSet] = []
     public var counters: [String] = []
+    public var objects: [Object] = []
     public var chains: [Chain] = []
     public var location: SourceLocation
 
     public init(
-      name: String, family: Family, sets: [ElementSet] = [], counters: [String] = [], chains: [Chain] = [],
-      location: SourceLocation
+      name: String, family: Family, sets: [ElementSet] = [], counters: [String] = [], objects: [Object] = [],
+      chains: [Chain] = [], location: SourceLocation
     ) {
       self.name = name
       self.family = family
       self.sets = sets
       self.counters = counters
+      self.objects = objects
       self.chains = chains
       self.location = location
+    }
+  }
+
+  /// What several rules share, or what connections are given.
+  public struct Object: Hashable, Sendable {
+    public enum Kind: String, Hashable, CaseIterable, Sendable { case limit, quota, helper, timeouts }
+    public enum State: Hashable, Sendable {
+      case limit(Rate)
+      case quota(bytes: UInt64, over: Bool)
+      case helper(String, Transport)
+      /// Seconds by nft's names of the states.
+      case timeouts(Transport, [String: UInt32])
+    }
+
+    public var name: String
+    public var state: State
+    public var location: SourceLocation
+
+    public init(name: String, state: State, location: SourceLocation) {
+      self.name = name
+      self.state = state
+      self.location = location
+    }
+
+    public var kind: Kind {
+      switch state {
+      case .limit: .limit
+      case .quota: .quota
+      case .helper: .helper
+      case .timeouts: .timeouts
+      }
     }
   }
 
@@ -194,12 +227,21 @@ extension Topology {
     case destinationNAT(Target, flags: [TranslationFlag])
     case redirect(ports: ClosedRange<Port>?, flags: [TranslationFlag])
     case setMark(MarkKind, value: UInt32, mask: UInt32)
+    /// To a number that is chosen.
+    case chooseMark(MarkKind, Selector)
+    /// To what a named map has for the selectors.
+    case lookUpMark(MarkKind, [Selector], String)
     /// Copies one mark into the other.
     case copyMark(from: MarkKind, to: MarkKind)
     case noTrack
     /// Adds or updates an element made of these selectors.
     case updateSet(String, [Selector], timeout: Interval?)
     case connectionLimit(count: UInt32, over: Bool)
+    case object(Object.Kind, String)
+    /// To an address by a device, or one of them.
+    case duplicate(to: IPAddress?, device: String?)
+    case sendBy(device: String, to: IPAddress?)
+    case transparentProxy(IPAddress?, port: Port?)
   }
 
   public enum MarkKind: String, Hashable, CaseIterable, Sendable { case packet, connection }
@@ -241,7 +283,7 @@ extension Topology {
     case address(ClosedRange<IPAddress>?, ports: ClosedRange<Port>?)
     /// Through a map from these selectors to addresses, with ports when the map's data has them.
     case map([Selector], MapSource)
-    /// Each new connection the next one, or a random one.
-    case spread([IPAddress], port: Port?, random: Bool)
+    /// Each new connection one of them, by a choice among as many numbers.
+    case spread([IPAddress], port: Port?, by: Selector)
   }
 }

@@ -51,6 +51,17 @@ extension Topology.ValueType {
 }
 
 extension Topology.Selector {
+  /// Whether packets of a family can have what it looks at.
+  func exists(in family: Topology.Table.Family) -> Bool {
+    switch self {
+    case .field(let field): field.exists(in: family)
+    case .hash(let fields, _, _, _): fields.allSatisfy { $0.exists(in: family) }
+    case .number, .flowHash: true
+    }
+  }
+}
+
+extension Topology.Field {
   /// Whether packets of a family can have the field.
   func exists(in family: Topology.Table.Family) -> Bool {
     switch self {

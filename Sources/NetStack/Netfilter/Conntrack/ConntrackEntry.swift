@@ -20,40 +20,47 @@ public struct ConntrackEntry: ~Copyable {
     static let destinationNATDone = Status(rawValue: 1 << 8)
     static let dying = Status(rawValue: 1 << 9)
     static let fixedTimeout = Status(rawValue: 1 << 10)
+    static let helped = Status(rawValue: 1 << 13)
 
     static let nat: Status = [.sourceNAT, .destinationNAT]
     static let natDone: Status = [.sourceNATDone, .destinationNATDone]
   }
 
-  let namespace: NamespaceIndex
+  // What every packet looks at comes first, so that it lies together.
   var original: ConntrackTuple
   var reply: ConntrackTuple
   var status: Status = []
   var mark: UInt32 = 0
-  /// A bit for each label.
-  var labels: UInt128 = 0
   /// Until the entry is confirmed how long it is to live, then when it dies; nanoseconds.
   var timeout: Int64 = 0
-  var tcp = TCPTracker()
   /// When a UDP exchange may be called a stream; nanoseconds.
   var streamTime: Int64 = 0
   /// The device that a masqueraded connection leaves by.
   var masqueradeDevice = DeviceIndex.none
-  /// Told to who asks for it; different for every entry of a run.
-  let id: UInt32
-  /// Whether its packets are counted: as the setting was when it began.
-  var countsPackets = false
-  var packets = InlineArray<2, UInt64>(repeating: 0)
-  var bytes = InlineArray<2, UInt64>(repeating: 0)
   /// The next entry in a hash chain: of the tuple's original, its reply, and its source.
   var nextOriginal: UInt32 = .max
   var nextReply: UInt32 = .max
   var nextSource: UInt32 = .max
-  var timer = TimerID.none
+  /// How long its states last where a rule has said so: a number in the program's `timeouts`.
+  var timeouts: UInt32 = .max
+  /// Who reads along, and who had read of this connection in another.
+  var helper = ConntrackHelper.none
+  var expectedBy = ConntrackHelper.none
+  /// Whether its packets are counted: as the setting was when it began.
+  var countsPackets = false
   /// Whether somebody listened to events when it began; else none are kept for it (nf_ct_ecache_ext_add).
   var isWatched = false
   /// What has happened to it that nobody was told yet.
   var events: ConntrackEvent.Cause = []
+  var tcp = TCPTracker()
+  let namespace: NamespaceIndex
+  /// A bit for each label.
+  var labels: UInt128 = 0
+  /// Told to who asks for it; different for every entry of a run.
+  let id: UInt32
+  var timer = TimerID.none
+  var packets = InlineArray<2, UInt64>(repeating: 0)
+  var bytes = InlineArray<2, UInt64>(repeating: 0)
 
   init(namespace: NamespaceIndex, original: ConntrackTuple, reply: ConntrackTuple, id: UInt32) {
     self.namespace = namespace

@@ -2,6 +2,8 @@
 
 // The settings below net.netfilter, with the kernel's names and defaults (nf_conntrack_standalone.c).
 
+import Nftables
+
 /// A setting of connection tracking.
 enum ConntrackSetting: Int, CaseIterable {
   case accounting, checksum, maximum
@@ -76,5 +78,17 @@ struct ConntrackSettings: BitwiseCopyable {
     case .timeWait: time(.timeWait)
     case .close: time(.close)
     }
+  }
+
+  /// Takes the times of a rule's object instead (nf_ct_timeout_lookup).
+  mutating func take(_ times: NftCtTimeout) {
+    let names: [ConntrackSetting] =
+      times.transport == 6
+      ? [
+        .synSent, .synReceived, .established, .finWait, .closeWait, .lastAck, .timeWait, .close, .synSent,
+        .retransmission, .unacknowledged,
+      ] : [.udp, .udpStream]
+    // Of a simultaneous opening the state has its own time there, and the usual one's here.
+    for (name, seconds) in zip(names, times.seconds).reversed() { self[name] = Int32(clamping: seconds) }
   }
 }

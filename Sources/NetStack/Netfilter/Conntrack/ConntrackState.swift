@@ -9,6 +9,8 @@ struct ConntrackState: ~Copyable {
   var table: ConntrackTable
   var settings = ConntrackSettings()
   var statistics = ConntrackStatistics()
+  /// Connections that are expected of others.
+  var expectations = ConntrackExpectations()
   /// Whether a connection was ever masqueraded.
   var masquerades = false
   /// Whether somebody listens to events (ctnetlink_has_listener).

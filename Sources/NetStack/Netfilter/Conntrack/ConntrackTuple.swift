@@ -17,7 +17,7 @@ struct ConntrackTuple: Hashable, BitwiseCopyable {
   var zone: UInt16 = 0
 
   /// The tuple of the answers (nf_ct_invert_tuple); nil for ICMP messages that have none.
-  var inverted: ConntrackTuple? {
+  @inline(__always) var inverted: ConntrackTuple? {
     var other = self
     other.source = destination
     other.destination = source
@@ -60,16 +60,29 @@ struct ConntrackTuple: Hashable, BitwiseCopyable {
   }
 
   /// Mixed with a seed that nobody outside knows.
-  func hash(_ seed: UInt64) -> UInt64 {
-    func mix(_ state: UInt64, _ word: UInt64) -> UInt64 {
-      let product = (state ^ word).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
-      return product.high ^ product.low
+  @inline(__always) func hash(_ seed: UInt64) -> UInt64 {
+    let ports = UInt64(sourcePort) << 16 | UInt64(destinationPort)
+    let kind = UInt64(proto) << 32 | UInt64(zone) << 40 | (isIPv6 ? 1 << 63 : 0)
+    guard isIPv6 else {
+      let addresses = UInt64(truncatingIfNeeded: source) << 32 ^ UInt64(truncatingIfNeeded: destination)
+      return Self.mix(Self.mix(seed, addresses), ports | kind)
     }
-    var state = mix(seed, UInt64(truncatingIfNeeded: source))
-    state = mix(state, UInt64(truncatingIfNeeded: source >> 64) &+ UInt64(sourcePort) << 16)
-    state = mix(state, UInt64(truncatingIfNeeded: destination))
-    state = mix(state, UInt64(truncatingIfNeeded: destination >> 64) &+ UInt64(destinationPort) << 16)
-    return mix(state, UInt64(proto) | UInt64(zone) << 16 | (isIPv6 ? 1 << 8 : 0))
+    var state = Self.mix(seed, UInt64(truncatingIfNeeded: source))
+    state = Self.mix(state, UInt64(truncatingIfNeeded: source >> 64))
+    state = Self.mix(state, UInt64(truncatingIfNeeded: destination))
+    state = Self.mix(state, UInt64(truncatingIfNeeded: destination >> 64))
+    return Self.mix(state, ports | kind)
+  }
+
+  @inline(__always) private static func mix(_ state: UInt64, _ word: UInt64) -> UInt64 {
+    let product = (state ^ word).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
+    return product.high ^ product.low
+  }
+
+  /// Fields that differ most often first.
+  @inline(__always) static func == (a: Self, b: Self) -> Bool {
+    a.sourcePort == b.sourcePort && a.source == b.source && a.destinationPort == b.destinationPort
+      && a.destination == b.destination && a.proto == b.proto && a.isIPv6 == b.isIPv6 && a.zone == b.zone
   }
 }
 

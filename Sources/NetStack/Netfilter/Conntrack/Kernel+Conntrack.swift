@@ -69,6 +69,7 @@ extension Kernel {
     entry.countsPackets = namespaces[packet.namespace].conntrack.settings.isOn(.accounting)
     guard let index = conntracks.insert(entry) else { return nil }
     unconfirmed = index
+    fulfil(index, in: packet.namespace)
     return ConntrackTable.Link(index, .original)
   }
 
@@ -135,11 +136,12 @@ extension Kernel {
     _ packet: NftPacket, _ index: ConntrackIndex, _ direction: ConntrackDirection
   ) -> TCPTrackerVerdict {
     let isConfirmed = conntracks[index].status.contains(.confirmed)
-    let settings = namespaces[packet.namespace].conntrack.settings
-    let verifies = packet.hook == .prerouting && settings.isOn(.checksum)
+    let verifies =
+      packet.hook == .prerouting && namespaces[packet.namespace].conntrack.settings.isOn(.checksum)
     var timeout: Int64?
     switch packet.proto {
     case 6:
+      let settings = settings(of: index, packet.namespace)
       let bytes = pool.bytes(packet.slot, from: packet.networkHeader).dropFirst(packet.transport)
       let length = packet.length(in: pool) - packet.transport
       guard let segment = TrackedSegment(bytes, length: length) else { return .invalid }
@@ -157,12 +159,16 @@ extension Kernel {
       if timeout == nil, !isConfirmed { timeout = settings.time(.synSent) }
     case 17, 136:
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
-      timeout = trackDatagram(index, isConfirmed, settings)
+      let setting = trackDatagram(index, isConfirmed)
+      timeout =
+        conntracks[index].timeouts == .max
+        ? namespaces[packet.namespace].conntrack.settings.time(setting)
+        : settings(of: index, packet.namespace).time(setting)
     case 1, 58:
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
       if !isConfirmed, !beginsICMP(conntracks[index].original) { return .invalid }
-      timeout = settings.time(packet.proto == 1 ? .icmp : .icmpv6)
-    default: timeout = settings.time(.generic)
+      timeout = namespaces[packet.namespace].conntrack.settings.time(packet.proto == 1 ? .icmp : .icmpv6)
+    default: timeout = namespaces[packet.namespace].conntrack.settings.time(.generic)
     }
     if conntracks[index].countsPackets {
       let place = Int(direction.rawValue)
@@ -179,18 +185,28 @@ extension Kernel {
     return tuple.isIPv6 ? type == 128 || type == 139 : [8, 13, 15, 17].contains(type)
   }
 
-  private mutating func trackDatagram(
-    _ index: ConntrackIndex, _ isConfirmed: Bool, _ settings: ConntrackSettings
-  ) -> Int64 {
+  /// The namespace's settings, with the times that a rule has given the connection.
+  private func settings(of index: ConntrackIndex, _ namespace: NamespaceIndex) -> ConntrackSettings {
+    var settings = namespaces[namespace].conntrack.settings
+    if conntracks[index].timeouts != .max,
+      let times = namespaces[namespace].nftables.program.timeouts[conntracks[index].timeouts]
+    {
+      settings.take(times)
+    }
+    return settings
+  }
+
+  /// Which time a datagram leaves its exchange.
+  private mutating func trackDatagram(_ index: ConntrackIndex, _ isConfirmed: Bool) -> ConntrackSetting {
     if !isConfirmed { conntracks[index].streamTime = cpu.now + 2_000_000_000 }
     guard conntracks[index].status.contains(.seenReply), cpu.now > conntracks[index].streamTime else {
-      return settings.time(.udp)
+      return .udp
     }
     if !conntracks[index].status.contains(.assured) {
       conntracks[index].status.insert(.assured)
       note(.assured, of: index)
     }
-    return settings.time(.udpStream)
+    return .udpStream
   }
 
   private mutating func refresh(_ index: ConntrackIndex, _ timeout: Int64, _ isConfirmed: Bool) {
@@ -291,6 +307,7 @@ extension Kernel {
     let reference = pool.conntrack(packet.slot)
     let index = reference.index
     guard !index.isNone, conntracks.contains(index) else { return .accept }
+    if conntracks[index].helper != .none, !help(packet, index, reference.info) { return .drop }
     guard conntracks[index].status.isDisjoint(with: [.confirmed, .dying]),
       reference.info == .new || reference.info == .related
     else {
@@ -352,9 +369,12 @@ extension Kernel {
     guard conntracks.contains(index) else { return }
     if index == unconfirmed { unconfirmed = .none }
     cpu.wheel.cancel(&conntracks[index].timer)
+    let namespace = conntracks[index].namespace
+    if conntracks[index].helper != .none {
+      namespaces[namespace].conntrack.expectations.forget(conntracks[index].id)
+    }
     if conntracks[index].status.contains(.confirmed) {
       tellConntrackEnd(index)
-      let namespace = conntracks[index].namespace
       namespaces[namespace].conntrack.table.remove(index, in: &conntracks)
     }
     conntracks.remove(index)

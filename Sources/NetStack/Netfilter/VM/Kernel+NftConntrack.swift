@@ -41,8 +41,12 @@ extension Kernel {
       for position in 0..<4 {
         registers[word + position] = UInt32(truncatingIfNeeded: conntracks[index].labels >> (32 * position))
       }
-    // No connection has one: there are no helpers here.
-    case .helper: return false
+    case .helper:
+      // Not its own: of the connection that it comes of.
+      guard conntracks[index].expectedBy != .none else { return false }
+      let name = Array(conntracks[index].expectedBy.name.utf8)
+      let words = NftRegisters.words(name + [UInt8](repeating: 0, count: 16 - name.count))
+      for (position, value) in words.enumerated() { registers[word + position] = value }
     case .sourcePort: registers[word] = UInt32(conntracks[index].tuple(direction).sourcePort.byteSwapped)
     case .destinationPort:
       registers[word] = UInt32(conntracks[index].tuple(direction).destinationPort.byteSwapped)
@@ -99,5 +103,16 @@ extension Kernel {
         of: packet.slot)
     default: break
     }
+  }
+
+  /// `ct timeout set`: while nobody else knows the connection yet (nft_ct_timeout_obj_eval).
+  mutating func giveTimeouts(_ instruction: NftInstruction, _ packet: NftPacket) {
+    let index = pool.conntrack(packet.slot).index
+    guard packet.proto == instruction.flags, conntracks.contains(index),
+      !conntracks[index].status.contains(.confirmed),
+      let times = namespaces[packet.namespace].nftables.program.timeouts[instruction.a]
+    else { return }
+    conntracks[index].timeouts = instruction.a
+    conntracks[index].timeout = Int64(times.seconds[0]) &* 1_000_000_000
   }
 }

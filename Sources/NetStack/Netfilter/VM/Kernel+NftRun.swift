@@ -145,7 +145,8 @@ extension Kernel {
     case .ctSet:
       setConntrack(instruction, packet, registers)
       return .continue
-    case .limit, .quota, .connlimit: return evaluate(instruction, instruction.a, packet)
+    case .limit, .quota, .connlimit, .ctTimeout, .ctHelper:
+      return evaluate(instruction, instruction.a, packet)
     case .objectMap:
       let index = TableIndex<NftElements>(instruction.a)
       let found = namespaces[namespace].nftables.program.sets[index].find(
@@ -321,6 +322,12 @@ extension Kernel {
     case .limit: return limit(instruction, state, packet) ? .continue : .break
     case .quota: return quota(instruction, state, packet) ? .continue : .break
     case .connlimit: return limitConnections(instruction, state, packet)
+    case .ctTimeout:
+      giveTimeouts(instruction, packet)
+      return .continue
+    case .ctHelper:
+      giveHelper(instruction, packet)
+      return .continue
     default:
       count(state, packet)
       return .continue

@@ -157,8 +157,15 @@ struct NftAssembler: ~Copyable {
     case .limit(let limit): expression = .limit(limit)
     case .connlimit(let limit):
       expression = .connlimit(limit)
-    case .unknown(let type):
-      throw NftAssemblyError(error: .notSupported("the emulated kernel has no objects of type \(type)"))
+    case .ctTimeout(let timeout):
+      try addTimeouts(timeout, object, of: table, &states, old)
+      return
+    case .ctHelper(let helper):
+      try addHelper(helper, object, of: table)
+      return
+    case .ctExpectation, .synproxy, .unknown:
+      let kind = object.kind?.name ?? "object of type \(object.type)"
+      throw NftAssemblyError(error: .notSupported("the emulated kernel has no \(kind)"))
     }
     let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
     do throws(KernelError) {
@@ -169,6 +176,40 @@ struct NftAssembler: ~Copyable {
     } catch {
       throw NftAssemblyError(error: error)
     }
+  }
+
+  private mutating func addTimeouts(
+    _ timeout: NftCtTimeout, _ object: NftObject, of table: NftTableKey, _ states: inout NftStates,
+    _ old: borrowing NftProgram
+  ) throws(NftAssemblyError) {
+    guard NftCtTimeout.states(of: timeout.transport)?.count == timeout.seconds.count else {
+      throw NftAssemblyError(error: .invalidArgument)
+    }
+    let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
+    var instruction = NftInstruction(.ctTimeout)
+    instruction.a = state(key, .init(), &states, old)
+    instruction.flags = timeout.transport
+    assembly.timeouts[instruction.a] = timeout
+    assembly.needsConntrack = true
+    assembly.objectPlaces[key] = UInt32(assembly.objects.count)
+    assembly.objects.append(instruction)
+  }
+
+  private mutating func addHelper(
+    _ helper: NftCtHelper, _ object: NftObject, of table: NftTableKey
+  ) throws(NftAssemblyError) {
+    guard let kind = ConntrackHelper(helper.helper, transport: helper.transport) else {
+      throw NftAssemblyError(
+        error: .notSupported("the emulated kernel has no helper '\(helper.helper)' of this protocol"))
+    }
+    var instruction = NftInstruction(.ctHelper)
+    instruction.flags = helper.transport
+    instruction.b = UInt32(kind.rawValue)
+    instruction.c = helper.network.map { UInt32($0.rawValue) } ?? 0
+    assembly.needsConntrack = true
+    let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
+    assembly.objectPlaces[key] = UInt32(assembly.objects.count)
+    assembly.objects.append(instruction)
   }
 
   /// What a limit or quota begins with.

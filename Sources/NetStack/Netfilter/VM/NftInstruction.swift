@@ -51,6 +51,10 @@ struct NftInstruction: BitwiseCopyable {
     case limit, quota
     /// `a` the state, `b` the most connections; `flags` 1: inverted.
     case connlimit
+    /// Gives the connection its times: `a` their number among the program's; `flags` IPPROTO_*.
+    case ctTimeout
+    /// Gives the connection a helper: `b` which; `flags` IPPROTO_*, `c` the family, 0 for both.
+    case ctHelper
     /// The object that a map gives for the register, by its number in the program's list: `a` the map.
     case objectMap
     /// `a` the modulus, `b` the offset, `c` the state; `flags` 1: random.

@@ -41,6 +41,8 @@ import Nftables
   let logs: [NftLog]
   /// Named objects that maps give, each with its state.
   let objects: [NftInstruction]
+  /// How long states of connections last that rules have given these to, by the number of the object's state.
+  let timeouts: [UInt32: NftCtTimeout]
   /// For traces: the chains by their first instruction, and rules by the numbers that their first instructions have.
   let chainNames: [UInt32: NftChainKey]
   let ruleNames: [(chain: NftChainKey, handle: UInt64)]
@@ -58,6 +60,7 @@ import Nftables
     templates = parts.templates
     logs = parts.logs
     objects = parts.objects
+    timeouts = parts.timeouts
     chainNames = parts.chainNames
     ruleNames = parts.ruleNames
     states = parts.states
@@ -97,6 +100,7 @@ struct NftAssembly {
   var templates: [[NftInstruction]] = []
   var logs: [NftLog] = []
   var objects: [NftInstruction] = []
+  var timeouts: [UInt32: NftCtTimeout] = [:]
   /// The place in `objects` of each.
   var objectPlaces: [NftProgram.StateKey: UInt32] = [:]
   var chainNames: [UInt32: NftChainKey] = [:]

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Named objects of tables, and the statements that came with them: copies, other devices, transparent sockets.
+
+import LabCore
+import NetTypes
+
+extension TopologyCheck {
+  mutating func object(_ reader: Reader, _ scope: TableScope) -> Topology.Object? {
+    let name = reader.required("name")
+    let who = "\(scope.who), \(reader.kind) '\(name)'"
+    guard Self.isIdentifier(name) else {
+      fail(
+        "\(who): it should be called by letters, digits, '_', '-' and '.', a letter first",
+        at: reader.location)
+      return nil
+    }
+    let state: Topology.Object.State?
+    switch reader.kind {
+    case "limit": state = rate(reader, who).map { .limit($0) }
+    case "quota":
+      state = integer(reader, "count", 1...Int.max, who).map {
+        .quota(bytes: UInt64($0), over: reader.flag("over") ?? false)
+      }
+    case "helper":
+      let transport: Topology.Transport? = choice(reader.required("transport"), who, at: reader.location)
+      let helper = reader.required("helper")
+      guard ["ftp", "tftp", "sip"].contains(helper) else {
+        fail("\(who): '\(helper)' is none of ftp, tftp, sip", at: reader.location)
+        return nil
+      }
+      state = transport.map { .helper(helper, $0) }
+    default: state = timeouts(reader, who)
+    }
+    guard let state else { return nil }
+    let object = Topology.Object(name: name, state: state, location: reader.location)
+    if scope.objects.contains(where: { $0.kind == object.kind && $0.name == name }) {
+      fail("\(who) is declared twice, in different ways", at: reader.location)
+      return nil
+    }
+    return object
+  }
+
+  /// A limit, named or not.
+  mutating func rate(_ reader: Reader, _ who: String) -> Topology.Rate? {
+    guard let count = integer(reader, "count", 1...Int(UInt32.max), "\(who): limit"),
+      let per: Topology.Rate.Per = choice(reader.required("per"), "\(who): limit", at: reader.location)
+    else { return nil }
+    return Topology.Rate(
+      count: UInt64(count), per: per, burst: number32(reader, "burst", "\(who): burst"),
+      inBytes: reader.flag("bytes") ?? false, over: reader.flag("over") ?? false)
+  }
+
+  private mutating func timeouts(_ reader: Reader, _ who: String) -> Topology.Object.State? {
+    guard let transport: Topology.Transport = choice(reader.required("transport"), who, at: reader.location)
+    else { return nil }
+    let known =
+      transport == .tcp
+      ? ["syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close"]
+      : ["unreplied", "replied"]
+    var seconds: [String: UInt32] = [:]
+    for item in reader.objects("states") {
+      let state = item.required("state")
+      guard known.contains(state) else {
+        fail("\(who): '\(state)' is none of \(known.joined(separator: ", "))", at: reader.location)
+        return nil
+      }
+      guard let time = nanoseconds(item, "timeNanoseconds", "\(who): \(state)", upTo: Self.longest) else {
+        return nil
+      }
+      guard time.nanoseconds >= 1_000_000_000, time.nanoseconds % 1_000_000_000 == 0 else {
+        fail("\(who): \(state) lasts \(time); it should be whole seconds, one at least", at: reader.location)
+        return nil
+      }
+      seconds[state] = UInt32(clamping: time.nanoseconds / 1_000_000_000)
+    }
+    return .timeouts(transport, seconds)
+  }
+
+  private static let longest: Int64 = 365 * 86_400_000_000_000
+
+  // MARK: Statements
+
+  /// Nil with a complaint, or for a statement that is none of these.
+  mutating func rarerStatement(
+    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope
+  ) -> Topology.Statement? {
+    let who = scope.who
+    let location = reader.location
+    switch reader.kind {
+    case "object":
+      guard let kind: Topology.Object.Kind = choice(reader.required("object"), who, at: location) else {
+        return nil
+      }
+      let name = reader.required("name")
+      guard scope.objects.contains(where: { $0.kind == kind && $0.name == name }) else {
+        let names = scope.objects.filter { $0.kind == kind }.map(\.name)
+        fail("\(who): there is no \(kind.rawValue) '\(name)'\(didYouMean(name, names))", at: location)
+        return nil
+      }
+      if kind == .helper || kind == .timeouts, let base, base.priority <= -200 {
+        fail(
+          "\(who): a connection is given its \(kind.rawValue) behind connection tracking (priority -200)",
+          at: location)
+        return nil
+      }
+      return .object(kind, name)
+    case "duplicate":
+      let device = reader.text("device")
+      if let device, self.device(device, of: scope.node, who, at: location) == nil { return nil }
+      let isOfDevices = scope.family == .netdev
+      guard let text = reader.text("address") else {
+        guard isOfDevices else {
+          fail("\(who): a copy in family \(scope.family.rawValue) is sent to an address", at: location)
+          return nil
+        }
+        return .duplicate(to: nil, device: device)
+      }
+      guard scope.family == .ip || scope.family == .ip6 else {
+        fail(
+          "\(who): copies are sent to an address in families ip and ip6, not \(scope.family.rawValue)",
+          at: location)
+        return nil
+      }
+      guard let address = address(text, "\(who): address", at: location), fits(address, scope, at: location)
+      else { return nil }
+      return .duplicate(to: address, device: device)
+    case "sendBy":
+      guard scope.family == .netdev else {
+        fail("\(who): packets are sent by another interface in family netdev only", at: location)
+        return nil
+      }
+      let device = reader.required("device")
+      guard self.device(device, of: scope.node, who, at: location) != nil else { return nil }
+      guard let text = reader.text("address") else { return .sendBy(device: device, to: nil) }
+      return address(text, "\(who): address", at: location).map { .sendBy(device: device, to: $0) }
+    case "transparentProxy":
+      if let base, base.hook != .prerouting || base.kind != .filter {
+        fail("\(who): a transparent proxy stands in a chain of filter at prerouting", at: location)
+        return nil
+      }
+      let port = integer(reader, "port", 1...65535, "\(who): port").map { Port($0) }
+      guard let text = reader.text("address") else {
+        if port == nil, reader.integer("port") == nil {
+          fail("\(who): the proxy has neither an address nor a port", at: location)
+        }
+        return port.map { .transparentProxy(nil, port: $0) }
+      }
+      guard let address = address(text, "\(who): address", at: location), fits(address, scope, at: location)
+      else { return nil }
+      return .transparentProxy(address, port: port)
+    default: return nil
+    }
+  }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// JSON that says it is nft's: whatever it is, it is taken or refused with its place.
+
+import Nftables
+import Seeds
+import Testing
+
+@testable import TopologyModel
+
+@Suite("Rulesets in nft's JSON")
+struct RulesetTests {
+  static let position = NftSourcePosition(file: "lab.swift", line: 7)
+
+  static let rich = """
+    {"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+    {"table": {"family": "inet", "name": "t", "handle": 1}},
+    {"counter": {"family": "inet", "name": "c", "table": "t", "packets": 3, "bytes": 4}},
+    {"quota": {"family": "inet", "name": "q", "table": "t", "bytes": 10485760, "used": 0, "inv": true}},
+    {"limit": {"family": "inet", "name": "l", "table": "t", "rate": 10, "per": "second", "burst": 5}},
+    {"ct helper": {"family": "inet", "name": "f", "table": "t", "type": "ftp", "protocol": "tcp"}},
+    {"ct timeout": {"family": "inet", "name": "o", "table": "t", "protocol": "tcp", "policy": {"close": 5}}},
+    {"set": {"family": "inet", "name": "s", "table": "t", "type": "ipv4_addr", "flags": ["interval"],
+     "elem": [{"prefix": {"addr": "10.0.0.0", "len": 24}}, "10.1.0.1"]}},
+    {"map": {"family": "inet", "name": "m", "table": "t", "type": "inet_service",
+     "map": "ipv4_addr . inet_service", "elem": [[80, {"concat": ["10.0.0.2", 8080]}]]}},
+    {"chain": {"family": "inet", "table": "t", "name": "i", "type": "filter", "hook": "input", "prio": 0,
+     "policy": "drop"}},
+    {"chain": {"family": "inet", "table": "t", "name": "p", "type": "nat", "hook": "prerouting", "prio": -100}},
+    {"chain": {"family": "inet", "table": "t", "name": "o"}},
+    {"rule": {"family": "inet", "table": "t", "chain": "i", "comment": "x", "expr": [
+     {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}},
+     {"counter": "c"}, {"limit": "l"}, {"accept": null}]}},
+    {"rule": {"family": "inet", "table": "t", "chain": "i", "expr": [
+     {"match": {"op": "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, ["syn", "ack"]]},
+      "right": "syn"}}, {"quota": "q"}, {"ct helper": "f"}, {"log": {"prefix": "a", "flags": "all"}}]}},
+    {"rule": {"family": "inet", "table": "t", "chain": "i", "expr": [
+     {"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"map": {"key": {"jhash": {"mod": 2, "expr":
+      {"payload": {"protocol": "ip", "field": "saddr"}}}}, "data": {"set": [[0, 1], [1, 2]]}}}}},
+     {"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set":
+      [[22, {"accept": null}], [80, {"jump": {"target": "o"}}]]}}}]}},
+    {"rule": {"family": "inet", "table": "t", "chain": "p", "expr": [
+     {"dnat": {"family": "ip", "addr": {"map": {"key": {"payload": {"protocol": "tcp", "field": "dport"}},
+      "data": "@m"}}}}]}}]}
+    """
+
+  private func read(_ text: some StringProtocol) -> Result<Ruleset, RulesetError> {
+    Result { () throws(RulesetError) in try RulesetReader.read(Array(text.utf8), at: Self.position) }
+  }
+
+  @Test("A rich one is taken and compiles")
+  func taken() throws {
+    let ruleset = try read(Self.rich).get()
+    let table = try #require(ruleset.tables.first)
+    #expect(table.chains.map(\.name) == ["i", "p", "o"])
+    #expect(table.chains.first?.rules.count == 3)
+    #expect(table.chains.first?.rules.first?.position == Self.position)
+    guard case .success(let tables) = Compiler.compile(ruleset) else {
+      Issue.record("\(Compiler.compile(ruleset))")
+      return
+    }
+    #expect(tables.first?.objects.count == 5)
+  }
+
+  @Test(
+    "What is not understood is named with its place",
+    arguments: [
+      ("{\"nftables\": [", "line 1, column 15"), ("[]", "no list 'nftables'"),
+      ("{\"nftables\": [7]}", "a number"),
+      ("{\"nftables\": [{\"flowtable\": {}}]}", "'flowtable' is not understood"),
+      ("{\"nftables\": [{\"table\": {\"family\": \"x\", \"name\": \"t\"}}]}", "no family 'x'"),
+      (
+        "{\"nftables\": [{\"rule\": {\"family\": \"ip\", \"table\": \"t\", \"chain\": \"c\"}}]}",
+        "there is no table ip t"
+      ),
+    ])
+  func refused(_ text: String, _ message: String) {
+    guard case .failure(let error) = read(text) else {
+      Issue.record("taken: \(text)")
+      return
+    }
+    #expect(error.description.contains(message), "\(error)")
+  }
+
+  @Test(
+    "An expression that is not understood is named with its rule",
+    arguments: [
+      ("\"counter\": \"c\"", "\"queue\": {\"num\": 1}", "rule 1: the statement 'queue' is not understood"),
+      ("\"field\": \"saddr\"", "\"field\": \"saddrr\"", "rule 3: the field 'ip saddrr' is not understood"),
+      ("\"op\": \"in\"", "\"op\": \"~\"", "there is no comparison '~'"),
+      ("\"mod\": 2", "\"mod\": 0", "'mod' should be 1 at least"),
+      ("\"len\": 24", "\"len\": 240", "a prefix of 240 bits"),
+      ("[22, {\"accept\": null}]", "[22]", "a key and a value"),
+    ])
+  func named(_ old: String, _ new: String, _ message: String) {
+    guard case .failure(let error) = read(Self.rich.replacing(old, with: new)) else {
+      Issue.record("taken: \(new)")
+      return
+    }
+    #expect(error.description.contains(message), "\(error)")
+  }
+
+  @Test("No cut, changed byte or exchanged value does worse than an error")
+  func hostile() {
+    let bytes = Array(Self.rich.utf8)
+    for end in stride(from: 0, to: bytes.count, by: 7) {
+      _ = read(String(decoding: bytes[..<end], as: UTF8.self))
+    }
+    var generator = SplitMix(4)
+    let values = [
+      "null", "-1", "1e999", "\"\"", "[]", "{}", "99999999999999999999", "true", "\"@\"", "[[[[]]]]",
+    ]
+    for _ in 0..<2000 {
+      var changed = bytes
+      let place = Int.random(in: 0..<bytes.count, using: &generator)
+      if Bool.random(using: &generator) {
+        changed[place] = UInt8.random(in: 0x20..<0x7f, using: &generator)
+      } else if let colon = bytes[place...].firstIndex(of: 0x3a) {
+        let end = bytes[(colon + 1)...].firstIndex { $0 == 0x2c || $0 == 0x7d } ?? bytes.count
+        changed.replaceSubrange(
+          (colon + 1)..<end, with: Array((values.randomElement(using: &generator) ?? "").utf8))
+      }
+      if case .success(let ruleset) = read(String(decoding: changed, as: UTF8.self)) {
+        _ = Compiler.compile(ruleset)
+      }
+    }
+  }
+}
