@@ -76,6 +76,28 @@ extension Acceptance {
       }
     }
 
+    @Test(
+      "A rule's bytecode is explained, with the line that it comes from",
+      arguments: Caller.available + [.emulated])
+    func explained(caller: Caller) throws {
+      let lab = TestLab(caller, "nat-explain")
+      try lab.during(Host.topology("nat-sites")) {
+        func explain(_ arguments: String...) throws -> Outcome {
+          try caller.netforge(["nft", "explain", "--name", lab.name, "nat1"] + arguments)
+        }
+        let text = try explain("postrouting:1")
+        #expect(text.output.contains("chain postrouting, rule 1  (nat-sites.swift:"), "\(text)")
+        #expect(text.output.contains("[ masq ]") && text.output.contains("goes on when"), "\(text)")
+        let json = try explain("postrouting:1", "-f", "json").json()
+        let key = try #require(json["key"] as? String)
+        let explanation = try #require(json["explanation"] as? [String: Any])
+        #expect((explanation["steps"] as? [[String: Any]])?.last?["meaning"] as? String == "masquerade")
+        #expect(try explain(key).output == text.output)
+        let absent = try explain("postrouting:9")
+        #expect(absent.status == 64 && absent.error.contains("has no rule 'postrouting:9'"), "\(absent)")
+      }
+    }
+
     @Test("Two hosts of a site may take the same source port", arguments: Caller.available)
     func samePort(caller: Caller) throws {
       let lab = TestLab(caller, "nat-ports")
