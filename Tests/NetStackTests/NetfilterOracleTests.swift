@@ -177,13 +177,7 @@ struct NetfilterOracleTests {
     usleep(50_000)
   }
 
-  /// What an emulated router does differently from one of the host's kernel that has been prepared.
-  static func differences(
-    _ text: String, _ probes: [Probe], _ router: KernelOracleTests.Router
-  ) throws -> [String] {
-    var emulated = try KernelOracleTests.Emulated()
-    let tables = try Self.load(text, into: router)
-    try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
+  static func prepare(_ emulated: inout KernelOracleTests.Emulated) throws {
     for target in ["10.0.1.8", "10.0.1.77"] {
       var neighbor = NeighborMessage(family: .ipv4, index: emulated.kernel.ifindex("t1", emulated.node))
       neighbor.destination = .v4(v4(target))
@@ -191,6 +185,16 @@ struct NetfilterOracleTests {
       neighbor.state = .permanent
       try emulated.kernel.perform(neighbor.request(.create), in: emulated.node)
     }
+  }
+
+  /// What an emulated router does differently from one of the host's kernel that has been prepared.
+  static func differences(
+    _ text: String, _ probes: [Probe], _ router: KernelOracleTests.Router
+  ) throws -> [String] {
+    var emulated = try KernelOracleTests.Emulated()
+    let tables = try Self.load(text, into: router)
+    try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
+    try prepare(&emulated)
     _ = try router.answers(to: nil)
     var differences: [String] = []
     func compare(_ got: [String], _ expected: [String], _ what: String) {
