@@ -7,6 +7,7 @@
 import Glibc
 import NetTypes
 import Netlink
+import Nftables
 import Rtnetlink
 import SystemPackage
 
@@ -71,14 +72,29 @@ struct HostNamespace {
     }
   }
 
+  /// Puts rules into the namespace.
+  func commit(_ changes: [NftChange]) throws {
+    let namespace = namespace
+    let rules = try thread.perform { (visitor) throws(NetlinkError) in
+      try visitor.enter(namespace)
+      return try visitor.nftables()
+    }
+    try rules.apply(changes)
+  }
+
   /// A packet socket that sends by a device, past its queue.
-  func sender(_ name: String) throws -> Int32 {
+  func sender(_ name: String) throws -> Int32 { try packetSocket(name, protocol: 0) }
+
+  /// One that hears what comes in as well: ETH_P_ALL.
+  func listener(_ name: String) throws -> Int32 { try packetSocket(name, protocol: UInt16(3).bigEndian) }
+
+  private func packetSocket(_ name: String, protocol: UInt16) throws -> Int32 {
     let index = try index(of: name)
     return try open {
-      let descriptor = Glibc.socket(AF_PACKET, Int32(SOCK_RAW.rawValue), 0)
+      let descriptor = Glibc.socket(AF_PACKET, Int32(SOCK_RAW.rawValue), Int32(`protocol`))
       // struct sockaddr_ll: family, protocol, the device's number, and nothing more that sending asks for.
       var place = [UInt32](repeating: 0, count: 5)
-      place[0] = UInt32(AF_PACKET)
+      place[0] = UInt32(AF_PACKET) | UInt32(`protocol`) << 16
       place[1] = UInt32(bitPattern: index)
       _ = place.withUnsafeBytes { bytes in
         bytes.withMemoryRebound(to: sockaddr.self) {
@@ -94,7 +110,7 @@ struct HostNamespace {
 }
 
 /// Nanoseconds that a number of frames takes to be sent.
-private func send(_ frames: inout Frames, _ packets: Int, by descriptor: Int32) -> Int64 {
+func send(_ frames: inout Frames, _ packets: Int, by descriptor: Int32) -> Int64 {
   var best = Int64.max
   for _ in 0..<3 {
     let start = nanoseconds()
