@@ -206,11 +206,29 @@ struct NetfilterFuzzTests {
 
   // MARK: Running
 
-  /// What is different, or nil; a case that nft does not take is none. A busy host may be late with a frame: what
-  /// does not differ three times does not.
+  /// Whether chance decides what comes out, a port where one is taken: another seed gives other frames.
+  private func isByChance(_ one: Case) throws -> Bool {
+    let router = try KernelOracleTests.Router()
+    let tables = try Oracle.load(one.text, into: router)
+    var answers: [[[[[UInt8]]]]] = []
+    for seed in [1, 2, 3] as [UInt64] {
+      var emulated = try KernelOracleTests.Emulated(seed: seed)
+      try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
+      try Oracle.prepare(&emulated)
+      answers.append([])
+      for probe in one.probes {
+        answers[answers.count - 1].append(emulated.answers(to: probe.frame, by: probe.face))
+      }
+    }
+    return answers[1] != answers[0] || answers[2] != answers[0]
+  }
+
+  /// What is different, or nil; a case that nft does not take is none, nor is one that chance decides. A busy host may be
+  /// late with a frame: what does not differ three times does not.
   private func difference(_ one: Case) throws -> String? {
     var found: String?
-    for _ in 0..<3 {
+    for round in 0..<3 {
+      if round == 1, try isByChance(one) { return nil }
       let router = try KernelOracleTests.Router()
       try Oracle.prepare(router)
       do {

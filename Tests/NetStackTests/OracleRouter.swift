@@ -177,8 +177,8 @@ extension KernelOracleTests {
     let faces: [DeviceIndex]
     let node: NamespaceIndex
 
-    init(_ setup: OracleSetup = .ipv4, groupsRules: Bool = true) throws {
-      var kernel = Kernel(seed: 1, groupsRules: groupsRules)
+    init(_ setup: OracleSetup = .ipv4, groupsRules: Bool = true, seed: UInt64 = 1) throws {
+      var kernel = Kernel(seed: seed, groupsRules: groupsRules)
       let node = try kernel.node(ipv6: true)
       for (name, value) in setup.settings { try kernel.setSysctl(name, to: value, in: node) }
       var faces: [DeviceIndex] = []

@@ -29,7 +29,7 @@ extension Kernel {
   ) -> Bool {
     let range = namespaces[namespace].nftables.steps.range(family, hook)
     var packet = NftPacket(slot, family, hook, in: input, out: output, namespace, pool)
-    if namespaces[namespace].nftables.traced != nil { beginTrace(packet) }
+    if namespaces[namespace].nftables.isTraced { beginTrace(packet) }
     for position in range.start..<range.start + range.count {
       let step = namespaces[namespace].nftables.steps[position]
       let verdict: NetfilterVerdict

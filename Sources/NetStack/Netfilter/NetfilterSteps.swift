@@ -34,8 +34,9 @@ struct NetfilterStep: BitwiseCopyable {
 @safe struct NetfilterSteps: ~Copyable {
   private let steps: UnsafeMutablePointer<NetfilterStep>
   private let chains: UnsafeMutablePointer<NetfilterStep>
-  /// For each family and hook where its steps begin and how many there are.
-  private var ranges = InlineArray<35, (start: UInt32, count: UInt32)>(repeating: (0, 0))
+  /// For each family and hook where its steps begin and how many there are. An inline array would be copied whole for each
+  /// packet that asks.
+  private let ranges: UnsafeMutablePointer<(start: UInt32, count: UInt32)>
   /// For chains of devices.
   let devices: [[InterfaceName]]
   /// By family: whether it has NAT.
@@ -48,7 +49,8 @@ struct NetfilterStep: BitwiseCopyable {
     var all: [NetfilterStep] = []
     var nat: [NetfilterStep] = []
     var devices: [[InterfaceName]] = []
-    var ranges = InlineArray<35, (start: UInt32, count: UInt32)>(repeating: (0, 0))
+    let places = NetfilterFamily.allCases.count * NetfilterHook.count
+    let ranges = UnsafeMutablePointer<(start: UInt32, count: UInt32)>.allocate(capacity: places)
     let translates = NetfilterFamily.allCases.map { family in
       NetfilterHook.allCases.contains { hook in
         !hooks.isEmpty && hooks[NftProgram.place(family, hook)].contains { $0.type == .nat }
@@ -79,7 +81,7 @@ struct NetfilterStep: BitwiseCopyable {
         let sorted = found.enumerated().sorted {
           ($0.element.priority, $0.offset) < ($1.element.priority, $1.offset)
         }
-        ranges[place] = (UInt32(all.count), UInt32(sorted.count))
+        unsafe (ranges + place).initialize(to: (UInt32(all.count), UInt32(sorted.count)))
         all += sorted.map(\.element.step)
       }
     }
@@ -87,7 +89,7 @@ struct NetfilterStep: BitwiseCopyable {
     for (index, step) in all.enumerated() { unsafe (steps + index).initialize(to: step) }
     unsafe chains = .allocate(capacity: max(nat.count, 1))
     for (index, step) in nat.enumerated() { unsafe (chains + index).initialize(to: step) }
-    self.ranges = ranges
+    unsafe self.ranges = ranges
     self.devices = devices
     translating = translates
     rerouting = NetfilterFamily.allCases.map { family in
@@ -99,6 +101,7 @@ struct NetfilterStep: BitwiseCopyable {
   deinit {
     unsafe steps.deallocate()
     unsafe chains.deallocate()
+    unsafe ranges.deallocate()
   }
 
   private static func own(
@@ -132,7 +135,7 @@ struct NetfilterStep: BitwiseCopyable {
   /// Where a hook's steps begin, and how many there are.
   @inline(__always)
   func range(_ family: NetfilterFamily, _ hook: NetfilterHook) -> (start: UInt32, count: UInt32) {
-    ranges[NftProgram.place(family, hook)]
+    unsafe ranges[NftProgram.place(family, hook)]
   }
 
   @inline(__always) subscript(step: UInt32) -> NetfilterStep { unsafe steps[Int(step)] }

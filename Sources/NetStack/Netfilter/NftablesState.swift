@@ -15,7 +15,11 @@ struct NftablesState: ~Copyable {
   /// Whether connections are tracked (nf_ct_netns_get).
   private(set) var tracks = false
   /// Which packets are traced without a rule.
-  var traced: NftTraceFilter?
+  var traced: NftTraceFilter? {
+    didSet { isTraced = traced != nil }
+  }
+  /// Whether any are.
+  private(set) var isTraced = false
 
   init() { program = NftProgram(NftAssembly(), sets: Table(limit: 1)) }
 

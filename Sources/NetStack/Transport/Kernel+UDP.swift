@@ -54,6 +54,8 @@ extension Kernel {
     let socket = udpSocket(for: flow, in: namespace)
     guard !socket.isNone else {
       namespaces[namespace].snmp[counters.noPorts] &+= 1
+      // What nobody takes has no connection any more (nf_reset_ct in __udp4_lib_rcv).
+      pool.setConntrack(.none, of: slot)
       if isIPv6 {
         icmpv6Error(for: slot, .destinationUnreachable, code: 4, information: 0)
       } else {

@@ -91,4 +91,23 @@ struct ConntrackSettings: BitwiseCopyable {
     // Of a simultaneous opening the state has its own time there, and the usual one's here.
     for (name, seconds) in zip(names, times.seconds).reversed() { self[name] = Int32(clamping: seconds) }
   }
+
+  /// What every packet asks for, so that not all settings are copied for it.
+  struct Usual: BitwiseCopyable {
+    var verifies: Bool
+    var counts: Bool
+    var maximum: Int
+    /// Nanoseconds.
+    var udp: Int64
+    var udpStream: Int64
+    var icmp: Int64
+    var icmpv6: Int64
+    var generic: Int64
+  }
+
+  var usual: Usual {
+    Usual(
+      verifies: isOn(.checksum), counts: isOn(.accounting), maximum: Int(self[.maximum]), udp: time(.udp),
+      udpStream: time(.udpStream), icmp: time(.icmp), icmpv6: time(.icmpv6), generic: time(.generic))
+  }
 }

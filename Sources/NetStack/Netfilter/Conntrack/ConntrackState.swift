@@ -7,7 +7,11 @@ public import NetTypes
 /// A namespace's connection tracking.
 struct ConntrackState: ~Copyable {
   var table: ConntrackTable
-  var settings = ConntrackSettings()
+  var settings = ConntrackSettings() {
+    didSet { usual = settings.usual }
+  }
+  /// What most packets ask of the settings.
+  private(set) var usual = ConntrackSettings().usual
   var statistics = ConntrackStatistics()
   /// Connections that are expected of others.
   var expectations = ConntrackExpectations()

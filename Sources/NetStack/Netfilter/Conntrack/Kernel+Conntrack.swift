@@ -56,7 +56,7 @@ extension Kernel {
     if let link = namespaces[packet.namespace].conntrack.table.find(tuple, in: conntracks) { return link }
     guard let reply = tuple.inverted else { return nil }
     if namespaces[packet.namespace].conntrack.table.count
-      >= Int(namespaces[packet.namespace].conntrack.settings[.maximum]),
+      >= namespaces[packet.namespace].conntrack.usual.maximum,
       !dropEarly(in: packet.namespace)
     {
       namespaces[packet.namespace].conntrack.statistics.drop &+= 1
@@ -66,7 +66,7 @@ extension Kernel {
     namespaces[packet.namespace].conntrack.nextID &+= 1
     var entry = ConntrackEntry(namespace: packet.namespace, original: tuple, reply: reply, id: id)
     entry.isWatched = namespaces[packet.namespace].conntrack.isWatched
-    entry.countsPackets = namespaces[packet.namespace].conntrack.settings.isOn(.accounting)
+    entry.countsPackets = namespaces[packet.namespace].conntrack.usual.counts
     guard let index = conntracks.insert(entry) else { return nil }
     unconfirmed = index
     fulfil(index, in: packet.namespace)
@@ -137,7 +137,7 @@ extension Kernel {
   ) -> TCPTrackerVerdict {
     let isConfirmed = conntracks[index].status.contains(.confirmed)
     let verifies =
-      packet.hook == .prerouting && namespaces[packet.namespace].conntrack.settings.isOn(.checksum)
+      packet.hook == .prerouting && namespaces[packet.namespace].conntrack.usual.verifies
     var timeout: Int64?
     switch packet.proto {
     case 6:
@@ -159,16 +159,19 @@ extension Kernel {
       if timeout == nil, !isConfirmed { timeout = settings.time(.synSent) }
     case 17, 136:
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
-      let setting = trackDatagram(index, isConfirmed)
-      timeout =
-        conntracks[index].timeouts == .max
-        ? namespaces[packet.namespace].conntrack.settings.time(setting)
-        : settings(of: index, packet.namespace).time(setting)
+      let isStream = trackDatagram(index, isConfirmed)
+      if conntracks[index].timeouts == .max {
+        let usual = namespaces[packet.namespace].conntrack.usual
+        timeout = isStream ? usual.udpStream : usual.udp
+      } else {
+        timeout = settings(of: index, packet.namespace).time(isStream ? .udpStream : .udp)
+      }
     case 1, 58:
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
       if !isConfirmed, !beginsICMP(conntracks[index].original) { return .invalid }
-      timeout = namespaces[packet.namespace].conntrack.settings.time(packet.proto == 1 ? .icmp : .icmpv6)
-    default: timeout = namespaces[packet.namespace].conntrack.settings.time(.generic)
+      let usual = namespaces[packet.namespace].conntrack.usual
+      timeout = packet.proto == 1 ? usual.icmp : usual.icmpv6
+    default: timeout = namespaces[packet.namespace].conntrack.usual.generic
     }
     if conntracks[index].countsPackets {
       let place = Int(direction.rawValue)
@@ -196,17 +199,17 @@ extension Kernel {
     return settings
   }
 
-  /// Which time a datagram leaves its exchange.
-  private mutating func trackDatagram(_ index: ConntrackIndex, _ isConfirmed: Bool) -> ConntrackSetting {
+  /// Whether a datagram is of a stream: both have sent for a while.
+  private mutating func trackDatagram(_ index: ConntrackIndex, _ isConfirmed: Bool) -> Bool {
     if !isConfirmed { conntracks[index].streamTime = cpu.now + 2_000_000_000 }
     guard conntracks[index].status.contains(.seenReply), cpu.now > conntracks[index].streamTime else {
-      return .udp
+      return false
     }
     if !conntracks[index].status.contains(.assured) {
       conntracks[index].status.insert(.assured)
       note(.assured, of: index)
     }
-    return .udpStream
+    return true
   }
 
   private mutating func refresh(_ index: ConntrackIndex, _ timeout: Int64, _ isConfirmed: Bool) {
