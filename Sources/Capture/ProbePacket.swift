@@ -104,6 +104,14 @@ public struct ProbePacket: Hashable, Codable, Sendable {
     }
   }
 
+  /// Whether what answers this packet is an ICMP error.
+  public func isError(_ flow: PacketFlow) -> Bool {
+    guard flow.proto == (source.family == .ipv4 ? 1 : 58), let type = PacketView(flow.transport).u8(0) else {
+      return false
+    }
+    return ICMPError(type: type, code: 0, family: source.family).isError
+  }
+
   /// Whether an ICMP message quotes this packet.
   private func quotes(_ flow: PacketFlow) -> Bool {
     guard let inner = PacketFlow(Array(flow.transport.dropFirst(8)), .raw) else { return false }

@@ -20,7 +20,7 @@ extension EmulatedDatapath {
   public func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {
-    let output = CaptureOutput()
+    let output = CaptureOutput(isPatient: clock.isVirtual)
     let number = try await perform(on: lab, "capture in lab '\(lab)'") { (kernel) throws(DatapathError) in
       try kernel.beginCapture(request, output)
     }
@@ -44,23 +44,40 @@ final class CaptureOutput: Sendable {
   private struct State {
     var bytes: [UInt8] = []
     var isEnding = false
+    /// Nobody takes what is written.
+    var isDeaf = false
   }
 
+  /// Whether the lab waits for the writer. On virtual time that costs the lab nothing, and a run that is the same loses
+  /// nothing of what it was before.
+  private let isPatient: Bool
   private let state = Mutex(State())
   /// Readable when there is something to write, or nothing will come any more.
   private let wake = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+  /// Readable when something has been written.
+  private let room = eventfd(0, Int32(EFD_CLOEXEC))
 
-  deinit { close(wake) }
+  init(isPatient: Bool) { self.isPatient = isPatient }
+
+  deinit {
+    close(wake)
+    close(room)
+  }
 
   /// Takes more to write; false when there is no room for it.
   func append(_ bytes: [UInt8]) -> Bool {
-    let (fits, isFirst) = state.withLock { state in
-      guard state.bytes.count + bytes.count <= Self.limit else { return (false, false) }
-      defer { state.bytes += bytes }
-      return (true, state.bytes.isEmpty)
+    while true {
+      let (fits, isFirst) = state.withLock { state in
+        guard state.bytes.count + bytes.count <= Self.limit || state.bytes.isEmpty else {
+          return (state.isDeaf, false)
+        }
+        defer { state.bytes += bytes }
+        return (true, state.bytes.isEmpty)
+      }
+      if isFirst { Self.ring(wake) }
+      if fits || !isPatient { return fits }
+      Self.clear(room)
     }
-    if isFirst { ring() }
-    return fits
   }
 
   /// Nothing comes any more but these last bytes.
@@ -69,13 +86,19 @@ final class CaptureOutput: Sendable {
       state.bytes += bytes
       state.isEnding = true
     }
-    ring()
+    Self.ring(wake)
   }
 
-  private func ring() {
+  private static func ring(_ bell: Int32) {
     var one: UInt64 = 1
-    // A full counter has woken the writer already.
-    _ = Glibc.write(wake, &one, MemoryLayout.size(ofValue: one))
+    // A full counter has woken whoever waits already.
+    _ = Glibc.write(bell, &one, MemoryLayout.size(ofValue: one))
+  }
+
+  /// Forgets that it has rung; one that blocks waits until it does.
+  private static func clear(_ bell: Int32) {
+    var count: UInt64 = 0
+    _ = read(bell, &count, MemoryLayout.size(ofValue: count))
   }
 
   /// Writes what comes until the end, or until nobody reads it.
@@ -85,13 +108,18 @@ final class CaptureOutput: Sendable {
         defer { state.bytes = [] }
         return (state.bytes, state.isEnding)
       }
-      do { try descriptor.writeAll(bytes) } catch { return }
+      do {
+        try descriptor.writeAll(bytes)
+      } catch {
+        state.withLock { $0.isDeaf = true }
+        return Self.ring(room)
+      }
+      Self.ring(room)
       if isEnding { return }
       guard bytes.isEmpty else { continue }
       var entry = pollfd(fd: wake, events: Int16(truncatingIfNeeded: POLLIN), revents: 0)
       nf_wait(&entry, 1, -1)
-      var count: UInt64 = 0
-      _ = read(wake, &count, MemoryLayout.size(ofValue: count))
+      Self.clear(wake)
     }
   }
 }

@@ -47,6 +47,8 @@ struct TraceSession {
   fileprivate var report = TraceReport()
   /// What the kernel knows the packet by.
   fileprivate var number: UInt32 = 0
+  /// What it knows answers by.
+  fileprivate var answers: Set<UInt32> = []
   fileprivate var isAnswered = false
 
   mutating func take(_ entries: [CaptureEntry], _ rules: [RuleHit], _ names: [NamespaceIndex: NamespaceID]) {
@@ -58,12 +60,15 @@ struct TraceSession {
     switch entry {
     case .frame(let record): take(record)
     case .event(let event):
-      guard event.packet == number, let namespace = names[event.namespace] else { return }
-      let kind: TraceReport.Note.Kind =
-        switch event.kind {
-        case .dropped(let reason): .dropped(reason.name)
-        case .waitsForNeighbor: .waitsForNeighbor
-        }
+      let isAnswer = answers.contains(event.packet)
+      guard event.packet == number || isAnswer, let namespace = names[event.namespace] else { return }
+      let kind: TraceReport.Note.Kind
+      switch event.kind {
+      case .dropped(let reason): kind = isAnswer ? .answerDropped(reason.name) : .dropped(reason.name)
+      case .waitsForNeighbor:
+        guard !isAnswer else { return }
+        kind = .waitsForNeighbor
+      }
       report.notes.append(TraceReport.Note(namespace: namespace, kind: kind))
     }
   }
@@ -78,6 +83,7 @@ struct TraceSession {
       guard let flow = PacketFlow(bytes, point.linkType), request.probe.answer(in: flow) != nil else {
         return
       }
+      answers.insert(record.packet)
       if record.direction == .received, point.link.namespace == .node(request.node) { isAnswered = true }
     }
     report.sightings.append(

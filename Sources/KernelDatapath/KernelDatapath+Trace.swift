@@ -31,10 +31,14 @@ extension KernelDatapath {
     // The kernel begins to stamp packets some time after the first who asks for it (net_enable_timestamp): until then a
     // packet has the time at which it is read, and its steps no order.
     await clock.sleep(until: clock.now() + .milliseconds(50))
-    try await perform(on: lab, "send a packet") { (kernel) throws(DatapathError) in
+    let drops = try await perform(on: lab, "send a packet") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         try kernel.thread.enter(kernel.open(.node(request.node)).namespace)
-        try Self.send(request.probe)
+        guard let tracepoint = DropTracepoint.own else {
+          try Self.send(request.probe)
+          return [String]?.none
+        }
+        return try tracepoint.reasons { () throws(TransportError) in try Self.send(request.probe) }
       } catch {
         throw DatapathError(
           .refused, operation: "send a packet", path: StatePath(.node(request.node)),
@@ -46,15 +50,16 @@ extension KernelDatapath {
         request: CaptureRequest(points: request.points), listeners: listeners, stop: -1)
       return capture.sightings(of: request)
     }
-    var report = TraceReport(sightings: sightings, untold: Self.untold)
+    var report = TraceReport(
+      sightings: sightings, drops: drops ?? [],
+      untold: drops == nil ? [Self.silence, Self.waiting] : [Self.waiting])
     for id in watched.keys.sorted() { report.rules += watched[id]?.steps() ?? [] }
     return report
   }
 
-  private static let untold = [
-    "why a packet was dropped, but by rules: the host's kernel tells that to tracers of the whole machine only",
-    "packets that wait for their neighbour",
-  ]
+  private static let silence =
+    "why a packet was dropped, but by rules: that takes the tracepoint skb:kfree_skb, which only root may see"
+  private static let waiting = "packets that wait for their neighbour"
 
   /// Sends the packet as it is, header included (IPPROTO_RAW).
   private static func send(_ probe: ProbePacket) throws(TransportError) {
@@ -62,6 +67,11 @@ extension KernelDatapath {
     let socket = socket(domain, Int32(SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), Int32(IPPROTO_RAW))
     guard socket >= 0 else { throw TransportError(errno: errno) }
     defer { close(socket) }
+    // Whatever is known of the path's MTU: where the packet is too long is what is to be seen.
+    var discovery = domain == AF_INET ? IP_PMTUDISC_PROBE : IPV6_PMTUDISC_PROBE
+    let (level, name) = domain == AF_INET ? (IPPROTO_IP, IP_MTU_DISCOVER) : (IPPROTO_IPV6, IPV6_MTU_DISCOVER)
+    setsockopt(
+      socket, Int32(level), name, &discovery, socklen_t(MemoryLayout.size(ofValue: discovery)))
     let bytes = probe.bytes
     let sent = SocketAddress(SocketEndpoint(probe.destination, 0)).withPointer { address, length in
       sendto(socket, bytes, bytes.count, 0, address, length)

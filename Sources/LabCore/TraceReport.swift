@@ -75,6 +75,8 @@ public struct TraceReport: Hashable, Codable, Sendable {
     public enum Kind: Hashable, Codable, Sendable {
       /// It ended, for a reason by the kernel's name.
       case dropped(String)
+      /// An answer to it ended so.
+      case answerDropped(String)
       /// It waits until its next hop has answered.
       case waitsForNeighbor
     }
@@ -92,15 +94,19 @@ public struct TraceReport: Hashable, Codable, Sendable {
   public var sightings: [Sighting]
   public var rules: [RuleStep]
   public var notes: [Note]
+  /// Why packets ended while it was on its way, by the kernel's names, where the kernel does not say in which namespace.
+  public var drops: [String]
   /// What this kernel does not tell, in words.
   public var untold: [String]
 
   public init(
-    sightings: [Sighting] = [], rules: [RuleStep] = [], notes: [Note] = [], untold: [String] = []
+    sightings: [Sighting] = [], rules: [RuleStep] = [], notes: [Note] = [], drops: [String] = [],
+    untold: [String] = []
   ) {
     self.sightings = sightings
     self.rules = rules
     self.notes = notes
+    self.drops = drops
     self.untold = untold
   }
 }

@@ -20,6 +20,8 @@ public struct TestBed: Sendable {
   public var isRealTime = false
   /// Leaves a lab of the host's kernel up.
   public var isKept = false
+  /// Per cent of what each interface sends that is lost.
+  public var loss: Double?
   /// The limitations are known to be none.
   public var isRehearsed = false
 
@@ -35,8 +37,9 @@ public struct TestBed: Sendable {
     public var takeDown: @Sendable () async throws -> Void
   }
 
-  /// Brings the lab of `declarations` up. When that fails, nothing is left of it.
-  public func bringUp(_ declarations: Declarations) async throws -> Standing {
+  /// Brings the lab of what is written up. When that fails, nothing is left of it.
+  public func bringUp(_ written: Declarations) async throws -> Standing {
+    let declarations = try loss.map { try written.losing(percent: $0) } ?? written
     // An emulated lab goes with the last reference to it.
     if kind == .emulated {
       return Standing(lab: try await emulated(try Topology(declarations)), takeDown: {})

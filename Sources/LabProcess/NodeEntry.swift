@@ -133,7 +133,7 @@ public struct NodeEntry: Sendable {
   }
 
   /// The environment of this process as `NAME=value`.
-  static func ownEnvironment() -> [String] {
+  public static func ownEnvironment() -> [String] {
     var result: [String] = []
     var entry = environ
     while let text = entry.pointee {

@@ -138,7 +138,7 @@ extension Expecting {
     }
   }
 
-  /// Expects that a node drops packets that are on their way. Only the emulated datapath can tell.
+  /// Expects that a node drops packets that are on their way. Why, a host's kernel tells only of its rules, and root.
   /// - Parameter reason: the kernel's name of it, `NETFILTER_DROP`; left out, any.
   public func expect(
     _ source: some Place, sendingTo target: some Place, on probe: Probe = .ping, isDroppedBy node: Node,

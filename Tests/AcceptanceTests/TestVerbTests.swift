@@ -13,6 +13,8 @@ struct Fault: CustomStringConvertible, Sendable {
   var edits: [(String, String)]
   /// A part of the name of an expectation that must fail.
   var noticed: String
+  /// A part of what its packet's way ends with: where, and what made it end or go on there.
+  var end: String
 
   var description: String { "\(topology): \(what)" }
 }
@@ -31,30 +33,51 @@ extension Acceptance {
     static let faults = [
       Fault(
         topology: "shop", what: "missing masquerade", edits: [("  Masquerade(out: \"wan0\")\n", "")],
-        noticed: "appears as 203.0.113.2"),
+        noticed: "appears as 203.0.113.2",
+        end: "delivered to isp, its answer did not leave: no route to 10.0.1.12"),
       Fault(
         topology: "shop", what: "missing rule",
-        edits: [("    Accept(.tcp(5432), from: \"lan0\", to: \"dmz0\")\n", "")], noticed: "web1 reaches db"),
+        edits: [("    Accept(.tcp(5432), from: \"lan0\", to: \"dmz0\")\n", "")], noticed: "web1 reaches db",
+        end: "dropped at gw: rule 'log prefix \"gw-drop\" drop' of inet netforge-shop forward ("),
       Fault(
         topology: "shop", what: "open rule", edits: [("to: \"dmz0\", source: admins)", "to: \"lan0\")")],
-        noticed: "db cannot reach web1"),
+        noticed: "db cannot reach web1",
+        end: "gw lets it through by rule 'oifname \"lan0\" tcp dport 22 accept'"),
       Fault(
         topology: "three-router-ring", what: "wrong route",
         edits: [("(\"192.168.12.0/24\", \"192.168.1.2\")", "(\"192.168.12.0/24\", \"192.168.2.2\")")],
-        noticed: "through router1, router2"),
+        noticed: "through router1, router2",
+        end: "delivered to pc2, answered"),
       Fault(
         topology: "nat-sites", what: "missing masquerade", edits: [("    Masquerade(out: \"wan0\")\n", "")],
-        noticed: "h1 appears as 10.0.0.11"),
+        noticed: "h1 appears as 10.0.0.11",
+        end: "its answer did not leave: no route to 192.168.1.100"),
       Fault(
         topology: "nat-sites", what: "narrow link",
         edits: [("address: \"10.0.0.\\(10 + site)/8\")", "address: \"10.0.0.\\(10 + site)/8\", mtu: 1400)")],
-        noticed: "path MTU"),
+        noticed: "path MTU",
+        end: "dropped at nat1: it is longer than the 1400 bytes that wan0 takes (pkt_too_big)"),
+      Fault(
+        topology: "nat-sites", what: "a hole for large packets",
+        edits: [("address: \"10.0.0.1/8\")", "address: \"10.0.0.1/8\", mtu: 1400)")], noticed: "path MTU",
+        end: "dropped at internet: pkt_too_big"),
+      Fault(
+        topology: "nat-sites", what: "swapped rules",
+        edits: [
+          (
+            "      Drop(from: \"lan0\", destination: \"\\(subnet).0/24\")\n      Accept(from: \"lan0\", source: \"\\(subnet).0/24\")",
+            "      Drop(from: \"lan0\", source: \"\\(subnet).0/24\")"
+          )
+        ], noticed: "h1 reaches h0 with TTL 63",
+        end: "dropped at nat1: rule 'iifname \"lan0\" ip saddr 192.168.1.0/24 drop'"),
       Fault(
         topology: "load-balancer", what: "missing server", edits: [(", \"10.0.0.3\"]", "]")],
-        noticed: "spread over"),
+        noticed: "spread over",
+        end: "delivered to server1, answered"),
       Fault(
         topology: "load-balancer", what: "missing route back",
-        edits: [("    Route(.default, via: \"10.0.0.5\")\n", "")], noticed: "client1 reaches balancer"),
+        edits: [("    Route(.default, via: \"10.0.0.5\")\n", "")], noticed: "client1 reaches balancer",
+        end: "delivered to server1, its answer did not leave: no route to 100.0.0.10"),
       Fault(
         topology: "linux-router", what: "wrong gateway",
         edits: [
@@ -62,7 +85,8 @@ extension Acceptance {
             "address: \"192.168.1.100/24\")\n  Route(.default, via: r0)",
             "address: \"192.168.1.100/24\")\n  Route(.default, via: \"192.168.1.2\")"
           )
-        ], noticed: "reach each other"),
+        ], noticed: "reach each other",
+        end: "dropped at h1: its next hop 192.168.1.2 on eth0 does not answer"),
       Fault(
         topology: "firewall", what: "wrong verdict",
         edits: [
@@ -70,24 +94,30 @@ extension Acceptance {
             "IP.source.isIn(blocked)\n        Counter()\n        Verdict.drop",
             "IP.source.isIn(blocked)\n        Counter()\n        Verdict.accept"
           )
-        ], noticed: "offender cannot reach web"),
+        ], noticed: "offender cannot reach web",
+        end: "fw lets it through by rule 'ip saddr @blocked"),
       Fault(
         topology: "ipv6", what: "wrong gateway",
-        edits: [("via: \"2001:db8:1::1\"", "via: \"2001:db8:1::9\"")], noticed: "a reaches b"),
+        edits: [("via: \"2001:db8:1::1\"", "via: \"2001:db8:1::9\"")], noticed: "a reaches b",
+        end: "dropped at a: no route to 10.6.0.11"),
       Fault(
         topology: "vxlan-overlay", what: "wrong tunnel end",
-        edits: [("remote: \"192.0.2.130\")", "remote: \"192.0.2.131\")")], noticed: "red reaches blue"),
+        edits: [("remote: \"192.0.2.130\")", "remote: \"192.0.2.131\")")], noticed: "red reaches blue",
+        end: "dropped at red: its next hop 10.42.0.2 on eth0 does not answer"),
       Fault(
         topology: "fat-tree", what: "missing route",
         edits: [("    Route(hosts(pod, e) + \".0/24\", via: podLink(pod, a, e).1)\n", "")],
-        noticed: "reach each other"),
+        noticed: "reach each other",
+        end: "it goes round until its hop limit ends: agg0x"),
       Fault(
         topology: "container-host", what: "missing masquerade",
         edits: [("  Masquerade(out: \"eth0\", source: \"172.17.0.0/16\")\n", "")],
-        noticed: "c1 appears as 203.0.113.10"),
+        noticed: "c1 appears as 203.0.113.10",
+        end: "delivered to outside, its answer did not leave: no route to 172.17.0.2"),
       Fault(
         topology: "quickstart", what: "address outside the subnet's reach",
-        edits: [("\"10.0.0.\\(i)/24\"", "\"10.0.0.\\(i)/32\"")], noticed: "web1 reaches web2"),
+        edits: [("\"10.0.0.\\(i)/24\"", "\"10.0.0.\\(i)/32\"")], noticed: "web1 reaches web2",
+        end: "dropped at web1: no route to 10.0.0.2"),
     ]
 
     private func test(
@@ -97,13 +127,10 @@ extension Acceptance {
         ["test", file, "--datapath", caller.rawValue] + arguments, environment: environment)
     }
 
-    /// The checks of the first run by name: their verdicts.
-    private func verdicts(_ outcome: Outcome) throws -> [String: String] {
+    /// The checks of the first run.
+    private func checks(_ outcome: Outcome) throws -> [[String: Any]] {
       let runs = try #require(outcome.json()["runs"] as? [[String: Any]], "\(outcome)")
-      let checks = try #require(runs.first?["checks"] as? [[String: Any]], "\(outcome)")
-      return Dictionary(
-        checks.map { ($0["name"] as? String ?? "", $0["verdict"] as? String ?? "") },
-        uniquingKeysWith: { first, _ in first })
+      return try #require(runs.first?["checks"] as? [[String: Any]], "\(outcome)")
     }
 
     @Test("What a shipped topology expects holds, and nothing is left", arguments: topologies, callers)
@@ -120,8 +147,11 @@ extension Acceptance {
       let file = try scratch.topology(fault.topology, fault.edits)
       let outcome = try test(.emulated, file, "-f", "json")
       #expect(outcome.status == 1, "\(outcome)")
-      let failed = try verdicts(outcome).filter { $0.value == "fail" }.keys
-      #expect(failed.contains { $0.contains(fault.noticed) }, "\(failed)")
+      let checks = try checks(outcome).filter { $0["verdict"] as? String == "fail" }
+      let failed = try #require(
+        checks.first { ($0["name"] as? String)?.contains(fault.noticed) == true }, "\(outcome)")
+      let way = try #require(failed["way"] as? [String: Any], "\(failed)")
+      #expect((way["end"] as? String)?.contains(fault.end) == true, "\(way)")
       let table = try test(.emulated, file)
       #expect(table.output.contains("at \(file):"), "\(table)")
       #expect(table.output.contains("again: netforge test \(file) --datapath emulated"), "\(table)")
@@ -184,31 +214,110 @@ extension Acceptance {
       #expect(runs.count == 8 && Set(times).count > 1, "\(times)")
     }
 
+    /// Holds a report to the elements and attributes of junit-10.xsd (Jenkins's xUnit plugin), and lists its cases.
+    private static let junitCheck = """
+      import re, sys, xml.etree.ElementTree as tree
+      counts = {"tests", "failures", "errors"}
+      known = {
+        "testsuites": (counts | {"name", "time"}, {"testsuite"}),
+        "testsuite": (counts | {"name", "time", "skipped", "file"}, {"properties", "testcase", "system-out", "system-err"}),
+        "properties": (set(), {"property"}), "property": ({"name", "value"}, set()),
+        "testcase": ({"name", "classname", "time"}, {"failure", "error", "skipped", "system-out", "system-err"}),
+        "failure": ({"message", "type"}, set()), "error": ({"message", "type"}, set()),
+        "system-out": (set(), set()), "system-err": (set(), set()),
+      }
+      def check(node):
+        attributes, children = known[node.tag]
+        assert set(node.attrib) <= attributes, (node.tag, node.attrib)
+        if "time" in node.attrib: assert re.fullmatch(r"[0-9]+([.][0-9]{1,3})?", node.get("time")), node.attrib
+        for child in node:
+          assert child.tag in children, (node.tag, child.tag)
+          check(child)
+      root = tree.fromstring(sys.stdin.buffer.read())
+      check(root)
+      for suite in root:
+        cases = suite.findall("testcase")
+        assert int(suite.get("tests")) == len(cases) and int(suite.get("failures")) == len(suite.findall("testcase/failure"))
+      print(root.tag, [(c.get("name"), [x.tag for x in c]) for c in root.iter("testcase")])
+      """
+
     @Test("Reports are what their readers take")
     func reports() throws {
       let scratch = try Scratch()
       let file = try scratch.file("mixed.swift", Self.mixed)
       let junit = try test(.emulated, file, "--junit", "-", "-f", "json")
       let xml = try #require(junit.output.range(of: "<?xml").map { String(junit.output[$0.lowerBound...]) })
-      let parsed = try Host.run(
-        [
-          "python3", "-c",
-          "import sys,xml.etree.ElementTree as e;r=e.fromstring(sys.stdin.buffer.read());print(r.tag,[(c.get('name'),[x.tag for x in c]) for c in r.iter('testcase')])",
-        ], input: xml)
+      let parsed = try Host.run(["python3", "-c", Self.junitCheck], input: xml)
       #expect(parsed.status == 0, "\(parsed)")
       #expect(
         parsed.output.contains("testsuites") && parsed.output.contains("<bad> & \"quoted\" #1"), "\(parsed)")
       #expect(parsed.output.contains("'failure'") && parsed.output.contains("'error'"), "\(parsed)")
+      #expect(xml.contains("dropped at a: its next hop 10.0.0.9 on eth0 does not answer"), "\(xml)")
+      if let schema = ProcessInfo.processInfo.environment["NETFORGE_JUNIT_SCHEMA"] {
+        let valid = try Host.run(["xmllint", "--noout", "--schema", schema, "-"], input: xml)
+        #expect(valid.status == 0, "\(valid)")
+      }
       let tap = try test(.emulated, file, "--tap", "-", "-f", "json")
       #expect(tap.output.contains("TAP version 14\n1..4\nok 1 - fine\nok 2 - warned\n"), "\(tap)")
       #expect(tap.output.contains("not ok 4 - <bad> & \"quoted\" \\#1"), "\(tap)")
+      #expect(tap.output.contains("    - 'a drop: neigh_failed'"), "\(tap)")
       let html = try test(.emulated, file, "--html", "-", "-f", "json")
       #expect(html.output.contains("&lt;bad&gt; &amp; &quot;quoted&quot; #1"), "\(html)")
       #expect(html.output.contains("<svg") || !Host.has("dot"), "\(html)")
+      #expect(html.output.contains("<p class=\"end\">dropped at a: its next hop 10.0.0.9"), "\(html)")
       #expect(!html.output.contains("http://") || html.output.contains("www.w3.org"), "loads nothing")
       let annotated = try test(.emulated, file, environment: ["GITHUB_ACTIONS": "true"])
       #expect(annotated.output.contains("::error file="), "\(annotated)")
       #expect(annotated.output.contains(",line=12,title=<bad>"), "\(annotated)")
+      #expect(annotated.output.contains("says 10.0.0.1%0Adropped at a: "), "\(annotated)")
+    }
+
+    @Test("A run on bad wires passes where waiting costs nothing, and its packets are the same each time")
+    func packets() throws {
+      let scratch = try Scratch()
+      try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: scratch.folder)
+      let folder = scratch.folder + "/packets"
+      func run(_ arguments: String...) throws -> Outcome {
+        try Caller.emulated.netforge(
+          ["test", Host.topology("nat-sites"), "--loss", "5%"] + arguments, environment: [:])
+      }
+      let seeds = try run("--seeds", "1..20", "--pcap", folder)
+      #expect(seeds.status == 0, "\(seeds)")
+      let one = try run("--seed", "7", "--pcap", scratch.folder + "/one.pcapng")
+      #expect(one.status == 0 && one.output.contains("packets: \(scratch.folder)/one.pcapng"), "\(one)")
+      let again = try Data(contentsOf: URL(filePath: scratch.folder + "/one.pcapng"))
+      let first = try Data(contentsOf: URL(filePath: folder + "/nat-sites-emulated-seed7.pcapng"))
+      #expect(!first.isEmpty && again == first)
+      #expect(try Data(contentsOf: URL(filePath: folder + "/nat-sites-emulated-seed8.pcapng")) != first)
+      guard Host.has("tshark") else { return }
+      let expert = try Host.run(
+        "tshark", "-r", folder + "/nat-sites-emulated-seed7.pcapng", "-Y",
+        "_ws.expert.severity >= \"Error\" && !dns")
+      #expect(expert.status == 0 && expert.output.isEmpty, "\(expert)")
+      let failing = try Caller.emulated.netforge(
+        "test", Host.topology("nat-sites"), "--loss", "99%", "--only", "TTL")
+      #expect(failing.output.contains("--loss 99"), "\(failing)")
+    }
+
+    @Test(
+      "A lab is kept, and a shell opens in the node of a failure", .enabled(if: Host.isRoot, "needs root"))
+    func keeping() throws {
+      let scratch = try Scratch()
+      let file = try scratch.topology("quickstart", [("\"10.0.0.\\(i)/24\"", "\"10.0.0.\\(i)/32\"")])
+      let shell = try Caller.kernel.netforge(
+        "test", file, "--datapath", "kernel", "--shell-on-failure", input: "ip -br addr show dev eth0\n")
+      #expect(shell.status == 1 && shell.error.contains("a shell in node 'web1'"), "\(shell)")
+      #expect(shell.output.contains("10.0.0.1/32"), "\(shell)")
+      let kept = try Caller.kernel.netforge("test", file, "--datapath", "kernel", "--keep")
+      let line = try #require(kept.lines.first { $0.contains("the lab is kept") }, "\(kept)")
+      let name = try #require(line.split(separator: "`").last { $0.contains("--name") }).split(separator: " ")
+        .last
+      let down = try Caller.kernel.netforge("down", "--name", String(name ?? ""))
+      #expect(down.status == 0, "\(down)")
+      for option in ["--keep", "--shell-on-failure"] {
+        let refused = try Caller.emulated.netforge("test", file, option)
+        #expect(refused.status == 69 && refused.error.contains(option), "\(refused)")
+      }
     }
 
     @Test("Datapaths side by side, and where they differ", .enabled(if: Host.isRoot, "needs root"))
@@ -230,6 +339,38 @@ extension Acceptance {
       #expect(
         outcome.output.contains(
           "the datapaths differ: a runs 'true': inconclusive on emulated, pass on kernel"))
+    }
+
+    @Test("Drops are told by their reasons", arguments: callers)
+    func reasons(caller: Caller) throws {
+      let scratch = try Scratch()
+      let file = try scratch.file(
+        "drops.swift",
+        """
+        import Netforge
+        let lab = Topology("drops")
+        let lan = lab.bridge("lan", subnet: "10.0.1.0/24")
+        let gw = lab.router("gw") {
+          Interface("lan0", on: lan, address: "10.0.1.1/24")
+          Interface("wan0", address: "203.0.113.2/30")
+          Firewall(policy: .drop) { Accept(.icmp) }
+        }
+        let a = lab.node("a") {
+          Interface("eth0", on: lan, address: "10.0.1.11/24")
+          Route(.default, via: gw)
+        }
+        let isp = lab.node("isp") { Interface("eth0", address: "203.0.113.1/30") }
+        lab.link(gw["wan0"], isp["eth0"])
+        lab.expect(a, sendingTo: isp, on: .tcp(22), isDroppedBy: gw, reason: "NETFILTER_DROP")
+        lab.expect(a, sendingTo: "198.51.100.1", isDroppedBy: gw)
+        lab.expect(a, sendingTo: "198.51.100.1", isDroppedBy: gw, reason: "ip_innoroutes")
+        lab.expect(a, sendingTo: isp, isDroppedBy: gw, .named("none is dropped"), .level(.warning))
+
+        """)
+      let outcome = try test(caller, file, "-f", "json")
+      let verdicts = try checks(outcome).map { $0["verdict"] as? String }
+      let told = caller == .rootless ? "inconclusive" : "pass"
+      #expect(verdicts == ["pass", "pass", told, "warning"], "\(outcome)")
     }
 
     @Test("An interrupted test leaves nothing behind", arguments: callers)

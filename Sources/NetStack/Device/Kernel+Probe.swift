@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // Packets that are sent to be watched: as a raw socket would send them, but with a number from the start, so that what
-// befalls them before they reach a device is told too.
+// befalls them before they reach a device is told too, and whatever is known of the path's MTU, since where a packet is too
+// long is what is to be seen.
 
 public import NetTypes
 
@@ -18,25 +19,27 @@ extension Kernel {
     pool.store(unsafe transport.span.bytes, in: slot)
     let number = capture.nextNumber()
     pool.watch(slot, as: number)
-    switch (source, destination) {
-    case (.v4(let from), .v4(let to)):
-      ipv4Send(
-        slot,
-        IPv4Datagram(
-          source: from.rawValue, destination: to.rawValue, proto: proto, ttl: hopLimit, pathMTUDiscovery: .do),
-        in: namespace)
-    case (.v6(let from), .v6(let to)):
-      let datagram = IPv6Datagram(
-        source: UInt128(from.high) << 64 | UInt128(from.low),
-        destination: UInt128(to.high) << 64 | UInt128(to.low), proto: proto, hopLimit: hopLimit)
-      do throws(KernelError) {
-        _ = ipv6Output(slot, datagram, by: try ipv6Route(datagram, in: namespace), in: namespace)
-      } catch {
-        drop(slot, .ipOutNoRoutes, in: namespace)
+    do throws(KernelError) {
+      switch (source, destination) {
+      case (.v4(let from), .v4(let to)):
+        let datagram = IPv4Datagram(
+          source: from.rawValue, destination: to.rawValue, proto: proto, ttl: hopLimit,
+          pathMTUDiscovery: .probe)
+        var path = try ipv4Route(datagram, in: namespace)
+        path.mtu = devices[path.device].mtu
+        _ = ipv4Output(slot, datagram, by: path, in: namespace)
+      case (.v6(let from), .v6(let to)):
+        let datagram = IPv6Datagram(
+          source: UInt128(from.high) << 64 | UInt128(from.low),
+          destination: UInt128(to.high) << 64 | UInt128(to.low), proto: proto, hopLimit: hopLimit)
+        var path = try ipv6Route(datagram, in: namespace)
+        path.mtu = devices[path.device].mtu
+        _ = ipv6Output(slot, datagram, by: path, in: namespace)
+      default: throw .invalidArgument
       }
-    default:
-      pool.free(slot, .consumed)
-      throw .invalidArgument
+    } catch {
+      drop(slot, .ipOutNoRoutes, in: namespace)
+      if error == .invalidArgument { throw error }
     }
     return number
   }

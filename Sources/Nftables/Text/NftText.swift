@@ -26,6 +26,16 @@ public enum NftText {
     RuleText.line(rule, family: family)
   }
 
+  /// The same without what it has counted, as `nft --stateless` has it.
+  public static func statelessText(_ rule: NftRule, family: NftFamily) -> String {
+    var rule = rule
+    for index in rule.expressions.indices {
+      guard case .counter = rule.expressions[index] else { continue }
+      rule.expressions[index] = .counter(NftCounter())
+    }
+    return text(rule, family: family).replacing("counter packets 0 bytes 0", with: "counter")
+  }
+
   private static func indented(_ lines: [String]) -> [String] { lines.map { "\t" + $0 } }
 
   private static func declaration(_ chain: NftChain, _ family: NftFamily) -> [String] {

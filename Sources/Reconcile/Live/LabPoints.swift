@@ -3,6 +3,7 @@
 // The devices of a lab by the names of its topology: what a word on the command line means, and what a device is called
 // in what is shown. The rules stand in docs/live.md.
 
+public import Capture
 public import LabCore
 import NetTypes
 public import TopologyModel
@@ -16,6 +17,8 @@ public struct LabPoints: Sendable {
     public var link: LinkReference
     /// The other end, of a pair.
     public var peer: LinkReference?
+    /// What its packets begin with.
+    public var linkType: LinkType
     var isLoopback: Bool
   }
 
@@ -42,19 +45,21 @@ public struct LabPoints: Sendable {
         all.append(
           Point(
             name: "\(node.name):\(Self.written(link, in: node))", link: LinkReference(id, link.name),
-            peer: link.peer, isLoopback: link.kind == .loopback))
+            peer: link.peer, linkType: link.linkType, isLoopback: link.kind == .loopback))
       }
     }
     let fabric = spaces[.switch]?.links ?? []
     for bridge in topology.bridges {
       guard let own = fabric.first(where: { $0.longName == bridge.name.text }) else { continue }
       all.append(
-        Point(name: bridge.name.text, link: LinkReference(.switch, own.name), peer: nil, isLoopback: false))
+        Point(
+          name: bridge.name.text, link: LinkReference(.switch, own.name), peer: nil, linkType: .ethernet,
+          isLoopback: false))
       for port in fabric where port.master == own.name {
         all.append(
           Point(
             name: "\(bridge.name):\(port.longName)", link: LinkReference(.switch, port.name), peer: port.peer,
-            isLoopback: false))
+            linkType: .ethernet, isLoopback: false))
       }
     }
     self.all = all
@@ -156,5 +161,9 @@ extension LinkState {
   /// The other end of a pair.
   var peer: LinkReference? {
     if case .veth(let peer) = kind { peer } else { nil }
+  }
+
+  fileprivate var linkType: LinkType {
+    if case .tuntap(let device) = kind, device.mode == .tun { .raw } else { .ethernet }
   }
 }

@@ -17,6 +17,8 @@ public struct TraceStory: Sendable {
   public struct Step: Hashable, Sendable {
     public enum Kind: String, Hashable, Sendable {
       case send, receive, transmit, bridge, route, neighbor, rule, policy, nat, drop, deliver
+      /// What came back, at a device.
+      case answer
     }
 
     /// A node, a bridge, or `node:interface`.
@@ -27,6 +29,8 @@ public struct TraceStory: Sendable {
     public var after: Interval?
     /// The line of the topology that says so.
     public var location: SourceLocation?
+    /// Of a route: the kernel chose it among several that are as good.
+    var isOneOfSeveral = false
   }
 
   public enum Verdict: Hashable, Sendable {
@@ -43,24 +47,52 @@ public struct TraceStory: Sendable {
     public var after: Interval
   }
 
-  public private(set) var steps: [Step] = []
+  public internal(set) var steps: [Step] = []
   public private(set) var verdict: Verdict
-  public private(set) var answer: Answer?
+  /// What made it end there, in words: the rule with its line, the route that is missing, the neighbour that is silent.
+  public internal(set) var cause: String?
+  public internal(set) var answer: Answer?
   public let untold: [String]
+  /// The packet as it was sent.
+  public var packet: String { request.probe.words }
 
-  private let request: TraceRequest
-  private let report: TraceReport
-  private let resolution: Resolution
-  private let points: LabPoints
-  private let begin: UInt64
+  /// Where a way must lead on, and it is not told why it does not.
+  struct OpenEnd: Hashable, Sendable {
+    var namespace: NamespaceID
+    /// Where to.
+    var address: IPAddress
+    /// The packet came to its host, and what is missing is the way of its answer.
+    var isAnswer: Bool
+    /// It was too long for the way.
+    var isTooLong = false
+  }
+
+  /// What is to be looked for in the lab.
+  var openEnd: OpenEnd?
+  /// Where it was delivered, and where from as seen there.
+  var target: (namespace: NamespaceID, source: IPAddress)?
+
+  let request: TraceRequest
+  let report: TraceReport
+  let resolution: Resolution
+  let points: LabPoints
+  let begin: UInt64
+  /// Where it came by, in order.
+  private var nodes: [NodeName] = []
+  /// Whether a rule or a policy dropped it.
+  private(set) var isByRule = false
+  /// What let it through last.
+  var passage: String?
   /// Rules of visits that have not been told yet, the oldest first.
   private var rules: [NamespaceID: [[TraceReport.RuleStep]]] = [:]
 
+  /// `found`: what the lab says of an open end.
   public init(
-    _ request: TraceRequest, _ report: TraceReport, _ resolution: Resolution, _ points: LabPoints
+    _ request: TraceRequest, _ report: TraceReport, _ resolution: Resolution, _ points: LabPoints,
+    found: String? = nil
   ) {
     self.request = request
-    self.report = report
+    self.report = Self.upwards(report, request, resolution)
     self.resolution = resolution
     self.points = points
     untold = report.untold
@@ -77,16 +109,45 @@ public struct TraceStory: Sendable {
     }
     add(request.node.text, .send, request.probe.words)
     let visits = visits()
+    nodes = visits.compactMap(\.namespace.node)
     for (index, visit) in visits.enumerated() { tell(visit, isLast: index == visits.count - 1) }
-    answer = findAnswer()
+    tellAnswer()
+    if let openEnd, let found { close(openEnd, found) }
   }
 
-  private mutating func add(
+  mutating func add(
     _ place: String, _ kind: Step.Kind, _ text: String, at time: UInt64? = nil,
     location: SourceLocation? = nil
   ) {
     let after = time.map { Interval(nanoseconds: Int64(clamping: $0 - min($0, begin))) }
     steps.append(Step(place: place, kind: kind, text: text, after: after, location: location))
+  }
+
+  /// A packet has one time on its way up through the devices of a node, or down, and who listens at each tells it: from a
+  /// port to its bridge, and from a bridge to its port.
+  private static func upwards(
+    _ report: TraceReport, _ request: TraceRequest, _ resolution: Resolution
+  ) -> TraceReport {
+    var report = report
+    func isBridge(_ link: LinkReference) -> Bool {
+      guard
+        case .bridge? = resolution.state[link.namespace]?.links.first(where: { $0.name == link.name })?.kind
+      else { return false }
+      return true
+    }
+    for last in report.sightings.indices.dropFirst() {
+      let (a, b) = (report.sightings[last - 1], report.sightings[last])
+      let (first, second) = (request.points[a.point].link, request.points[b.point].link)
+      guard a.time == b.time, a.direction == b.direction, first.namespace == second.namespace else {
+        continue
+      }
+      if a.direction == .received
+        ? isBridge(first) && !isBridge(second) : !isBridge(first) && isBridge(second)
+      {
+        report.sightings.swapAt(last - 1, last)
+      }
+    }
+    return report
   }
 
   // MARK: Visits
@@ -162,8 +223,10 @@ public struct TraceStory: Sendable {
     }
     switch ports.count {
     case 0:
-      add(place, .drop, reason(in: .switch) ?? "no port to send it to")
-      verdict = .dropped(at: place, reason(in: .switch) ?? "no port to send it to")
+      let reason =
+        reason(in: .switch) ?? report.drops.last { $0 != Self.elsewhere } ?? "no port to send it to"
+      add(place, .drop, reason)
+      verdict = .dropped(at: place, reason)
     case 1: add(place, .bridge, "forwards to \(ports[0])")
     default: add(place, .bridge, "floods to \(ports.sorted().joined(separator: ", "))")
     }
@@ -186,24 +249,58 @@ public struct TraceStory: Sendable {
 
   private mutating func takeRules(of visit: Visit) -> [TraceReport.RuleStep] {
     guard rules[visit.namespace]?.isEmpty == false else { return [] }
-    return rules[visit.namespace]?.removeFirst() ?? []
+    var taken = rules[visit.namespace]?.removeFirst() ?? []
+    // A host's kernel counts a packet anew where its bridges have shown it to the rules of IP (br_netfilter).
+    while let next = rules[visit.namespace]?.first, let first = next.first, let last = taken.last,
+      Self.rank(first.hook) > Self.rank(last.hook)
+    {
+      taken += next
+      rules[visit.namespace]?.removeFirst()
+    }
+    return taken
+  }
+
+  /// When on its way through a host a packet meets a hook.
+  private static func rank(_ hook: String) -> Int {
+    switch hook {
+    case "ingress": 0
+    case "prerouting": 1
+    case "postrouting": 3
+    case "egress": 4
+    default: 2
+    }
   }
 
   private mutating func tell(_ met: [TraceReport.RuleStep], at place: String) {
     for step in met {
+      if step.hook == "forward" || step.hook == "input", step.verdict == .accept {
+        passage = "\(place) lets it through by \(words(of: step))"
+      }
       let chain = "\(step.hook), \(step.chain.table) \(step.chain.chain)"
       guard !step.isPolicy else {
-        add(place, .policy, "\(chain): policy \(step.verdict)")
+        add(place, .policy, "\(chain): policy \(step.verdict)", location: location(of: step))
         continue
       }
-      let text = step.rule.map { NftText.text($0, family: step.chain.table.family) } ?? "a rule that is gone"
-      let path = step.rule.map { rule in
-        StatePath(step.namespace, .nftRule, key: [step.chain.table.description, step.chain.chain, rule.key])
-      }
-      add(
-        place, .rule, "\(chain): \(text) => \(step.verdict)",
-        location: path.flatMap { resolution.sources.location(of: $0) })
+      let text =
+        step.rule.map { NftText.statelessText($0, family: step.chain.table.family) } ?? "a rule that is gone"
+      add(place, .rule, "\(chain): \(text) => \(step.verdict)", location: location(of: step))
     }
+  }
+
+  private func location(of step: TraceReport.RuleStep) -> SourceLocation? {
+    let chain = [step.chain.table.description, step.chain.chain]
+    let path =
+      step.rule.map { StatePath(step.namespace, .nftRule, key: chain + [$0.key]) }
+      ?? StatePath(step.namespace, .nftChain, key: chain)
+    return resolution.sources.location(of: path)
+  }
+
+  /// What dropped the packet: `rule 'tcp dport 22 drop' of inet zones forward (firewall.swift:24)`.
+  private func words(of step: TraceReport.RuleStep) -> String {
+    let text = step.rule.map { "rule '\(NftText.statelessText($0, family: step.chain.table.family))'" }
+    let line = location(of: step).map { " (\($0))" } ?? ""
+    return (step.isPolicy ? "the policy" : text ?? "a rule that is gone")
+      + " of \(step.chain.table) \(step.chain.chain)\(line)"
   }
 
   private mutating func tellTranslation(
@@ -218,7 +315,29 @@ public struct TraceStory: Sendable {
     let device = points.name(of: departed.link).split(separator: ":").last.map(String.init) ?? ""
     var text = "\(departed.flow.destination) dev \(device)"
     if let mac = departed.flow.nextHop, let owner = owner(of: mac) { text += " to \(owner)" }
-    add(place, .route, text)
+    let (path, isOneOfSeveral) = route(of: departed)
+    add(place, .route, text, location: path.flatMap { resolution.sources.location(of: $0) })
+    steps[steps.count - 1].isOneOfSeveral = isOneOfSeveral
+  }
+
+  /// The topology's object that leads there: the longest of its routes by that device, or the address of its subnet.
+  private func route(of departed: Seen) -> (path: StatePath?, isOneOfSeveral: Bool) {
+    let namespace = departed.link.namespace
+    guard let space = resolution.state[namespace] else { return (nil, false) }
+    let routes = space.routes.filter { route in
+      route.destination.contains(departed.flow.destination)
+        && route.nextHops.contains { $0.link == departed.link.name }
+    }
+    let subnets = space.addresses.filter {
+      $0.link == departed.link.name && $0.prefix.contains(departed.flow.destination)
+    }
+    let route = routes.max { ($0.destination.length, $1.metric) < ($1.destination.length, $0.metric) }
+    if let subnet = subnets.max(by: { $0.prefix.length < $1.prefix.length }),
+      subnet.prefix.length > route?.destination.length ?? -1
+    {
+      return (StateObject.address(subnet).path(in: namespace), false)
+    }
+    return (route.map { StateObject.route($0).path(in: namespace) }, route?.nextHops.count ?? 0 > 1)
   }
 
   private func owner(of mac: MACAddress) -> String? {
@@ -243,23 +362,36 @@ public struct TraceStory: Sendable {
     let isOwn =
       resolution.state[visit.namespace]?.addresses.contains { $0.prefix.address == target.destination }
       ?? false
-    let told = reason(in: visit.namespace)
+    // Of reasons without a place, one for which a packet ends in its own host; its answer may have ended for another.
+    let told =
+      reason(in: visit.namespace)
+      ?? report.drops.last { isOwn ? Self.ofInput.contains($0) : $0 != Self.elsewhere }
     // It has come to its host, which answers that nobody takes it; other kernels tell only the answer.
     if isOwn, told == "no_socket" {
-      add(place, .deliver, target.to)
-      verdict = .delivered(to: place)
+      deliver(target, visit, at: place)
       return
     }
-    if let reason = told
-      ?? met.last(where: { $0.verdict == .drop }).map({ _ in "by the rule above" })
-    {
+    let rule = met.last { $0.verdict == .drop }
+    if let rule, told == nil || told == Self.byRules {
+      cause = words(of: rule)
+      isByRule = true
+    }
+    if !isOwn, let limit = visit.arrived.last?.flow.hopLimit, limit <= 1, rule == nil {
+      cause = circle() ?? "its hop limit ends"
+    }
+    openEnd =
+      cause == nil
+      ? OpenEnd(
+        namespace: visit.namespace, address: target.destination, isAnswer: false,
+        isTooLong: told.map { Self.tooLong.contains($0) } ?? false) : nil
+    if let reason = told ?? rule.map({ _ in "by the rule above" }) {
       add(place, .drop, reason)
       verdict = .dropped(at: place, reason)
       return
     }
     if isOwn || target.destination.isMulticast {
-      add(place, .deliver, target.to)
-      verdict = .delivered(to: place)
+      openEnd = nil
+      deliver(target, visit, at: place)
     } else {
       let isWaiting = report.notes.contains {
         $0.namespace == visit.namespace && $0.kind == .waitsForNeighbor
@@ -273,24 +405,28 @@ public struct TraceStory: Sendable {
     }
   }
 
-  private func reason(in namespace: NamespaceID) -> String? {
-    for note in report.notes.reversed() where note.namespace == namespace {
-      if case .dropped(let reason) = note.kind, reason != "otherhost" { return reason }
-    }
-    return nil
+  /// The nodes between which it goes round.
+  private func circle() -> String? {
+    guard let last = nodes.last, let first = nodes.dropLast().lastIndex(of: last) else { return nil }
+    let way = nodes[first...].map(\.text).joined(separator: ", ")
+    return "it goes round until its hop limit ends: \(way)"
   }
 
-  // MARK: The answer
+  private mutating func deliver(_ flow: PacketFlow, _ visit: Visit, at place: String) {
+    add(place, .deliver, flow.to)
+    verdict = .delivered(to: place)
+    target = (visit.namespace, flow.source)
+  }
 
-  private func findAnswer() -> Answer? {
-    for sighting in report.sightings {
-      let point = request.points[sighting.point]
-      guard point.link.namespace == .node(request.node), sighting.direction == .received,
-        let flow = PacketFlow(sighting.bytes, point.linkType), let kind = request.probe.answer(in: flow)
-      else { continue }
-      return Answer(
-        kind: kind, from: flow.from,
-        after: Interval(nanoseconds: Int64(clamping: sighting.time - min(sighting.time, begin))))
+  // The kernel's names for what its rules drop, and for what a bridge has sent to a host that it is not for.
+  static let byRules = "netfilter_drop"
+  static let elsewhere = "otherhost"
+  private static let ofInput = ["no_socket", "ip_rpfilter"]
+  private static let tooLong = ["pkt_too_big", "nf_larger_than_mtu"]
+
+  private func reason(in namespace: NamespaceID) -> String? {
+    for note in report.notes.reversed() where note.namespace == namespace {
+      if case .dropped(let reason) = note.kind, reason != Self.elsewhere { return reason }
     }
     return nil
   }
@@ -301,27 +437,5 @@ extension PacketFlow {
   fileprivate var words: String {
     "\(from) > \(to), ttl \(hopLimit)"
       + (tunnels > 0 ? ", in \(tunnels == 1 ? "a tunnel" : "\(tunnels) tunnels")" : "")
-  }
-}
-
-extension TraceStory {
-  /// What of two stories of one packet differs, a line each: `-` what only this one has, `+` what only the other.
-  public func difference(from other: TraceStory) -> [String] {
-    let (mine, theirs) = (comparable, other.comparable)
-    return theirs.difference(from: mine).map { change in
-      switch change {
-      case .insert(_, let line, _): "+ \(line)"
-      case .remove(_, let line, _): "- \(line)"
-      }
-    }
-  }
-
-  /// The steps that every kernel tells, without times; why a packet was dropped only some do.
-  private var comparable: [String] {
-    var lines = steps.filter { $0.kind != .neighbor }.map { step in
-      step.kind == .drop ? "\(step.place) drop" : "\(step.place) \(step.kind.rawValue) \(step.text)"
-    }
-    if let answer { lines.append("answer \(answer.kind) from \(answer.from)") }
-    return lines
   }
 }

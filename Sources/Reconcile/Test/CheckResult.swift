@@ -17,14 +17,32 @@ public struct CheckResult: Sendable {
   public var verdict: Verdict
   /// What was seen, in one line.
   public var seen: String
-  /// What else is known of it: each packet's way, other outcomes.
+  /// What else is known of it: other outcomes, a program's words.
   public var details: [String]
+  /// The way of a packet like the one that it is about, sent when the expectation had failed.
+  public var way: TraceStory?
   /// How often it was tried.
   public var attempts: Int
   /// On the lab's clock.
   public var duration: Interval
   /// Of an expectation that failed at first: the time from the change, or from the first try, until it held.
   public var recovered: Interval?
+  /// What would tell more of a failure.
+  var packet: TracedPacket?
+
+  /// Whether it is to be explained.
+  public var hasFailed: Bool { verdict == .fail || verdict == .warning }
+
+  /// All that reports say below what was seen, a line each.
+  var explanation: [String] {
+    var lines = details
+    if let way {
+      lines.append("\(way.packet): \(way.end)")
+      lines += way.steps.map { "  \($0)" }
+      lines += way.untold.map { "  not told by this kernel: \($0)" }
+    }
+    return lines
+  }
 }
 
 /// An expectation with its place in the file's order, and how reports call it.
@@ -49,6 +67,8 @@ public struct TestReport: Sendable {
   public var seed: UInt64?
   /// In the file's order.
   public var results: [CheckResult]
+  /// Where its packets were written to.
+  public var packets: String?
   /// What should be known besides: a scenario that could not be undone.
   public var notes: [String] = []
 
@@ -106,14 +126,14 @@ extension Topology.Expectation.Claim: CustomStringConvertible {
     }
   }
 
-  static func rate(_ value: Double) -> String {
+  public static func rate(_ value: Double) -> String {
     let units = [(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")]
     let (unit, name) = units.first { value >= $0.0 } ?? (1, "bit/s")
     return "\(number(value / unit)) \(name)"
   }
 
   /// At most two digits behind the point.
-  static func number(_ value: Double) -> String {
+  public static func number(_ value: Double) -> String {
     let rounded = (value * 100).rounded() / 100
     return rounded == rounded.rounded() && rounded.magnitude < 1e15 ? "\(Int64(rounded))" : "\(rounded)"
   }

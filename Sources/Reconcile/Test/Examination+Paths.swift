@@ -81,7 +81,7 @@ extension Examination {
   func pathMTU(_ flow: Flow, _ bytes: Int) async -> Finding {
     guard var request = request(flow) else { return Self.noAddress }
     request.isWhole = true
-    request.tries = 2
+    request.tries = max(tries, 2)
     request.patience = .milliseconds(500) + slack
     let headers = (request.address.family == .ipv4 ? 20 : 40) + EchoMessage.headerLength
     /// Whether a packet of that size gets there and back.
@@ -166,7 +166,7 @@ extension Examination {
     guard let request = request(flow) else { return Self.noAddress }
     do throws(DatapathError) {
       guard let before = try await drops(of: node) else {
-        return Finding(.inconclusive, "only the emulated datapath can tell why packets end")
+        return try await traced(packet(of: flow, StableHash.of("\(node)/\(reason ?? "")") | 1), node, reason)
       }
       let report = await silence(request)
       let after = try await drops(of: node) ?? []
@@ -184,6 +184,24 @@ extension Examination {
     } catch {
       return .inconclusive(error)
     }
+  }
+
+  /// What a kernel without such counters tells of a packet's way.
+  private func traced(
+    _ packet: TracedPacket?, _ node: NodeName, _ reason: String?
+  ) async throws(DatapathError) -> Finding {
+    guard var packet else { return Self.noAddress }
+    packet.wait = .milliseconds(400) + slack
+    let tracer = PacketTracer(
+      datapath, lab: lab.name, lab.resolution, LabPoints(lab.topology, lab.resolution.state))
+    let story = try await tracer.story(of: packet)
+    guard story.dropNode == node else { return Finding(.fail, story.end) }
+    guard let reason else { return Finding(.pass, story.end) }
+    guard let told = story.kernelReason else {
+      return Finding(.inconclusive, "\(story.end); this kernel does not tell the reason's name")
+    }
+    let end = story.end.contains(told) ? story.end : "\(story.end) (\(told))"
+    return Finding(Self.plain(reason) == told, end)
   }
 
   /// Without the kernel's prefix and case.

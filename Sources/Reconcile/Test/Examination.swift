@@ -12,6 +12,8 @@ struct Finding: Sendable {
   var verdict: Verdict
   var seen: String
   var details: [String] = []
+  /// Of an expectation about several pairs: the first that is not as it should be.
+  var flow: Topology.Expectation.Flow?
 
   init(_ verdict: Verdict, _ seen: String, details: [String] = []) {
     self.verdict = verdict
@@ -96,6 +98,7 @@ struct Examination: Sendable {
     case .http(let port, let question): kind = .http(port, path: question.path)
     }
     var request = ProbeRequest(source: flow.source, address: address, target: target, kind: kind)
+    request.tries = tries
     if let device = flow.sourceDevice {
       request.sourceAddress = book.address(of: flow.source, interface: device, family: address.family)
     }
@@ -104,15 +107,24 @@ struct Examination: Sendable {
 
   static let noAddress = Finding(.inconclusive, "the target has no address")
 
-  /// How long to wait for an answer that is expected; waiting costs nothing on virtual time.
-  private var patience: Interval {
-    (isBrief ? .milliseconds(250) : lab.datapath.clock.isVirtual ? .seconds(10) : .seconds(2)) + slack
+  /// How often an unanswered packet is sent: on virtual time, where waiting costs nothing, so often that a wire that loses
+  /// some of them is no failure.
+  var tries: Int { isBrief ? 1 : prober.clock.isVirtual ? 10 : 3 }
+
+  /// How long to wait for an answer that is expected.
+  private func patience(for kind: ProbeRequest.Kind) -> Interval {
+    guard !isBrief else { return .milliseconds(250) + slack }
+    guard prober.clock.isVirtual else { return .seconds(2) + slack }
+    // A connection's packets are sent again by the kernel, each time after twice as long.
+    return switch kind {
+    case .echo, .datagram: .seconds(10) + slack
+    case .connection, .http: .seconds(120) + slack
+    }
   }
 
   func answered(_ flow: Flow) async -> ProbeReport? {
     guard var request = request(flow) else { return nil }
-    request.patience = patience
-    if isBrief { request.tries = 1 }
+    request.patience = patience(for: request.kind)
     return await prober.probe(request)
   }
 
@@ -221,10 +233,8 @@ struct Examination: Sendable {
         for a in group { for b in other { pairs += [(a, b), (b, a)] } }
       }
     }
-    return await all(pairs, "are kept apart") { source, target in
-      guard let request = request(Flow(source: source, target: .node(target), probe: probe)) else {
-        return Self.noAddress
-      }
+    return await all(pairs, probe, "are kept apart") { flow in
+      guard let request = request(flow) else { return Self.noAddress }
       let report = await silence(request)
       // Groups may be apart because no way leads from one to the other.
       if case .noRoute = report.outcome { return Finding(.pass, report.text) }
@@ -234,26 +244,29 @@ struct Examination: Sendable {
 
   private func mesh(_ nodes: [NodeName], _ probe: Topology.Expectation.Probe, _ ttl: Int?) async -> Finding {
     let pairs = nodes.flatMap { a in nodes.filter { $0 != a }.map { (a, $0) } }
-    return await all(pairs, "answer") { source, target in
-      await reaches(Flow(source: source, target: .node(target), probe: probe), nil, ttl)
-    }
+    return await all(pairs, probe, "answer") { await reaches($0, nil, ttl) }
   }
 
   private func all(
-    _ pairs: [(NodeName, NodeName)], _ what: String, _ body: (NodeName, NodeName) async -> Finding
+    _ pairs: [(NodeName, NodeName)], _ probe: Topology.Expectation.Probe, _ what: String,
+    _ body: (Flow) async -> Finding
   ) async -> Finding {
     var bad: [(String, Finding)] = []
     for (a, b) in pairs {
-      let finding = await body(a, b)
+      let flow = Flow(source: a, target: .node(b), probe: probe)
+      var finding = await body(flow)
+      finding.flow = flow
       if finding.verdict != .pass { bad.append(("\(a) to \(b)", finding)) }
     }
     guard let first = bad.first(where: { $0.1.verdict == .fail }) ?? bad.first else {
       return Finding(.pass, "all \(pairs.count) pairs \(what)")
     }
-    return Finding(
+    var all = Finding(
       first.1.verdict,
       "\(pairs.count - bad.count) of \(pairs.count) pairs \(what); \(first.0): \(first.1.seen)",
       details: bad.map { "\($0.0): \($0.1.seen)" })
+    all.flow = first.1.flow
+    return all
   }
 }
 

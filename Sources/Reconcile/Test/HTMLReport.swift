@@ -28,15 +28,15 @@ public struct HTMLReport: Sendable {
     var lines = [
       "<!DOCTYPE html>", "<html lang=\"en\">", "<head>", "<meta charset=\"utf-8\">",
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
-      "<title>\(escaped("\(topology): \(summary(reports.flatMap(\.results)))"))</title>",
+      "<title>\(Self.escaped("\(topology): \(summary(reports.flatMap(\.results)))"))</title>",
       "<style>\n\(Self.style)\n</style>", "</head>", "<body>",
-      "<h1>\(escaped(topology.text))</h1>",
-      "<p class=\"summary\">\(escaped(summary(reports.flatMap(\.results))))</p>",
+      "<h1>\(Self.escaped(topology.text))</h1>",
+      "<p class=\"summary\">\(Self.escaped(summary(reports.flatMap(\.results))))</p>",
     ]
     lines.append("<figure>")
     switch drawing {
     case .svg(let text): lines.append(Self.inlined(text))
-    case .text(let text): lines.append("<pre>\(escaped(text))</pre>")
+    case .text(let text): lines.append("<pre>\(Self.escaped(text))</pre>")
     }
     lines.append("</figure>")
     let differences = reports.differences
@@ -44,7 +44,7 @@ public struct HTMLReport: Sendable {
       lines.append("<h2>The datapaths differ</h2>\n<ul>")
       for difference in differences {
         let verdicts = difference.verdicts.sorted { $0.key < $1.key }.map { "\($0.value) on \($0.key)" }
-        lines.append("<li>\(escaped("\(difference.name): \(verdicts.joined(separator: ", "))"))</li>")
+        lines.append("<li>\(Self.escaped("\(difference.name): \(verdicts.joined(separator: ", "))"))</li>")
       }
       lines.append("</ul>")
     }
@@ -58,26 +58,42 @@ public struct HTMLReport: Sendable {
     if report.isVirtual { title += ", virtual time" }
     if let seed = report.seed { title += ", seed \(seed)" }
     var lines = [
-      "<h2>\(escaped(title))</h2>", "<div class=\"table\"><table>",
+      "<h2>\(Self.escaped(title))</h2>", "<div class=\"table\"><table>",
       "<thead><tr><th>Verdict</th><th>Expectation</th><th>Seen</th><th>Time</th></tr></thead>", "<tbody>",
     ]
     for result in report.results {
       let place = "\(result.check.expectation.location)"
       let scenario =
-        result.check.expectation.scenario.map { "<br><small>while: \(escaped($0))</small>" } ?? ""
-      var seen = escaped(result.seen)
+        result.check.expectation.scenario.map { "<br><small>while: \(Self.escaped($0))</small>" } ?? ""
+      var seen = Self.escaped(result.seen)
       if !result.details.isEmpty {
-        let list = result.details.map { "<li>\(escaped($0))</li>" }.joined()
+        let list = result.details.map { "<li>\(Self.escaped($0))</li>" }.joined()
         seen +=
           "<details\(result.verdict == .pass ? "" : " open")><summary>details</summary><ul>\(list)</ul></details>"
       }
+      if let way = result.way { seen += Self.told(way) }
       lines.append(
-        "<tr class=\"\(result.verdict.rawValue)\"><td>\(result.verdict.rawValue)</td><td>\(escaped(result.check.title))<br><small>\(escaped(place))</small>\(scenario)</td><td>\(seen)</td><td>\(escaped(result.duration.brief))</td></tr>"
+        "<tr class=\"\(result.verdict.rawValue)\"><td>\(result.verdict.rawValue)</td><td>\(Self.escaped(result.check.title))<br><small>\(Self.escaped(place))</small>\(scenario)</td><td>\(seen)</td><td>\(Self.escaped(result.duration.brief))</td></tr>"
       )
     }
     lines += ["</tbody>", "</table></div>"]
-    lines += report.notes.map { "<p class=\"note\">\(escaped($0))</p>" }
+    if let packets = report.packets {
+      lines.append("<p>Packets: <a href=\"\(Self.escaped(packets))\">\(Self.escaped(packets))</a></p>")
+    }
+    lines += report.notes.map { "<p class=\"note\">\(Self.escaped($0))</p>" }
     return lines
+  }
+
+  /// A packet's way: its end at once, the steps below.
+  private static func told(_ way: TraceStory) -> String {
+    let rows = way.steps.map { step in
+      let line = step.location.map { " <small>\(escaped("\($0)"))</small>" } ?? ""
+      return
+        "<tr><td>\(escaped(step.after?.brief ?? ""))</td><td>\(escaped(step.place))</td><td>\(step.kind.rawValue)</td><td>\(escaped(step.text))\(line)</td></tr>"
+    }
+    let untold = way.untold.map { "<p><small>Not told by this kernel: \(escaped($0))</small></p>" }
+    return
+      "<p class=\"end\">\(escaped(way.end))</p><details open><summary>the way of \(escaped(way.packet))</summary><div class=\"way\"><table><tbody>\(rows.joined())</tbody></table></div>\(untold.joined())</details>"
   }
 
   private func summary(_ results: [CheckResult]) -> String {
@@ -93,7 +109,7 @@ public struct HTMLReport: Sendable {
     svg.firstRange(of: "<svg").map { String(svg[$0.lowerBound...]) } ?? svg
   }
 
-  private func escaped(_ text: String) -> String {
+  private static func escaped(_ text: String) -> String {
     text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
       .replacing("\"", with: "&quot;")
   }
@@ -110,13 +126,22 @@ public struct HTMLReport: Sendable {
     .table { overflow-x: auto; }
     table { border-collapse: collapse; width: 100%; }
     th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
-    td:first-child { font-weight: 600; white-space: nowrap; }
-    td:last-child { white-space: nowrap; }
-    tr.pass td:first-child { color: var(--pass); }
-    tr.fail td:first-child { color: var(--fail); }
-    tr.warning td:first-child { color: var(--warn); }
-    tr.inconclusive td:first-child { color: var(--unclear); }
+    tr[class] > td:first-child { font-weight: 600; white-space: nowrap; }
+    tr[class] > td:last-child { white-space: nowrap; }
+    tr.pass > td:first-child { color: var(--pass); }
+    tr.fail > td:first-child { color: var(--fail); }
+    tr.warning > td:first-child { color: var(--warn); }
+    tr.inconclusive > td:first-child { color: var(--unclear); }
     small { opacity: .7; }
+    .end { margin: .4rem 0 0; font-weight: 600; }
+    .way { overflow-x: auto; font-size: 13px; }
+    .way td { padding: .1rem .8rem .1rem 0; white-space: nowrap; }
+    @media (max-width: 45rem) {
+      .table > table, .table > table > tbody { display: block; }
+      .table thead { display: none; }
+      tr[class] { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+      tr[class] > td { display: block; padding: .1rem 0; border: 0; }
+    }
     .note { border-left: 3px solid var(--warn); padding-left: .6rem; }
     """
 }

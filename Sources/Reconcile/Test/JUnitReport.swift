@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A test's runs as JUnit's XML, as CI systems read it: a suite a run, a case an expectation.
+// A test's runs as JUnit's XML, as CI systems read it: a suite a run, a case an expectation. No more than the schema of
+// Jenkins's xUnit plugin (junit-10.xsd) knows, which others read too.
 
 public import LabCore
 import NetTypes
@@ -30,12 +31,16 @@ public struct JUnitReport: Sendable {
     let name =
       "\(topology) \(report.datapath.rawValue)" + (report.seed.map { " seed \($0)" } ?? "")
     let results = report.results
+    let file = results.first.map { " file=\(quoted($0.check.expectation.location.file))" } ?? ""
     var lines = [
-      "  <testsuite name=\(quoted(name)) tests=\"\(results.count)\" failures=\"\(report.count(.fail))\" errors=\"\(report.count(.inconclusive))\" skipped=\"0\" time=\"\(seconds(results))\">",
+      "  <testsuite name=\(quoted(name)) tests=\"\(results.count)\" failures=\"\(report.count(.fail))\" errors=\"\(report.count(.inconclusive))\" skipped=\"0\" time=\"\(seconds(results))\"\(file)>",
       "    <properties>",
       "      <property name=\"datapath\" value=\(quoted(report.datapath.rawValue))/>",
       "      <property name=\"virtualTime\" value=\"\(report.isVirtual)\"/>",
     ]
+    if let packets = report.packets {
+      lines.append("      <property name=\"packets\" value=\(quoted(packets))/>")
+    }
     if let seed = report.seed { lines.append("      <property name=\"seed\" value=\"\(seed)\"/>") }
     lines.append("    </properties>")
     for result in results { lines += testCase(result, suite: name) }
@@ -49,8 +54,8 @@ public struct JUnitReport: Sendable {
   private func testCase(_ result: CheckResult, suite: String) -> [String] {
     let location = result.check.expectation.location
     let head =
-      "    <testcase name=\(quoted(result.check.title)) classname=\(quoted(suite)) file=\(quoted(location.file)) line=\"\(location.line)\" time=\"\(seconds([result]))\""
-    let text = escaped(([result.seen, "at \(location)"] + result.details).joined(separator: "\n"))
+      "    <testcase name=\(quoted(result.check.title)) classname=\(quoted(suite)) time=\"\(seconds([result]))\""
+    let text = escaped(([result.seen, "at \(location)"] + result.explanation).joined(separator: "\n"))
     let body: String
     switch result.verdict {
     case .pass: return [head + "/>"]
@@ -63,8 +68,8 @@ public struct JUnitReport: Sendable {
 
   private func seconds(_ results: [CheckResult]) -> String {
     let nanoseconds = results.reduce(0) { $0 + $1.duration.nanoseconds }
-    let fraction = String(nanoseconds / 1000 % 1_000_000)
-    return "\(nanoseconds / 1_000_000_000)." + String(repeating: "0", count: 6 - fraction.count) + fraction
+    let fraction = String(nanoseconds / 1_000_000 % 1000)
+    return "\(nanoseconds / 1_000_000_000)." + String(repeating: "0", count: 3 - fraction.count) + fraction
   }
 
   private func quoted(_ text: String) -> String { "\"" + escaped(text) + "\"" }

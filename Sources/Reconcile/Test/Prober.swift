@@ -31,10 +31,8 @@ public final class Prober: Sendable {
       guard let device = route.link else { return ProbeReport(request, .noRoute(route.type)) }
       link = device
     } catch {
-      guard [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ESRCH].contains(error.errno ?? 0) else {
-        return ProbeReport(request, .couldNotProbe(error.description))
-      }
-      return ProbeReport(request, .noRoute(error.cause))
+      return ProbeReport(
+        request, Self.saysNoRoute(error) ? .noRoute(error.cause) : .couldNotProbe(error.description))
     }
     let before = watching ? await sent(by: link, of: request.source) : nil
     var witness: Witness?
@@ -81,6 +79,15 @@ public final class Prober: Sendable {
   static let unexpected = DatapathError(
     .bug, operation: "look into the lab", cause: "the datapath answered what was not asked",
     remedy: "please report it")
+
+  /// What asking for a route is answered with where there is none, or one that is unreachable, prohibited, a black hole.
+  static func saysNoRoute(_ error: DatapathError) -> Bool {
+    [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ESRCH].contains(error.errno ?? 0)
+  }
+
+  static let noRouteNumber = ENETUNREACH
+
+  static func isTooLong(_ error: DatapathError) -> Bool { error.errno == EMSGSIZE }
 
   /// What an error of a socket in the source says about the way.
   static func outcome(of error: DatapathError) -> ProbeOutcome {

@@ -28,6 +28,12 @@ public struct TAPReport: Sendable {
         lines.append("  details:")
         lines += result.details.map { "    - \(Self.quoted($0))" }
       }
+      if let way = result.way {
+        lines.append("  packet: \(Self.quoted(way.packet))")
+        lines.append("  end: \(Self.quoted(way.end))")
+        lines.append("  way:")
+        lines += way.steps.map { "    - \(Self.quoted("\($0)"))" }
+      }
       lines.append("  ...")
     }
     return lines.joined(separator: "\n") + "\n"

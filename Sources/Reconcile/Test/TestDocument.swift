@@ -16,6 +16,8 @@ public struct TestDocument: Encodable, Sendable {
     public var exitCode: Int32
     public var counts: [String: Int]
     public var checks: [Result]
+    /// A pcapng file.
+    public var packets: String?
     public var notes: [String]
   }
 
@@ -25,6 +27,8 @@ public struct TestDocument: Encodable, Sendable {
     public var verdict: String
     public var seen: String
     public var details: [String]
+    /// Of a failure.
+    public var way: TraceDocument?
     public var file: String
     public var line: Int
     public var scenario: String?
@@ -57,7 +61,7 @@ public struct TestDocument: Encodable, Sendable {
         lab: report.lab.text, datapath: report.datapath.rawValue, virtualTime: report.isVirtual,
         seed: report.seed, exitCode: report.exitCode,
         counts: Dictionary(uniqueKeysWithValues: Verdict.allCases.map { ($0.rawValue, report.count($0)) }),
-        checks: report.results.map(Result.init), notes: report.notes)
+        checks: report.results.map(Result.init), packets: report.packets, notes: report.notes)
     }
   }
 }
@@ -68,7 +72,8 @@ extension TestDocument.Result {
     self.init(
       number: result.check.number, name: result.check.title, verdict: result.verdict.rawValue,
       seen: result.seen,
-      details: result.details, file: expectation.location.file, line: expectation.location.line,
+      details: result.details, way: result.way.map { TraceDocument($0) }, file: expectation.location.file,
+      line: expectation.location.line,
       scenario: expectation.scenario, tags: expectation.tags, attempts: result.attempts,
       durationNanoseconds: result.duration.nanoseconds,
       recoveredAfterNanoseconds: result.recovered?.nanoseconds)

@@ -39,8 +39,8 @@ public struct TestSelection: Sendable {
 public struct TestRun: Sendable {
   let lab: LabUnderTest
   let checks: [Check]
-  /// Told of each result as it comes.
-  public var progress: @Sendable (CheckResult) -> Void = { _ in }
+  /// Called for each failure while the lab is as it was when it happened.
+  public var onFailure: @Sendable (CheckResult) async -> Void = { _ in }
   /// How many are tried at a time where time is the host's.
   private static let width = 8
 
@@ -58,6 +58,7 @@ public struct TestRun: Sendable {
     // What nodes have learned and counted is asked for when everything that they can learn from has happened.
     report.results = await together(plain.filter { !$0.expectation.claim.isMemory })
     report.results += await together(plain.filter(\.expectation.claim.isMemory))
+    await explain(&report.results)
     for scenario in lab.topology.scenarios {
       let own = checks.filter { $0.expectation.scenario == scenario.name }
       if !own.isEmpty, !Task.isCancelled { await play(scenario, own, into: &report) }
@@ -129,11 +130,27 @@ public struct TestRun: Sendable {
       if verdict != .pass, attempts > 1 {
         seen += "; tried \(attempts) times in \((clock.now() - begin).brief)"
       }
-      let result = CheckResult(
+      return CheckResult(
         check: check, verdict: verdict, seen: seen, details: finding.details, attempts: attempts,
-        duration: clock.now() - begin, recovered: recovered)
-      progress(result)
-      return result
+        duration: clock.now() - begin, recovered: recovered,
+        packet: verdict == .pass ? nil : examination.packet(of: check, finding))
+    }
+  }
+
+  // MARK: Failures
+
+  /// Sends a packet for each failure to see its way. One at a time, and when the others of the same state of the lab have
+  /// been tried, since it is one packet more than they sent.
+  private func explain(_ results: inout [CheckResult]) async {
+    let tracer = PacketTracer(
+      lab.datapath, lab: lab.name, lab.resolution, LabPoints(lab.topology, lab.resolution.state))
+    for index in results.indices where results[index].hasFailed && !Task.isCancelled {
+      if let packet = results[index].packet {
+        do throws(DatapathError) { results[index].way = try await tracer.story(of: packet) } catch {
+          results[index].details.append("its packet's way cannot be told: \(error)")
+        }
+      }
+      await onFailure(results[index])
     }
   }
 
@@ -144,9 +161,12 @@ public struct TestRun: Sendable {
       try await lab.perform(scenario.actions)
       let since = clock.now()
       let examination = Examination(lab)
+      var results: [CheckResult] = []
       for check in checks where !Task.isCancelled {
-        report.results.append(await attempt(check, examination, since: since))
+        results.append(await attempt(check, examination, since: since))
       }
+      await explain(&results)
+      report.results += results
     } catch {
       report.results += unplayed(checks, error)
     }
@@ -173,7 +193,9 @@ public struct TestRun: Sendable {
         break
       }
       await clock.sleep(until: begin + time)
-      report.results.append(await attempt(check, examination))
+      var result = [await attempt(check, examination)]
+      await explain(&result)
+      report.results += result
       rest = rest.dropFirst()
     }
     await undo("the timeline", &report)
@@ -181,12 +203,9 @@ public struct TestRun: Sendable {
 
   private func unplayed(_ checks: [Check], _ error: DatapathError) -> [CheckResult] {
     checks.map { check in
-      let result = CheckResult(
+      CheckResult(
         check: check, verdict: .inconclusive, seen: "the change before it failed: \(error)", details: [],
-        attempts: 0,
-        duration: .zero, recovered: nil)
-      progress(result)
-      return result
+        attempts: 0, duration: .zero, recovered: nil)
     }
   }
 
@@ -226,5 +245,38 @@ extension Examination {
 
   private func nodes(of flow: Flow) -> Set<NodeName> {
     Set([flow.source, request(flow)?.target].compactMap { $0 })
+  }
+
+  /// A packet like those that an expectation is about; nil where it is about none.
+  func packet(of check: Check, _ finding: Finding) -> TracedPacket? {
+    let mark = StableHash.of("\(lab.seed ?? 0)/\(lab.topology.name)/\(check.number)/packet") | 1
+    var packet: TracedPacket?
+    switch check.expectation.claim {
+    case .reaches(let flow, _, _), .cannotReach(let flow, _), .appears(let flow, _), .path(let flow, _),
+      .spread(let flow, _, _), .throughput(let flow, _, _), .loss(let flow, _, _), .dropped(let flow, _, _):
+      packet = self.packet(of: flow, mark)
+    case .pathMTU(let flow, let bytes):
+      packet = self.packet(of: flow, mark)
+      let headers = (packet?.address.family == .ipv6 ? 40 : 20) + EchoMessage.headerLength
+      packet?.payloadLength = bytes - headers
+    case .route(let node, let address, _, _): packet = TracedPacket(from: node, to: address, mark: mark)
+    case .isolated, .mesh: packet = finding.flow.flatMap { self.packet(of: $0, mark) }
+    case .neighbor, .learned, .counts, .runs: break
+    }
+    packet?.wait = (prober.clock.isVirtual ? .seconds(3) : .milliseconds(500)) + slack
+    return packet
+  }
+
+  func packet(of flow: Flow, _ mark: UInt64) -> TracedPacket? {
+    guard let request = request(flow) else { return nil }
+    let kind: TracedPacket.Kind =
+      switch request.kind {
+      case .echo: .echo
+      case .datagram(let port): .datagram(port)
+      case .connection(let port), .http(let port, _): .connection(port)
+      }
+    var packet = TracedPacket(from: request.source, to: request.address, kind, mark: mark)
+    packet.source = request.sourceAddress
+    return packet
   }
 }

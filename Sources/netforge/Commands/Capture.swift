@@ -59,7 +59,7 @@ struct CaptureCommand: AsyncParsableCommand {
     let live = try await LiveLab.open(selection)
     let chosen = try live.select(points, withLoopback: true)
     let request = CaptureRequest(
-      points: chosen.map { CapturePoint($0.link, name: $0.name, linkType: live.linkType(of: $0)) },
+      points: chosen.map { CapturePoint($0.link, name: $0.name, linkType: $0.linkType) },
       filter: try filter.map { try CaptureFilter(compiling: $0, snapLength: snaplen) },
       snapLength: snaplen)
     let interruption = try Interruption()
@@ -163,14 +163,5 @@ private struct CaptureReading {
       stop(cancel)
     }
     if taken == limit { stop(cancel) }
-  }
-}
-
-extension LiveLab {
-  /// What packets of a device begin with.
-  func linkType(of point: LabPoints.Point) -> LinkType {
-    let link = resolution.state[point.link.namespace]?.links.first { $0.name == point.link.name }
-    if case .tuntap(let device)? = link?.kind, device.mode == .tun { return .raw }
-    return .ethernet
   }
 }

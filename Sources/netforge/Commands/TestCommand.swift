@@ -51,8 +51,24 @@ struct Test: AsyncParsableCommand {
   @Option(help: "Only expectations with this tag; may be repeated.")
   var tag: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Lose so many per cent of what each interface sends that has no impairment of its own.",
+      valueName: "5%"))
+  var loss: PercentArgument?
+
   @Flag(help: "Leave the lab up (kernel, rootless).")
   var keep = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Write each run's packets: to this .pcapng file, or to a file for each run in this folder.",
+      valueName: "file|folder"),
+    completion: .file())
+  var pcap: String?
+
+  @Flag(help: "Open a shell in the node whose expectation fails first (kernel, rootless).")
+  var shellOnFailure = false
 
   @OptionGroup var reports: ReportOptions
   @OptionGroup var output: OutputOptions
@@ -110,12 +126,23 @@ struct Test: AsyncParsableCommand {
       )
       throw ExitCode(2)
     }
-    let plan = Plan(
-      declarations: try Declarations(json: loaded.rendered), checks: checks, isRealTime: realTime,
-      isKept: keep)
+    for kind in kinds where kind == .emulated && (keep || shellOnFailure) {
+      throw Failure(
+        .unavailable,
+        keep
+          ? "--keep: an emulated lab of a test lives and ends with it"
+          : "--shell-on-failure: the emulated datapath runs no programs",
+        "take --datapath kernel or rootless, or bring it up: netforge up --datapath emulated")
+    }
     let seeds = try allSeeds()
     let jobs = kinds.flatMap { kind in seeds.map { Job(kind: kind, seed: $0) } }
-    let width = self.jobs ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    let plan = Plan(
+      declarations: try Declarations(json: loaded.rendered), checks: checks, isRealTime: realTime,
+      isKept: keep, loss: loss?.value, opensShell: shellOnFailure,
+      packets: try pcap.map { try PacketFiles($0, lab: loaded.topology.name, runs: jobs.count) })
+    let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    // A terminal is one shell's at a time.
+    let width = shellOnFailure ? 1 : self.jobs ?? processors
     let clock = MonotonicClock()
     let begin = clock.now()
     let work = Task { try await plan.run(jobs, width: width) }
@@ -125,7 +152,7 @@ struct Test: AsyncParsableCommand {
     guard !work.isCancelled else { throw Failure(.interrupted, "interrupted; nothing is left of the test") }
     let view = TestView(
       topology: loaded.topology, file: loaded.file ?? source.name ?? "-", variables: source.variables,
-      elapsed: clock.now() - begin, isSweep: self.seeds != nil)
+      loss: loss?.value, elapsed: clock.now() - begin, isSweep: self.seeds != nil)
     try output.print(TestDocument(topology: loaded.topology.name, reports)) { view.text(of: reports) }
     view.annotate(reports)
     try self.reports.write(reports, loaded.topology)
@@ -144,6 +171,9 @@ struct Test: AsyncParsableCommand {
     var checks: [Check]
     var isRealTime: Bool
     var isKept: Bool
+    var loss: Double?
+    var opensShell: Bool
+    var packets: PacketFiles?
 
     /// Makes the runs, some at a time, and gives their reports in order. The first alone: what it finds that the
     /// datapath cannot do holds for all.
@@ -168,12 +198,33 @@ struct Test: AsyncParsableCommand {
       bed.isRealTime = isRealTime
       bed.isKept = isKept
       bed.isRehearsed = isRehearsed
-      let checks = checks
-      var report = try await bed.run(declarations) { lab in await TestRun(lab, checks).run() }
+      bed.loss = loss
+      let path = packets?.path(of: job)
+      var report = try await bed.run(declarations) { lab in await self.tried(lab, writing: path) }
       if isKept, job.kind != .emulated {
         report.notes.append("the lab is kept: `netforge down --name \(report.lab)` takes it away")
       }
       return report
+    }
+
+    private func tried(_ lab: LabUnderTest, writing path: String?) async -> TestReport {
+      var run = TestRun(lab, checks)
+      if opensShell {
+        let shell = FailureShell(of: lab)
+        run.onFailure = { result in await shell.open(for: result) }
+      }
+      guard let path else { return await run.run() }
+      do throws(DatapathError) {
+        let recording = try await PacketRecording(of: lab, to: path)
+        var report = await run.run()
+        try await recording.end()
+        report.packets = path
+        return report
+      } catch {
+        var report = await run.run()
+        report.notes.append("packets were not written: \(error)")
+        return report
+      }
     }
   }
 

@@ -39,34 +39,26 @@ struct Trace: AsyncParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() async throws {
-    let kind = try ProbeWords(words)
+    let words = try PacketWords(words)
     let live = try await LiveLab.open(selection)
     let source = try live.topology.node(named: from).name
     let target = try NodeAddresses(live.resolution.state).resolve(to, from: source, in: live.topology).address
-    let request = TraceRequest(
-      node: source, probe: try await kind.probe(from: source, to: target, live),
-      points: live.points.all.map { CapturePoint($0.link, name: $0.name, linkType: live.linkType(of: $0)) },
-      wait: wait.interval)
-    guard let compare else { return try await show(live, request) }
-    try await show(live, request, twin: try await twin(of: live, compare))
-  }
-
-  private func show(_ live: LiveLab, _ request: TraceRequest) async throws {
-    let story = live.story(request, try await live.lab.datapath.trace(request, of: live.lab.name))
-    try output.print(Document(live, live.lab.kind, from, to, story)) { story.text }
-    if case .dropped = story.verdict { throw ExitCode(1) }
-  }
-
-  // MARK: Two kernels
-
-  private func show(_ live: LiveLab, _ request: TraceRequest, twin: LabUnderTest) async throws {
-    let own = live.story(request, try await live.lab.datapath.trace(request, of: live.lab.name))
-    let other = live.story(request, try await twin.datapath.trace(request, of: twin.name))
+    let packet = words.packet(from: source, to: target, wait: wait.interval)
+    let tracer = PacketTracer(live.lab.datapath, lab: live.lab.name, live.resolution, live.points)
+    guard let compare else {
+      let story = try await tracer.story(of: packet)
+      try output.print(document(live, live.lab.kind, story)) { story.text }
+      if case .dropped = story.verdict { throw ExitCode(1) }
+      return
+    }
+    let twin = try await twin(of: live, compare)
+    let own = try await tracer.story(of: packet)
+    let other = try await PacketTracer(twin.datapath, lab: twin.name, live.resolution, live.points)
+      .story(of: packet)
     let difference = own.difference(from: other)
     let comparison = Comparison(
-      stories: [
-        Document(live, live.lab.kind, from, to, own), Document(live, .emulated, from, to, other),
-      ], differences: difference)
+      stories: [document(live, live.lab.kind, own), document(live, .emulated, other)],
+      differences: difference)
     try output.print(comparison) {
       difference.isEmpty
         ? own.text + "\nthe emulated kernel does the same"
@@ -75,6 +67,13 @@ struct Trace: AsyncParsableCommand {
     }
     if !difference.isEmpty { throw ExitCode(1) }
   }
+
+  private func document(_ live: LiveLab, _ kind: DatapathKind, _ story: TraceStory) -> Document {
+    Document(
+      lab: live.lab.name.text, datapath: kind.rawValue, from: from, to: to, story: TraceDocument(story))
+  }
+
+  // MARK: Two kernels
 
   /// The same lab in an emulated kernel of this process, for as long as the comparison takes.
   private func twin(of live: LiveLab, _ compare: String) async throws -> LabUnderTest {
@@ -94,53 +93,24 @@ struct Trace: AsyncParsableCommand {
 
   // MARK: Documents
 
-  struct Step: Encodable {
-    var place: String
-    var kind: String
-    var detail: String
-    /// Since the packet was first seen at a device; nil where that is not told.
-    var nanoseconds: Int64?
-    /// `topology.swift:23`.
-    var location: String?
-  }
-
-  struct Answer: Encodable {
-    var kind: String
-    var from: String
-    var nanoseconds: Int64
-  }
-
+  /// The story's keys stand beside its own.
   struct Document: Encodable {
-    var schemaVersion = 1
     var lab: String
     var datapath: String
     var from: String
     var to: String
-    var steps: [Step]
-    var delivered: Bool
-    /// Where it was delivered, or dropped.
-    var place: String
-    /// Why it was dropped.
-    var reason: String?
-    var answer: Answer?
-    /// What this kernel does not tell.
-    var untold: [String]
+    var story: TraceDocument
 
-    init(_ live: LiveLab, _ kind: DatapathKind, _ from: String, _ to: String, _ story: TraceStory) {
-      lab = live.lab.name.text
-      datapath = kind.rawValue
-      (self.from, self.to) = (from, to)
-      steps = story.steps.map {
-        Step(
-          place: $0.place, kind: $0.kind.rawValue, detail: $0.text, nanoseconds: $0.after?.nanoseconds,
-          location: $0.location?.description)
-      }
-      switch story.verdict {
-      case .delivered(let place): (delivered, self.place) = (true, place)
-      case .dropped(let place, let reason): (delivered, self.place, self.reason) = (false, place, reason)
-      }
-      answer = story.answer.map { Answer(kind: $0.kind, from: $0.from, nanoseconds: $0.after.nanoseconds) }
-      untold = story.untold
+    private enum Keys: CodingKey { case schemaVersion, lab, datapath, from, to }
+
+    func encode(to encoder: any Encoder) throws {
+      try story.encode(to: encoder)
+      var container = encoder.container(keyedBy: Keys.self)
+      try container.encode(1, forKey: .schemaVersion)
+      try container.encode(lab, forKey: .lab)
+      try container.encode(datapath, forKey: .datapath)
+      try container.encode(from, forKey: .from)
+      try container.encode(to, forKey: .to)
     }
   }
 
@@ -152,33 +122,27 @@ struct Trace: AsyncParsableCommand {
   }
 }
 
-extension LiveLab {
-  fileprivate func story(_ request: TraceRequest, _ report: TraceReport) -> TraceStory {
-    TraceStory(request, report, resolution, points)
-  }
-}
-
 extension TraceStory {
-  fileprivate var text: String {
+  /// The steps in columns.
+  var table: Table {
     var table = Table("AFTER", "PLACE", "STEP", "DETAIL")
     for step in steps {
       table.add(
         step.after?.description ?? "", step.place, step.kind.rawValue,
         step.text + (step.location.map { " (\($0))" } ?? ""))
     }
-    var lines = [table.text]
-    switch verdict {
-    case .delivered(let place): lines.append("delivered to \(place)")
-    case .dropped(let place, let reason): lines.append("dropped at \(place): \(reason)")
-    }
-    if let answer { lines.append("answered by \(answer.from) after \(answer.after): \(answer.kind)") }
+    return table
+  }
+
+  fileprivate var text: String {
+    var lines = [table.text, end]
     for line in untold { lines.append("not told by this kernel: \(line)") }
     return lines.joined(separator: "\n")
   }
 }
 
 /// The words that say what packet is meant.
-private struct ProbeWords {
+private struct PacketWords {
   private var proto = "icmp"
   private var numbers: [String: Int] = [:]
 
@@ -204,25 +168,19 @@ private struct ProbeWords {
     guard proto == "icmp" || numbers["dport"] != nil else { throw Failure(.usage, "\(proto) needs a dport") }
   }
 
-  /// The packet, from the address that the node would send it from.
-  func probe(from node: NodeName, to target: IPAddress, _ live: LiveLab) async throws -> ProbePacket {
-    let answer = try await live.lab.datapath.inspect(.route(to: target), in: .node(node), of: live.lab.name)
-    guard case .route(let route) = answer else { throw Failure.unexpectedAnswer }
-    guard let source = route.source else {
-      throw Failure(.failed, "node '\(node)' has no address to send to \(target) from")
-    }
-    let mark = UInt64.random(in: 1 ... .max)
-    // Of the dynamic ports, as a socket would take one.
-    let sport = UInt16(numbers["sport"] ?? 32_768 + Int(mark % 28_000))
-    let dport = UInt16(numbers["dport"] ?? 0)
-    let transport: ProbePacket.Transport =
+  func packet(from node: NodeName, to target: IPAddress, wait: Interval) -> TracedPacket {
+    let port = Port(numbers["dport"] ?? 0)
+    let kind: TracedPacket.Kind =
       switch proto {
-      case "tcp": .tcp(source: sport, destination: dport)
-      case "udp": .udp(source: sport, destination: dport)
-      default: .icmp
+      case "tcp": .connection(port)
+      case "udp": .datagram(port)
+      default: .echo
       }
-    return ProbePacket(
-      from: source, to: target, transport, hopLimit: UInt8(numbers["ttl"] ?? 64),
-      payloadLength: numbers["size"] ?? 56, mark: mark)
+    var packet = TracedPacket(from: node, to: target, kind, mark: UInt64.random(in: 1 ... .max))
+    packet.sourcePort = numbers["sport"].map { Port($0) }
+    if let limit = numbers["ttl"] { packet.hopLimit = UInt8(limit) }
+    if let size = numbers["size"] { packet.payloadLength = size }
+    packet.wait = wait
+    return packet
   }
 }

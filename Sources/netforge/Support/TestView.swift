@@ -12,6 +12,8 @@ struct TestView {
   /// As the user named it.
   var file: String
   var variables: [String]
+  /// What `--loss` said.
+  var loss: Double?
   var elapsed: Interval
   /// Whether there is a run for each of many seeds, of which only the bad ones are shown.
   var isSweep: Bool
@@ -31,7 +33,9 @@ struct TestView {
         lines += (["at \(result.check.expectation.location)"] + result.details.prefix(10)).map {
           "        \($0)"
         }
+        lines += explanation(result)
       }
+      if let packets = report.packets { lines.append("  packets: \(packets)") }
       lines += report.notes.map { "  note: \($0)" }
       if report.exitCode != 0 { lines.append("  again: \(command(report))") }
       lines.append("")
@@ -42,6 +46,13 @@ struct TestView {
     }
     lines.append(summary(reports))
     return lines.joined(separator: "\n")
+  }
+
+  /// The way of a packet; of many runs only its end.
+  private func explanation(_ result: CheckResult) -> [String] {
+    guard let way = result.way else { return [] }
+    let steps = isSweep ? [] : way.table.text.split(separator: "\n").map(String.init)
+    return (["\(way.packet): \(way.end)"] + steps).map { "        \($0)" }
   }
 
   private func heading(_ report: TestReport) -> String {
@@ -85,6 +96,7 @@ struct TestView {
     var words = ["netforge", "test", file, "--datapath", report.datapath.rawValue]
     if let seed = report.seed { words += ["--seed", "\(seed)"] }
     if report.datapath == .emulated, !report.isVirtual { words.append("--real-time") }
+    if let loss { words += ["--loss", Topology.Expectation.Claim.number(loss)] }
     for variable in variables { words += ["--var", variable] }
     let bad = report.results.filter { $0.verdict != .pass }
     if bad.count == 1, let only = bad.first {
@@ -106,10 +118,11 @@ struct TestView {
     for report in reports {
       for result in report.results where result.verdict != .pass {
         let location = result.check.expectation.location
+        let seen = ([result.seen] + (result.way.map { [$0.end] } ?? [])).joined(separator: "\n")
         let level = result.verdict == .fail ? "error" : "warning"
         let place = "file=\(Self.property(location.file)),line=\(location.line)"
         let title = Self.property("\(result.check.title) (\(report.datapath.rawValue))")
-        Terminal.print("::\(level) \(place),title=\(title)::\(Self.escaped(result.seen))")
+        Terminal.print("::\(level) \(place),title=\(title)::\(Self.escaped(seen))")
       }
     }
   }
