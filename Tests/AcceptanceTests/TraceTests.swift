@@ -78,15 +78,45 @@ extension Acceptance {
       }
     }
 
-    @Test("Two kernels do the same with one packet", arguments: Caller.available)
-    func compared(caller: Caller) throws {
+    /// Packets that tell something of each topology that ships.
+    static let packets = [
+      ("quickstart", ["web1 web2", "web2 web1 tcp dport 80"]),
+      (
+        "shop",
+        [
+          "isp gw:wan0 tcp dport 8080", "db web1 tcp dport 22", "web1 isp", "web1 db tcp dport 5432",
+          "web2 isp udp dport 53",
+        ]
+      ),
+      (
+        "three-router-ring",
+        ["pc1 pc2", "pc3 pc1 tcp dport 9", "pc1 10.10.10.1", "pc1 10.10.10.2", "pc1 pc2 ttl 1"]
+      ),
+      ("nat-sites", ["h1 h0 tcp dport 80", "h2 h0 udp dport 53", "h0 h1", "h1 h2"]),
+      ("load-balancer", ["client1 balancer:eth0 tcp dport 80", "client1 10.0.0.1"]),
+      ("linux-router", ["h1 h2", "h2 h3 udp dport 7"]),
+      (
+        "firewall",
+        [
+          "desk visitor tcp dport 80", "visitor desk", "offender web tcp dport 80",
+          "visitor web tcp dport 22",
+          "web visitor",
+        ]
+      ),
+      ("ipv6", ["a b tcp dport 80", "b a"]),
+      ("vxlan-overlay", ["red blue", "core blue"]),
+      ("fat-tree", ["h0x0 h3x1", "h1x0 h1x1"]),
+      ("container-host", ["c1 outside tcp dport 80", "outside host"]),
+    ]
+
+    @Test("Two kernels do the same with one packet, in each topology", arguments: Caller.available, packets)
+    func compared(caller: Caller, packets: (topology: String, words: [String])) throws {
       let lab = TestLab(caller, "eyes-compare")
-      try lab.during(Host.topology("shop")) {
-        for words in [
-          ["isp", "gw:wan0", "tcp", "dport", "8080"], ["db", "web1", "tcp", "dport", "22"], ["web1", "isp"],
-        ] {
+      try lab.during(Host.topology(packets.topology)) {
+        for words in packets.words {
           let outcome = try caller.netforge(
-            ["trace", "--name", lab.name, "--compare", "\(caller),emulated", "-f", "json"] + words)
+            ["trace", "--name", lab.name, "--compare", "\(caller),emulated", "-f", "json"]
+              + words.split(separator: " ").map(String.init))
           #expect(outcome.status == 0, "\(outcome)")
         }
       }

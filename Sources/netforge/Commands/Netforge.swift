@@ -23,7 +23,7 @@ struct Netforge: AsyncParsableCommand {
         name: "Nodes",
         subcommands: [
           Exec.self, Shell.self, Restart.self, Ping.self, Traceroute.self, Stats.self, Neigh.self, FDB.self,
-          RouteCommand.self, Sockets.self, Nft.self, Conntrack.self,
+          RouteCommand.self, Sockets.self, Nft.self, Conntrack.self, NC.self, Iperf.self, Plot.self,
           Events.self,
         ]),
       CommandGroup(
@@ -33,11 +33,6 @@ struct Netforge: AsyncParsableCommand {
         subcommands: [Test.self, Validate.self, Render.self, Graph.self, Init.self, Edit.self]),
       CommandGroup(name: "This host", subcommands: [Doctor.self, Version.self, Completion.self]),
     ])
-
-  /// Verbs of the design that this version does not have; asking for one says so.
-  private static let missing = [
-    "nc", "iperf",
-  ]
 
   static func main() async {
     if let role = LabProcess.role {
@@ -49,9 +44,6 @@ struct Netforge: AsyncParsableCommand {
     }
     // A lab of 200 nodes is some megabytes, and this process ends soon.
     nf_heap_grow_by(32 << 20)
-    if let verb = CommandLine.arguments.dropFirst().first, missing.contains(verb) {
-      fail(Failure(.usage, "netforge \(verb) is not part of this version; `netforge --help` lists what is"))
-    }
     do {
       var command = try parseAsRoot()
       if var verb = command as? any AsyncParsableCommand {
