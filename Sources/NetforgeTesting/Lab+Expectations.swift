@@ -24,6 +24,8 @@ public struct LabObservation: Sendable {
   public var verdict: Verdict
   /// What was seen.
   public var seen: String
+  /// Of a failure about packets: where one like them ended, and why.
+  public var end: String?
   /// Where it stands in the topology's file.
   public var file: String
   public var line: Int
@@ -31,6 +33,7 @@ public struct LabObservation: Sendable {
   init(_ result: CheckResult) {
     name = result.check.title
     seen = result.seen
+    end = result.way?.end
     file = result.check.expectation.location.file
     line = result.check.expectation.location.line
     verdict =
@@ -49,6 +52,7 @@ public struct ExpectationFailure: Error, CustomStringConvertible, Sendable {
 
   public var description: String {
     "\(observation.name): \(observation.verdict.rawValue): \(observation.seen)"
+      + (observation.end.map { "; a packet like it was \($0)" } ?? "")
   }
 }
 

@@ -341,6 +341,43 @@ extension Acceptance {
           "the datapaths differ: a runs 'true': inconclusive on emulated, pass on kernel"))
     }
 
+    @Test("The workflows of docs/ci.md do what they say, for an ordinary user without any privilege")
+    func workflows() throws {
+      let page = try String(contentsOf: Host.repository.appending(path: "docs/ci.md"), encoding: .utf8)
+      let loops = page.ranges(of: "for topology in").compactMap { begin in
+        page[begin.lowerBound...].firstRange(of: "done\n").map {
+          String(page[begin.lowerBound..<$0.upperBound])
+        }
+      }
+      #expect(loops.count == 2, "one for each forge")
+      let scratch = try Scratch()
+      let everybody: [FileAttributeKey: Any] = [.posixPermissions: 0o777]
+      for folder in ["network", "reports"] {
+        try FileManager.default.createDirectory(
+          atPath: scratch.folder + "/" + folder, withIntermediateDirectories: true, attributes: everybody)
+        try FileManager.default.setAttributes(everybody, ofItemAtPath: scratch.folder + "/" + folder)
+      }
+      for topology in ["shop", "nat-sites"] {
+        _ = try scratch.file(
+          "network/\(topology).json", try Caller.emulated.rendered(Host.topology(topology)))
+      }
+      // As the ordinary user that the workflow makes, and as confined as in a container.
+      let confined = try Caller.emulated.command([]).prefix { $0 != "timeout" }
+      for loop in loops {
+        let script = loop.replacing("su tester -c", with: "sh -c").replacing(
+          "/opt/netforge/bin/netforge", with: Host.netforge)
+        let outcome = try Host.run(
+          confined + ["sh", "-e", "-c", script], environment: Caller.emulated.environment,
+          folder: scratch.folder)
+        #expect(outcome.status == 0, "\(outcome)")
+        for topology in ["shop", "nat-sites"] {
+          let report = scratch.folder + "/reports/\(topology).xml"
+          #expect(try String(contentsOfFile: report, encoding: .utf8).contains("failures=\"0\""))
+          try FileManager.default.removeItem(atPath: report)
+        }
+      }
+    }
+
     @Test("Drops are told by their reasons", arguments: callers)
     func reasons(caller: Caller) throws {
       let scratch = try Scratch()

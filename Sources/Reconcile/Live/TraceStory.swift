@@ -315,15 +315,18 @@ public struct TraceStory: Sendable {
     let device = points.name(of: departed.link).split(separator: ":").last.map(String.init) ?? ""
     var text = "\(departed.flow.destination) dev \(device)"
     if let mac = departed.flow.nextHop, let owner = owner(of: mac) { text += " to \(owner)" }
-    let (path, isOneOfSeveral) = route(of: departed)
+    let (path, isOneOfSeveral, table) = route(of: departed)
+    if let table, table != RouteState.mainTable { text += " table \(table)" }
     add(place, .route, text, location: path.flatMap { resolution.sources.location(of: $0) })
     steps[steps.count - 1].isOneOfSeveral = isOneOfSeveral
   }
 
   /// The topology's object that leads there: the longest of its routes by that device, or the address of its subnet.
-  private func route(of departed: Seen) -> (path: StatePath?, isOneOfSeveral: Bool) {
+  private func route(of departed: Seen) -> (
+    path: StatePath?, isOneOfSeveral: Bool, table: UInt32?
+  ) {
     let namespace = departed.link.namespace
-    guard let space = resolution.state[namespace] else { return (nil, false) }
+    guard let space = resolution.state[namespace] else { return (nil, false, nil) }
     let routes = space.routes.filter { route in
       route.destination.contains(departed.flow.destination)
         && route.nextHops.contains { $0.link == departed.link.name }
@@ -335,9 +338,11 @@ public struct TraceStory: Sendable {
     if let subnet = subnets.max(by: { $0.prefix.length < $1.prefix.length }),
       subnet.prefix.length > route?.destination.length ?? -1
     {
-      return (StateObject.address(subnet).path(in: namespace), false)
+      return (StateObject.address(subnet).path(in: namespace), false, nil)
     }
-    return (route.map { StateObject.route($0).path(in: namespace) }, route?.nextHops.count ?? 0 > 1)
+    return (
+      route.map { StateObject.route($0).path(in: namespace) }, route?.nextHops.count ?? 0 > 1, route?.table
+    )
   }
 
   private func owner(of mac: MACAddress) -> String? {

@@ -123,8 +123,11 @@ public struct HTMLReport: Sendable {
     figure { margin: 1rem 0; padding: .5rem; overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px; }
     figure svg { max-width: 100%; height: auto; }
     figure pre { color: #000; }
-    .table { overflow-x: auto; }
-    table { border-collapse: collapse; width: 100%; }
+    table { border-collapse: collapse; }
+    .table > table { width: 100%; table-layout: fixed; }
+    .table > table > thead th:nth-child(1) { width: 6.5rem; }
+    .table > table > thead th:nth-child(2) { width: 15rem; }
+    .table > table > thead th:nth-child(4) { width: 5rem; }
     th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
     tr[class] > td:first-child { font-weight: 600; white-space: nowrap; }
     tr[class] > td:last-child { white-space: nowrap; }
@@ -137,6 +140,7 @@ public struct HTMLReport: Sendable {
     .way { overflow-x: auto; font-size: 13px; }
     .way td { padding: .1rem .8rem .1rem 0; white-space: nowrap; }
     @media (max-width: 45rem) {
+      figure svg { max-width: none; }
       .table > table, .table > table > tbody { display: block; }
       .table thead { display: none; }
       tr[class] { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
