@@ -210,9 +210,11 @@ if isWanted("udp") { try udpRoundTrips() }
 if isWanted("pings") { try manyPings() }
 if isWanted("rules") { try rules() }
 if isWanted("tcp") {
-  try tcpStream()
+  for offloads in [false, true] { try tcpStream(offloads: offloads) }
+  try tcpMessages()
   try tcpRoundTrips()
   try tcpConnections()
+  try hostTCP()
 }
 if isWanted("kernel") { try hostKernel() }
 if isWanted("crossing") { try crossing() }

@@ -53,9 +53,16 @@ struct NodePair: ~Copyable {
   }
 }
 
-/// One stream in pieces of 128 KiB, as iperf3 writes them.
-func tcpStream() throws {
+/// One stream in pieces of 128 KiB, as iperf3 writes them; without offloads every packet is a segment from one end's
+/// device to the other's.
+func tcpStream(offloads: Bool) throws {
   var pair = try NodePair.make()
+  if !offloads {
+    for node in [pair.client, pair.server] {
+      guard let device = pair.kernel.device("eth0", in: node) else { continue }
+      try pair.kernel.setFeature("tcp-segmentation-offload", false, of: device)
+    }
+  }
   let (sender, receiver) = try pair.connect()
   let piece = [UInt8](repeating: 7, count: 128 << 10)
   var buffer: [UInt8] = []
@@ -77,7 +84,33 @@ func tcpStream() throws {
     best = min(best, processorNanoseconds() - start)
   }
   let gigabits = Double(total) * 8 / Double(best)
-  print("TCP, one stream, MTU 1500: \((gigabits * 10).rounded() / 10) Gbit/s")
+  print(
+    "TCP, one stream, MTU 1500, \(offloads ? "with" : "no") offloads: \((gigabits * 10).rounded() / 10) Gbit/s"
+  )
+}
+
+/// Messages of 64 bytes one after the other in one direction, each sent and received by itself.
+func tcpMessages() throws {
+  var pair = try NodePair.make()
+  let (sender, receiver) = try pair.connect()
+  let message = [UInt8](repeating: 7, count: 64)
+  var buffer: [UInt8] = []
+  let count = 2_000_000
+  let start = processorNanoseconds()
+  var (sent, received) = (0, 0)
+  while received < count * message.count {
+    for _ in 0..<32 where sent < count {
+      guard (try? pair.kernel.send(message, on: sender)) != nil else { break }
+      sent += 1
+    }
+    pair.turn()
+    while let part = try? pair.kernel.receive(receiver, into: &buffer, limit: message.count) {
+      received += part.length
+    }
+    if sent == count { pair.turn(.milliseconds(1)) }
+  }
+  let each = Double(processorNanoseconds() - start) / Double(count)
+  print("TCP, messages of 64 bytes: \(Int(1e9 / each)) a second")
 }
 
 /// A byte there and a byte back.

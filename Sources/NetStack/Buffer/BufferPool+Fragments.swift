@@ -229,12 +229,14 @@ extension BufferPool {
     return count
   }
 
-  /// A small part of a page counts for an eighth of it, so that nobody holds a page for a byte.
+  /// What a part of a page counts for at least, so that nobody holds a page for a byte.
+  private static let leastFragment = 1024
+
   func fragmentsTrueSize(_ slot: Slot) -> Int {
     var size = 0
     for position in 0..<Int(self[slot].fragmentCount) {
       let fragment = self[shared: slot].fragments[position]
-      size += max(Int(fragment.length), pages.size(fragment.page) / 8)
+      size += max(Int(fragment.length), Self.leastFragment)
     }
     var member = self[shared: slot].fragmentList
     while member != .none {
@@ -256,8 +258,23 @@ extension BufferPool {
     let linear = self[slot].linearLength
     guard count <= Int(self[slot].length), makeRoom(slot, count) else { return false }
     copyBytes(of: slot, from: linear, into: tail(slot).prefix(count - linear))
-    self[slot].dataLength &-= UInt32(count - linear)
-    var rest = dropFirst(count - linear, fragmentsOf: slot)
+    dropPaged(count - linear, of: slot)
+    return true
+  }
+
+  /// Takes `count` bytes off the front, wherever they stand. The caller has checked that there are so many.
+  mutating func skip(_ slot: Slot, _ count: Int) {
+    let linear = min(count, self[slot].linearLength)
+    pull(slot, linear)
+    guard count > linear else { return }
+    self[slot].length &-= UInt32(count - linear)
+    dropPaged(count - linear, of: slot)
+  }
+
+  /// Takes bytes off the front of what is not in the data block.
+  private mutating func dropPaged(_ count: Int, of slot: Slot) {
+    self[slot].dataLength &-= UInt32(count)
+    var rest = dropFirst(count, fragmentsOf: slot)
     while rest > 0 {
       let member = self[shared: slot].fragmentList
       let whole = min(rest, self[member].linearLength)
@@ -272,7 +289,6 @@ extension BufferPool {
         releaseHead(member)
       }
     }
-    return true
   }
 
   /// Takes bytes off the front of an sk_buff's own fragments; the answer is how many there were too few.

@@ -172,6 +172,9 @@
     reasons[.consumed] &+= 1
   }
 
+  /// What has been a part of another packet is one of its own again.
+  mutating func countParted() { allocated &+= 1 }
+
   @inline(__always) private mutating func releaseBlock(_ block: UInt32) {
     if block < smallCount { freeSmall.push(block) } else { freeLarge.push(block) }
   }

@@ -73,6 +73,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case vxlanUnknownIdentifier
   case vxlanEntryExists
   case localMAC
+  case gsoSegment
 
   /// The kernel's name in lower case; reasons that the kernel has no name for begin with `nf_`.
   public var name: String {
@@ -143,6 +144,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .vxlanUnknownIdentifier: "vxlan_vni_not_found"
     case .vxlanEntryExists: "vxlan_entry_exists"
     case .localMAC: "local_mac"
+    case .gsoSegment: "skb_gso_seg"
     }
   }
 }

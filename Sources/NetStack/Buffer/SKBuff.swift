@@ -98,7 +98,9 @@ enum ChecksumState: UInt8, BitwiseCopyable {
 
 /// How a packet larger than its flow's segments is cut (`SKB_GSO_*`).
 enum GSOType: UInt8, BitwiseCopyable {
-  case none, tcp4, tcp6, udpSegments
+  case none, tcp4, tcp6
+  /// All segments have one identification (SKB_GSO_TCP_FIXEDID).
+  case tcp4FixedID
 }
 
 /// A part of a page that belongs to a packet (`skb_frag_t`).

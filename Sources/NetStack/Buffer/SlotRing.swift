@@ -47,6 +47,13 @@
     return unsafe items.unsafelyUnwrapped[Int(head & (size &- 1))]
   }
 
+  /// Takes back what was pushed last.
+  mutating func popLast() -> UInt32? {
+    guard head != tail else { return nil }
+    tail &-= 1
+    return unsafe items.unsafelyUnwrapped[Int(tail & (size &- 1))]
+  }
+
   /// Moves up to `most` packets to the end of a burst that has room for them.
   @inline(__always) mutating func pop(_ most: Int, into burst: inout Burst) {
     let taken = min(count, most, Burst.capacity &- burst.count)

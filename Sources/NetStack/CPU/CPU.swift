@@ -57,6 +57,10 @@ public struct SoftnetStatistics: Hashable, Sendable {
   public var polls: UInt64 = 0
   /// Interrupts handled.
   public var interrupts: UInt64 = 0
+  /// Segments that packets were cut into.
+  public var segmented: UInt64 = 0
+  /// Segments that were joined to the one before them.
+  public var joined: UInt64 = 0
 
   /// All zero.
   public init() {}

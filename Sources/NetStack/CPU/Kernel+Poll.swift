@@ -144,6 +144,8 @@ extension Kernel {
     cpu.statistics.polls &+= 1
     var done = 0
     var burst = Burst()
+    var held = GROList()
+    let joins = devices[index].features.contains(.genericReceive)
     while done < budget, devices.contains(index) {
       burst.removeAll()
       if case .crossing(let crossing) = devices[index].kind {
@@ -153,8 +155,9 @@ extension Kernel {
       }
       guard !burst.isEmpty else { break }
       done &+= burst.count
-      receive(&burst, on: index)
+      if joins { groReceive(&burst, &held, on: index) } else { receive(&burst, on: index) }
     }
+    groFlush(&held, on: index)
     cpu.statistics.processed &+= UInt64(done)
     return done
   }

@@ -48,6 +48,8 @@ public struct Device: ~Copyable {
   var isShared = false
   /// What stands between the stack and the ring; none: nothing waits (`noqueue`).
   var qdisc = QdiscIndex.none
+  /// What it takes off the stack's hands.
+  var features: DeviceFeatures
   var ipv6 = DeviceIPv6()
   var statistics = InterfaceStatistics()
   var ring: SlotRing
@@ -97,6 +99,7 @@ public struct Device: ~Copyable {
     self.mac = mac
     self.macIsSet = macIsSet
     ring = SlotRing(limit: Self.ringSize)
+    features = kind.features
     switch kind {
     case .loopback:
       mtu = 65536

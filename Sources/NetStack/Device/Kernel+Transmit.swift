@@ -18,8 +18,17 @@ extension Kernel {
     }
   }
 
-  /// Hands frames to the device itself. The burst is empty afterwards.
-  mutating func startTransmit(_ burst: inout Burst, by index: DeviceIndex) {
+  /// Hands frames to the device, in a form that it takes. The burst is empty afterwards.
+  @inline(__always) mutating func startTransmit(_ burst: inout Burst, by index: DeviceIndex) {
+    if devices[index].features.takesLarge {
+      hardTransmit(&burst, by: index)
+    } else {
+      validateTransmit(&burst, by: index)
+    }
+  }
+
+  /// Hands frames to the device itself (dev_hard_start_xmit). The burst is empty afterwards.
+  mutating func hardTransmit(_ burst: inout Burst, by index: DeviceIndex) {
     if devices[index].isCaptured { record(burst, on: index, .transmitted) }
     let namespace = devices[index].namespace
     if !namespaces[namespace].sockets.taps.isEmpty { tap(burst, on: index, isOutgoing: true) }
@@ -75,9 +84,14 @@ extension Kernel {
     // What the other end's MTU cannot hold, with room for a VLAN tag, it does not take (is_skb_forwardable).
     let most = devices[peer].mtu &+ 18
     var largest = 0
-    for position in 0..<burst.count { largest = max(largest, Int(pool[burst[position]].length)) }
+    for position in 0..<burst.count { largest = max(largest, uncutLength(burst[position])) }
     if largest > most { refuseOversized(&burst, most, by: index, to: peer) }
     enqueue(&burst, from: index, to: peer)
+  }
+
+  /// A packet's length, or nothing when it is to be cut further on, so that its length says nothing (skb_is_gso).
+  @inline(__always) func uncutLength(_ slot: Slot) -> Int {
+    pool[slot].gsoType == .none ? Int(pool[slot].length) : 0
   }
 
   @inline(never) private mutating func refuseOversized(
@@ -86,7 +100,7 @@ extension Kernel {
     var fitting = Burst()
     for position in 0..<burst.count {
       let slot = burst[position]
-      if Int(pool[slot].length) <= most {
+      if uncutLength(slot) <= most {
         fitting.append(slot)
       } else {
         devices[index].statistics.txDropped &+= 1

@@ -56,11 +56,12 @@ extension Kernel {
     let total = Int(pool[slot].length)
     let bytes = pool.bytes(slot)
     let identification = namespaces[namespace].nextIdentification
-    namespaces[namespace].nextIdentification &+= 1
+    // Each segment of a packet that will be cut has one of its own.
+    namespaces[namespace].nextIdentification &+= UInt16(truncatingIfNeeded: pool.segmentCount(slot))
     var fragment: UInt16 = 0
     switch datagram.pathMTUDiscovery {
     case .do, .probe: fragment = IPv4Header.dontFragment
-    case .want: if total <= path.mtu, !path.isMTULocked { fragment = IPv4Header.dontFragment }
+    case .want: if pool.fits(slot, path.mtu), !path.isMTULocked { fragment = IPv4Header.dontFragment }
     case .dont, .interface, .omit: break
     }
     bytes.set(0, u8: 0x45 &+ datagram.control.length / 4)
@@ -111,7 +112,7 @@ extension Kernel {
     // Errors about it are for this namespace, whichever device it leaves by.
     pool[slot].device = loopback(of: namespace).rawValue
     namespaces[namespace].snmp[.ipOutRequests] &+= 1
-    guard Int(pool[slot].length) <= path.mtu || bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
+    guard pool.fits(slot, path.mtu) || bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
     else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       drop(slot, .packetTooBig, in: namespace)
@@ -172,7 +173,20 @@ extension Kernel {
     let input = pool[slot].flags.contains(.forwarded) ? DeviceIndex(pool[slot].device) : .none
     guard netfilter(slot, .ipv4, .postrouting, in: input, out: device, namespace) else { return }
     let nextHop = gateway != 0 ? gateway : pool.bytes(slot).u32(IPv4Header.destination)
-    if Int(pool[slot].length) > mtu || pool.ipv4Control(slot).flags.contains(.keepsPieces) {
+    if !pool.fits(slot, mtu), pool[slot].gsoType != .none {
+      // Segments that are too large themselves (ip_finish_output_gso).
+      var pieces = cut(slot, hasLinkHeader: false, in: namespace)
+      while !pieces.isEmpty { ipv4FinishWhole(pieces.pop(pool), nextHop, by: device, mtu: mtu, namespace) }
+    } else {
+      ipv4FinishWhole(slot, nextHop, by: device, mtu: mtu, namespace)
+    }
+  }
+
+  /// Sends a packet to its next hop, in pieces where it must be.
+  private mutating func ipv4FinishWhole(
+    _ slot: Slot, _ nextHop: UInt32, by device: DeviceIndex, mtu: Int, _ namespace: NamespaceIndex
+  ) {
+    if !pool.fits(slot, mtu) || pool.ipv4Control(slot).flags.contains(.keepsPieces) {
       ipv4Fragment(slot, nextHop, by: device, mtu: mtu, namespace)
     } else {
       neighborOutput(slot, nextHop, by: device)

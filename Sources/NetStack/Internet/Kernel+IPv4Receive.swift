@@ -218,7 +218,7 @@ extension Kernel {
   ) {
     let bytes = pool.bytes(slot)
     let egress = run.egress
-    guard bytes.u8(IPv4Header.ttl) > 1, Int(pool[slot].length) <= run.mtu,
+    guard bytes.u8(IPv4Header.ttl) > 1, pool.fits(slot, run.mtu),
       !meetsForwardRules(in: namespace)
     else {
       flush(&run)
@@ -287,7 +287,7 @@ extension Kernel {
     // What came in pieces leaves in pieces, unless even those are too large.
     guard
       bytes.u16(IPv4Header.fragment) & IPv4Header.dontFragment == 0
-        || (control.largestPiece != 0 ? Int(control.largestPiece) : Int(pool[slot].length)) <= mtu
+        || (control.largestPiece != 0 ? Int(control.largestPiece) <= mtu : pool.fits(slot, mtu))
     else {
       namespaces[namespace].snmp[.ipFragFails] &+= 1
       icmpError(for: slot, .destinationUnreachable, code: 4, information: UInt32(mtu))

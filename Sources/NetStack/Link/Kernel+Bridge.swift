@@ -108,7 +108,7 @@ extension Kernel {
   ) {
     let most = devices[egress].mtu &+ 18
     var largest = 0
-    for position in 0..<run.count { largest = max(largest, Int(pool[run[position]].length)) }
+    for position in 0..<run.count { largest = max(largest, uncutLength(run[position])) }
     if largest <= most, !bridges[devices[egress].master].filtersVLANs,
       !meetsBridgeRules(in: devices[egress].namespace)
     {
@@ -134,7 +134,7 @@ extension Kernel {
         slot, isOwn ? .output : .forward, in: isOwn ? .none : index, out: egress, namespace),
         meetBridgeRules(slot, .postrouting, in: .none, out: egress, namespace)
       {
-        if Int(pool[slot].length) > most {
+        if uncutLength(slot) > most {
           drop(slot, .packetTooBig, in: namespace)
         } else {
           transmit(slot, by: egress)

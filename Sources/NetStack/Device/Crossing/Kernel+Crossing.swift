@@ -145,9 +145,10 @@ extension Kernel {
     for position in 0..<burst.count {
       let slot = burst[position]
       let length = Int(pool[slot].length)
-      guard length <= most, written < room else {
+      let isFitting = uncutLength(slot) <= most
+      guard isFitting, written < room else {
         devices[index].statistics.txDropped &+= 1
-        drop(slot, length <= most ? .fullRing : .sizeExceeded, in: namespace)
+        drop(slot, isFitting ? .fullRing : .sizeExceeded, in: namespace)
         continue
       }
       ring.write(slot, of: pool, at: written)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What `ethtool` shows and sets of a NIC (net/ethtool). Changing rings or the number of queues stops the device for
+// What `ethtool` shows and sets of a NIC, and of any device's features (net/ethtool). Changing rings or the number of queues stops the device for
 // the moment, as drivers do it: what is in its rings is lost.
 
 import NetTypes
@@ -105,26 +105,26 @@ extension Kernel {
   public func features(of index: DeviceIndex) throws(KernelError) -> [(
     name: String, isOn: Bool, isFixed: Bool
   )] {
-    let features = nics[try ethtool(index)].features
-    let settable = DeviceFeatures.names.map { ($0.name, features.contains($0.feature), false) }
-    return settable + [("scatter-gather", true, true)]
-      + [
-        "tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload",
-        "rx-vlan-offload",
-        "tx-vlan-offload",
-      ].map { ($0, false, true) }
+    guard devices.contains(index) else { throw .noSuchDevice }
+    let features = devices[index].features
+    let changeable = devices[index].kind.changeableFeatures
+    return DeviceFeatures.names.map {
+      let isOn =
+        $0.feature == .tcpSegmentation ? features.takesLarge : features.contains($0.feature)
+      return ($0.name, isOn, !changeable.contains($0.feature))
+    } + [("scatter-gather", true, true), ("rx-vlan-offload", false, true), ("tx-vlan-offload", false, true)]
   }
 
   /// `ethtool -K`.
   public mutating func setFeature(_ name: String, _ isOn: Bool, of index: DeviceIndex) throws(KernelError) {
-    let nic = try ethtool(index)
-    guard let feature = DeviceFeatures.names.first(where: { $0.name == name })?.feature else {
-      let all = try features(of: index)
-      guard let fixed = all.first(where: { $0.name == name }) else { throw .invalidArgument }
-      guard fixed.isOn == isOn else { throw .notSupported("Could not change any device features") }
+    guard let known = try features(of: index).first(where: { $0.name == name }) else {
+      throw .invalidArgument
+    }
+    guard let feature = DeviceFeatures.names.first(where: { $0.name == name })?.feature, !known.isFixed else {
+      guard known.isOn == isOn else { throw .notSupported("Could not change any device features") }
       return
     }
-    if isOn { nics[nic].features.insert(feature) } else { nics[nic].features.remove(feature) }
+    if isOn { devices[index].features.insert(feature) } else { devices[index].features.remove(feature) }
   }
 
   /// `ethtool -S`: a NIC's counters by igb's names.
@@ -152,12 +152,4 @@ extension Kernel {
     }
     return lines
   }
-}
-
-extension DeviceFeatures {
-  /// Those that can be set.
-  static let names: [(name: String, feature: DeviceFeatures)] = [
-    ("rx-checksumming", .receiveChecksumming), ("tx-checksumming", .transmitChecksumming),
-    ("receive-hashing", .receiveHashing),
-  ]
 }

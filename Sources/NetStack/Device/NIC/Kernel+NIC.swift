@@ -99,11 +99,11 @@ extension Kernel {
     }
     var last = Completion(flags: .endOfPacket)
     var queue = QueueIndex(0)
-    if nics[nic].queues.count > 1 || nics[nic].features.contains(.receiveHashing),
+    if nics[nic].queues.count > 1 || devices[index].features.contains(.receiveHashing),
       let hash = nics[nic].scaling.hash(of: frame)
     {
       queue = QueueIndex(UInt32(nics[nic].scaling.queue(hash)))
-      if nics[nic].features.contains(.receiveHashing) {
+      if devices[index].features.contains(.receiveHashing) {
         last.hash = hash
         last.flags.insert(.isHashed)
       }
@@ -114,7 +114,7 @@ extension Kernel {
       devices[index].statistics.rxMissed &+= 1
       return false
     }
-    if nics[nic].features.contains(.receiveChecksumming),
+    if devices[index].features.contains(.receiveChecksumming),
       let isGood = TransportOffsets(of: frame)?.isChecksumGood(in: frame)
     {
       if isGood {
@@ -280,13 +280,16 @@ extension Kernel {
     cpu.statistics.polls &+= 1
     var done = 0
     var burst = Burst()
+    var held = GROList()
+    let joins = devices[vector.device].features.contains(.genericReceive)
     while done < budget {
       readCompletions(nic, vector, min(options.burst, budget &- done), &burst)
       refill(nic, vector)
       guard !burst.isEmpty else { break }
       done &+= burst.count
-      receive(&burst, on: vector.device)
+      if joins { groReceive(&burst, &held, on: vector.device) } else { receive(&burst, on: vector.device) }
     }
+    groFlush(&held, on: vector.device)
     cpu.statistics.processed &+= UInt64(done)
     let again = done == budget || !nics[nic].queues[vector.queue].completions.isEmpty
     // Nothing is left: the interrupt is unmasked (napi_complete_done).
@@ -351,14 +354,6 @@ extension Kernel {
     }
     for position in 0..<burst.count {
       let slot = burst[position]
-      guard
-        pool[slot].checksumState != .partial || nics[nic].features.contains(.transmitChecksumming)
-          || pool.completeChecksum(slot)
-      else {
-        devices[index].statistics.txDropped &+= 1
-        drop(slot, .noMemory, in: devices[index].namespace)
-        continue
-      }
       let queue = nics[nic].queues.count == 1 ? QueueIndex(0) : transmitQueue(slot, nic)
       let length = UInt64(pool[slot].length)
       if nics[nic].queues[queue].transmit.post(slot.index) {

@@ -18,7 +18,6 @@ struct NIC: ~Copyable {
   var queues: Table<QueuePair>
   var scaling: ReceiveSideScaling
   var coalescing = Coalescing()
-  var features: DeviceFeatures = .initial
   var ringSizes = RingSizes()
   /// Whether something is at the wire's other end.
   var hasLink = true
@@ -155,22 +154,4 @@ public struct QueueStatistics: Hashable, Sendable {
 struct NICErrors {
   var tooLong: UInt64 = 0
   var tooShort: UInt64 = 0
-}
-
-/// What a device takes off the stack's hands, with `ethtool -k`'s names.
-public struct DeviceFeatures: OptionSet, Hashable, Sendable {
-  /// One bit a feature.
-  public let rawValue: UInt32
-
-  /// From bits.
-  public init(rawValue: UInt32) { self.rawValue = rawValue }
-
-  /// TCP's and UDP's checksums of received packets are verified.
-  public static let receiveChecksumming = DeviceFeatures(rawValue: 1)
-  /// Checksums that the stack has left to the device are made.
-  public static let transmitChecksumming = DeviceFeatures(rawValue: 2)
-  /// Received packets come with their flow's hash.
-  public static let receiveHashing = DeviceFeatures(rawValue: 4)
-
-  static let initial: DeviceFeatures = [.receiveChecksumming, .transmitChecksumming]
 }

@@ -34,7 +34,7 @@ extension Kernel {
       let slot = qdiscs[index].bands[band].pop(pool)
       let bytes = length(of: slot)
       queueShrinks(index, by: bytes)
-      queueSends(index, bytes)
+      queueSends(index, slot, bytes)
       return slot
     }
     return .none

@@ -60,7 +60,7 @@ extension Kernel {
         continue
       }
       let bytes = length(of: slot)
-      trees[tree].classes[leaf].statistics.packets &+= 1
+      trees[tree].classes[leaf].statistics.packets &+= UInt64(pool.segmentCount(slot))
       trees[tree].classes[leaf].statistics.bytes &+= UInt64(bytes)
       trees[tree].classes[leaf].deficits[level] &-= Int64(bytes)
       if trees[tree].classes[leaf].deficits[level] < 0 {
@@ -76,7 +76,7 @@ extension Kernel {
   private mutating func treeDeliver(_ slot: Slot, from index: QdiscIndex) -> Slot {
     let bytes = length(of: slot)
     queueShrinks(index, by: bytes)
-    queueSends(index, bytes)
+    queueSends(index, slot, bytes)
     return slot
   }
 

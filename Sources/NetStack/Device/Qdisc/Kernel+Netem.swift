@@ -24,6 +24,10 @@ extension Kernel {
     }
     let copy = copies > 1 ? pool.clone(slot) : .none
     if netems[netem].isCorrupted() {
+      guard pool[slot].gsoType == .none else {
+        if copy != .none { duplicateAtRoot(copy, index, netem) }
+        return netemCut(slot, into: index, netem)
+      }
       guard corrupt(slot, netem) else {
         queueDrops(slot, by: index, .noMemory)
         if copy != .none { duplicateAtRoot(copy, index, netem) }
@@ -36,6 +40,12 @@ extension Kernel {
       return false
     }
     if copy != .none { duplicateAtRoot(copy, index, netem) }
+    netemDelay(slot, into: index, netem)
+    return true
+  }
+
+  /// Puts a packet under way.
+  private mutating func netemDelay(_ slot: Slot, into index: QdiscIndex, _ netem: TableIndex<Netem>) {
     let bytes = length(of: slot)
     queueGrows(index, by: bytes)
     guard netems[netem].keepsOrder() else {
@@ -43,10 +53,37 @@ extension Kernel {
       netems[netem].counters.reordered &+= 1
       qdiscs[index].bands[0].prepend(slot, pool)
       qdiscs[index].statistics.requeues &+= 1
-      return true
+      return
     }
     netems[netem].sinceReorder &+= 1
     netems[netem].delayed.insert(slot, at: arrival(bytes, netem))
+  }
+
+  /// Of a packet of many segments one is damaged; the others meet their own chances (netem_segment).
+  private mutating func netemCut(_ slot: Slot, into index: QdiscIndex, _ netem: TableIndex<Netem>) -> Bool {
+    let whole = length(of: slot)
+    var pieces = cut(slot, hasLinkHeader: true, in: devices[qdiscs[index].device].namespace)
+    var (packets, bytes) = (0, 0)
+    var isFirst = true
+    while !pieces.isEmpty {
+      let piece = pieces.pop(pool)
+      let size = length(of: piece)
+      if isFirst {
+        isFirst = false
+        let isFull = netems[netem].delayed.count >= Int(qdiscs[index].limit)
+        guard corrupt(piece, netem), !isFull else {
+          queueDrops(piece, by: index, isFull ? .qdiscDrop : .noMemory)
+          continue
+        }
+        netemDelay(piece, into: index, netem)
+      } else if !netemEnqueue(piece, into: index, netem) {
+        continue
+      }
+      packets += 1
+      bytes += size
+    }
+    guard packets > 0 else { return false }
+    changeBacklog(around: index, packets: packets - 1, bytes: bytes - whole)
     return true
   }
 
@@ -135,7 +172,7 @@ extension Kernel {
   private mutating func netemDeliver(_ slot: Slot, from index: QdiscIndex) -> Slot {
     let bytes = length(of: slot)
     queueShrinks(index, by: bytes)
-    queueSends(index, bytes)
+    queueSends(index, slot, bytes)
     return slot
   }
 

@@ -9,10 +9,11 @@ extension Kernel {
   mutating func queueTransmit(_ burst: inout Burst, by index: DeviceIndex) {
     let root = devices[index].qdisc
     if qdiscs[root].statistics.queueLength == 0, qdiscs[root].canBypass,
-      transmitRoom(of: index) >= burst.count
+      transmitRoom(of: index) >= frameCount(burst, by: index)
     {
-      qdiscs[root].statistics.packets &+= UInt64(burst.count)
-      qdiscs[root].statistics.bytes &+= totalBytes(burst)
+      for position in 0..<burst.count {
+        queueSends(root, burst[position], length(of: burst[position]))
+      }
       startTransmit(&burst, by: index)
       return
     }
@@ -42,11 +43,40 @@ extension Kernel {
   }
 
   @inline(__always) private mutating func fill(_ ready: inout Burst, from root: QdiscIndex) {
-    while !ready.isFull, ready.count < transmitRoom(of: qdiscs[root].device) {
+    let device = qdiscs[root].device
+    let room = transmitRoom(of: device)
+    var taken = frameCount(ready, by: device)
+    while !ready.isFull, taken < room {
       let slot = dequeue(from: root)
       guard slot != .none else { return }
+      taken &+= frameCount(of: slot, by: device)
+      guard taken <= room || ready.isEmpty && isIdle(device) else {
+        // The ring has no room for all its segments: it goes next (dev_requeue_skb).
+        qdiscs[root].peeked = slot
+        queueGrows(root, by: length(of: slot))
+        qdiscs[root].statistics.requeues &+= 1
+        return
+      }
       ready.append(slot)
     }
+  }
+
+  /// Frames that a device's ring takes for a packet.
+  @inline(__always) private func frameCount(of slot: Slot, by index: DeviceIndex) -> Int {
+    devices[index].features.takesLarge ? 1 : pool.segmentCount(slot)
+  }
+
+  @inline(__always) private func frameCount(_ burst: borrowing Burst, by index: DeviceIndex) -> Int {
+    guard !devices[index].features.takesLarge else { return burst.count }
+    var count = 0
+    for position in 0..<burst.count { count &+= pool.segmentCount(burst[position]) }
+    return count
+  }
+
+  /// Nothing stands in any of a device's rings, so that nothing will ever make more room.
+  private func isIdle(_ index: DeviceIndex) -> Bool {
+    guard let nic = nic(index) else { return true }
+    return transmitRoom(of: index) >= nics[nic].ringSizes.transmit
   }
 
   // MARK: Kinds
@@ -134,8 +164,8 @@ extension Kernel {
 
   // MARK: What all kinds do
 
-  /// Bytes of a packet with its Ethernet header (qdisc_pkt_len).
-  @inline(__always) func length(of slot: Slot) -> Int { Int(pool[slot].length) }
+  /// Bytes of a packet with its Ethernet header, and those of its segments (qdisc_pkt_len).
+  @inline(__always) func length(of slot: Slot) -> Int { pool.wireLength(slot) }
 
   @inline(__always) mutating func queueGrows(_ index: QdiscIndex, by bytes: Int) {
     qdiscs[index].statistics.queueLength &+= 1
@@ -148,8 +178,8 @@ extension Kernel {
   }
 
   /// Counts a packet that leaves (qdisc_bstats_update).
-  @inline(__always) mutating func queueSends(_ index: QdiscIndex, _ bytes: Int) {
-    qdiscs[index].statistics.packets &+= 1
+  @inline(__always) mutating func queueSends(_ index: QdiscIndex, _ slot: Slot, _ bytes: Int) {
+    qdiscs[index].statistics.packets &+= UInt64(pool.segmentCount(slot))
     qdiscs[index].statistics.bytes &+= UInt64(bytes)
   }
 
@@ -160,11 +190,20 @@ extension Kernel {
 
   /// Tells those outside that packets which they count are gone (qdisc_tree_reduce_backlog).
   mutating func reduceBacklog(around index: QdiscIndex, packets: Int, bytes: Int) {
+    changeBacklog(around: index, packets: -packets, bytes: -bytes)
     var outer = qdiscs[index].parent
     while !outer.isNone {
-      qdiscs[outer].statistics.queueLength &-= packets
-      qdiscs[outer].statistics.backlog &-= bytes
       qdiscs[outer].statistics.drops &+= UInt64(packets)
+      outer = qdiscs[outer].parent
+    }
+  }
+
+  /// Tells those outside that there are more packets, or fewer, than they count.
+  mutating func changeBacklog(around index: QdiscIndex, packets: Int, bytes: Int) {
+    var outer = qdiscs[index].parent
+    while !outer.isNone {
+      qdiscs[outer].statistics.queueLength &+= packets
+      qdiscs[outer].statistics.backlog &+= bytes
       outer = qdiscs[outer].parent
     }
   }

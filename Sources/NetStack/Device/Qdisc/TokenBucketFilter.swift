@@ -45,6 +45,9 @@ extension Kernel {
   ) -> Bool {
     let bytes = length(of: slot)
     guard bytes <= Int(tokenBuckets[bucket].longest), !tokenBuckets[bucket].child.isNone else {
+      if pool[slot].gsoType != .none, pool.longestFrame(slot) <= Int(tokenBuckets[bucket].longest) {
+        return tokenBucketCut(slot, into: index, bucket)
+      }
       queueDrops(slot, by: index)
       return false
     }
@@ -53,6 +56,26 @@ extension Kernel {
       return false
     }
     queueGrows(index, by: bytes)
+    return true
+  }
+
+  /// What could never pass as one passes as its segments (tbf_segment). Those outside, who count one packet, are told how
+  /// many there are.
+  private mutating func tokenBucketCut(
+    _ slot: Slot, into index: QdiscIndex, _ bucket: TableIndex<TokenBucketFilter>
+  ) -> Bool {
+    let whole = length(of: slot)
+    var pieces = cut(slot, hasLinkHeader: true, in: devices[qdiscs[index].device].namespace)
+    var (packets, bytes) = (0, 0)
+    while !pieces.isEmpty {
+      let piece = pieces.pop(pool)
+      let size = length(of: piece)
+      guard tokenBucketEnqueue(piece, into: index, bucket) else { continue }
+      packets += 1
+      bytes += size
+    }
+    guard packets > 0 else { return false }
+    changeBacklog(around: index, packets: packets - 1, bytes: bytes - whole)
     return true
   }
 
@@ -75,7 +98,7 @@ extension Kernel {
     tokenBuckets[bucket].tokens = tokens
     tokenBuckets[bucket].peakTokens = peakTokens
     queueShrinks(index, by: bytes)
-    queueSends(index, bytes)
+    queueSends(index, slot, bytes)
     return slot
   }
 }

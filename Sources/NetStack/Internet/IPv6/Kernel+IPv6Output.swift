@@ -177,7 +177,7 @@ extension Kernel {
         return nil
       }
     }
-    guard Int(pool[slot].length) <= path.mtu || !datagram.dontFragment else {
+    guard pool.fits(slot, path.mtu) || !datagram.dontFragment else {
       namespaces[namespace].snmp[.ip6FragFails] &+= 1
       drop(slot, .packetTooBig, in: namespace)
       return .messageTooLong
@@ -229,7 +229,11 @@ extension Kernel {
     guard netfilter(slot, .ipv6, .postrouting, in: input, out: device, namespace) else { return }
     let nextHop = gateway != 0 ? gateway : pool.bytes(slot).ipv6Destination
     let pieceSize = Int(pool.ipv4Control(slot).largestPiece)
-    if Int(pool[slot].length) > mtu || pieceSize != 0 && Int(pool[slot].length) > pieceSize {
+    if !pool.fits(slot, mtu), pool[slot].gsoType != .none {
+      // Segments that are too large themselves (ip6_finish_output_gso_slowpath_drop).
+      var pieces = cut(slot, hasLinkHeader: false, in: namespace)
+      while !pieces.isEmpty { ipv6Fragment(pieces.pop(pool), nextHop, mtu: mtu, by: device, namespace) }
+    } else if !pool.fits(slot, mtu) || pieceSize != 0 && Int(pool[slot].length) > pieceSize {
       // What was put together for the rules leaves in such pieces as it came in.
       ipv6Fragment(slot, nextHop, mtu: pieceSize != 0 ? min(mtu, pieceSize) : mtu, by: device, namespace)
     } else {
@@ -312,6 +316,11 @@ extension Kernel {
   mutating func ipv6Fragment(
     _ slot: Slot, _ nextHop: UInt128, mtu: Int, by device: DeviceIndex, _ namespace: NamespaceIndex
   ) {
+    guard pool[slot].checksumState != .partial || pool.completeChecksum(slot) else {
+      namespaces[namespace].snmp[.ip6FragFails] &+= 1
+      drop(slot, .noMemory, in: namespace)
+      return
+    }
     let whole = pool.bytes(slot)
     let total = Int(pool[slot].length)
     let (header, place) = unfragmentablePart(whole)

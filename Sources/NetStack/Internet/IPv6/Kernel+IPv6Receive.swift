@@ -242,7 +242,7 @@ extension Kernel {
     _ slot: Slot, _ run: inout ForwardingRun6, from index: DeviceIndex, _ namespace: NamespaceIndex
   ) {
     let egress = run.device
-    guard pool.bytes(slot).u8(IPv6Header.hopLimit) > 1, Int(pool[slot].length) <= run.mtu,
+    guard pool.bytes(slot).u8(IPv6Header.hopLimit) > 1, pool.fits(slot, run.mtu),
       pool[slot].packetType == .host, !meetsForwardRules6(in: namespace), pool.makeWritable(slot)
     else {
       flush(&run, namespace)
@@ -285,7 +285,7 @@ extension Kernel {
     }
     // What came in pieces that fit goes on in such (ip6_pkt_too_big).
     let pieceSize = Int(pool.ipv4Control(slot).largestPiece)
-    guard (pieceSize != 0 ? pieceSize : Int(pool[slot].length)) <= mtu else {
+    guard pieceSize != 0 ? pieceSize <= mtu : pool.fits(slot, mtu) else {
       icmpv6Error(for: slot, .packetTooBig, code: 0, information: UInt32(mtu))
       namespaces[namespace].snmp[.ip6InTooBigErrors] &+= 1
       namespaces[namespace].snmp[.ip6FragFails] &+= 1

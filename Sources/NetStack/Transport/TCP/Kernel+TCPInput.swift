@@ -30,7 +30,7 @@ extension Kernel {
       drop(segment.slot, .tcpOutOfWindow, in: namespace)
       return
     }
-    if segment.length > 0 { tcps[index].statistics.dataSegmentsIn &+= 1 }
+    if segment.length > 0 { tcps[index].statistics.dataSegmentsIn &+= segment.count }
     tcpNoteArrival(index, segment)
     let piece = OutOfOrder(range: range, slot: segment.slot, isLast: hasFin)
     guard !isAfter(range.start, tcps[index].receiveNext) else {
@@ -69,11 +69,8 @@ extension Kernel {
     let length = Int(segment.range.end &- segment.range.start)
     if known >= length {
       pool.free(segment.slot, .consumed)
-    } else if known > 0, !pool.mayPull(segment.slot, known) {
-      drop(segment.slot, .noMemory, in: namespace)
-      return true
     } else {
-      if known > 0 { pool.pull(segment.slot, known) }
+      if known > 0 { pool.skip(segment.slot, known) }
       guard tcpEnqueue(index, segment.slot) else {
         tcps[index].acksNow = true
         tcps[index].owesACK = true

@@ -18,30 +18,48 @@ extension Kernel {
     var count = 0
     var isLimited = false
     if tcps[index].sent.isEmpty { tcps[index].restartAfterIdle(namespaces[namespace].tcp) }
+    let mss = tcps[index].currentMSS
+    let most = tcps[index].largestBurst(mss, namespaces[namespace].tcp)
     while tcps[index].hasUnsent {
       if tcpMustPace(index) { break }
-      guard tcps[index].inFlight < tcps[index].congestionWindow || asProbe else {
-        isLimited = true
-        break
+      var quota = tcps[index].windowQuota
+      if quota == 0 {
+        guard asProbe else {
+          isLimited = true
+          break
+        }
+        quota = 1
       }
-      guard !tcps[index].sent.isFull else { break }
+      quota = asProbe ? 1 : min(quota, most, tcps[index].sent.room)
+      guard quota > 0 else { break }
       let available = tcps[index].unsentBytes
-      let mss = tcps[index].currentMSS
-      let length = min(available, mss)
-      let isLast = length == available
-      let hasFin = isLast && tcps[index].isFinQueued
+      var length = min(available, quota * mss)
       // A part of a segment would only make a narrow window narrower (RFC 9293 3.8.6.2.1); the probe sends it in the
       // end.
-      let end = tcps[index].sendNext &+ UInt32(length) &+ (hasFin ? 1 : 0)
+      let first = min(length, mss)
+      let end =
+        tcps[index].sendNext &+ UInt32(first) &+ (first == available && tcps[index].isFinQueued ? 1 : 0)
       guard !isAfter(end, tcps[index].windowEnd) else {
         tcps[index].statistics.begin(.windowLimited, cpu.now)
         break
       }
       tcps[index].statistics.end(.windowLimited, isEmpty: false, cpu.now)
+      if length > mss {
+        if let reason = tcps[index].deferral(length, most: most, mss, namespaces[namespace].tcp) {
+          isLimited = reason == .congestionWindow
+          if reason == .window { tcps[index].statistics.begin(.windowLimited, cpu.now) }
+          break
+        }
+        length = tcps[index].splitPoint(length, mss, holdsPart: !withoutNagle && tcpMustWait(index))
+      }
+      let isLast = length == available
+      let hasFin = isLast && tcps[index].isFinQueued
       if length < mss, isLast, !hasFin, !withoutNagle, tcpMustWait(index) { break }
-      if !asProbe, tcpQueueIsFull(index) { break }
-      guard tcpTransmitNew(index, length, hasFin: hasFin, isLast: isLast) else { break }
-      count += 1
+      if !asProbe, tcpQueueIsFull(index, length) { break }
+      guard
+        let segments = tcpTransmitNew(index, length, mss, hasFin: hasFin, isLast: isLast)
+      else { break }
+      count += segments
       if asProbe { break }
     }
     if count > 0 {
@@ -78,7 +96,7 @@ extension Kernel {
 
   /// Not more than a millisecond's worth stands in the queues below (TCP small queues; tcp_small_queue_check); a
   /// packet that leaves them goes on with sending.
-  mutating func tcpQueueIsFull(_ index: TCPIndex) -> Bool {
+  mutating func tcpQueueIsFull(_ index: TCPIndex, _ length: Int) -> Bool {
     let socket = tcps[index].socket
     let charged = pool.writers.charged(to: socket.rawValue)
     guard charged > 4096 else { return false }
@@ -87,7 +105,7 @@ extension Kernel {
       limit = min(limit, namespaces[sockets[socket].namespace].tcp[.limitOutputBytes])
     }
     // Two packets always may, with what they hold beside their data.
-    limit = max(limit, 2 * (tcps[index].mss + 856))
+    limit = max(limit, 2 * (length + 856))
     // What has nothing on its way but this goes, or nobody would ever go on.
     guard charged > limit, tcps[index].sent.count > 1 else { return false }
     pool.writers.await(socket.rawValue, limit)
@@ -126,10 +144,21 @@ extension Kernel {
 
   // MARK: New segments
 
-  /// Sends the next bytes, or a FIN. False: there was no memory; a timer tries again.
+  /// Sends the next bytes, or a FIN. The answer is how many segments that were; nil: there was no memory, and a timer
+  /// tries again.
   mutating func tcpTransmitNew(
-    _ index: TCPIndex, _ length: Int, hasFin: Bool, isLast: Bool
-  ) -> Bool {
+    _ index: TCPIndex, _ wanted: Int, _ mss: Int, hasFin: Bool, isLast: Bool
+  ) -> Int? {
+    var (length, hasFin, isLast) = (wanted, hasFin, isLast)
+    if length > mss {
+      let offset = Int(tcps[index].sendNext &- tcps[index].firstByte)
+      let reach = tcps[index].unacknowledged.reach(offset, length, pool)
+      if reach < length {
+        // More pages than one packet has room for.
+        length = max(reach / mss, 1) * mss
+        (hasFin, isLast) = (false, false)
+      }
+    }
     let start = tcps[index].sendNext
     let end = start &+ UInt32(length) &+ (hasFin ? 1 : 0)
     var flags: TCPFlags = .ack
@@ -138,22 +167,20 @@ extension Kernel {
     if length > 0, tcps[index].ecn.queuesCWR { flags.insert(.cwr) }
     let wasIdle = tcps[index].inFlight == 0
     if wasIdle { tcps[index].congestionEvent(.transmitStart) }
-    guard tcpTransmit(index, start, length, flags, isNew: true) else { return false }
+    guard tcpTransmit(index, start, length, flags, segmentSize: mss, isNew: true) else { return nil }
     tcps[index].ecn.queuesCWR = false
-    if length > 0, length < tcps[index].mss { tcps[index].smallSegmentEnd = end }
-    var segment = SentSegment(start: start, end: end, sentAt: cpu.now)
+    // tcp_minshall_update.
+    if length % mss != 0 { tcps[index].smallSegmentEnd = end }
     let hadNone = tcps[index].sent.isEmpty
-    tcps[index].delivery.sent(&segment, isFirst: hadNone, inFlight: tcps[index].inFlight + 1)
-    tcps[index].sent.append(segment)
-    tcps[index].sendNext = end
+    let segments = tcps[index].noteSent(from: start, to: end, length, mss)
     tcps[index].statistics.begin(.busy, cpu.now)
-    namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPOrigDataSent] &+= 1
+    namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPOrigDataSent] &+= UInt64(segments)
     if length > 0 {
       tcps[index].lastSent = cpu.now
       if cpu.now - tcps[index].lastReceived < tcps[index].ackTimeout { tcps[index].isInteractive = true }
     }
     if hadNone || tcps[index].pending == .lossProbe { tcps[index].setRetransmitTimer() }
-    return true
+    return segments
   }
 
   // MARK: Segments
@@ -170,16 +197,19 @@ extension Kernel {
     tcpTransmit(index, tcps[index].sendNext, 0, [.rst, .ack])
   }
 
-  /// Makes a segment and sends it (__tcp_transmit_skb).
+  /// Makes a segment and sends it, or several in one packet, when there are more bytes than one has
+  /// (__tcp_transmit_skb).
   @discardableResult
   mutating func tcpTransmit(
-    _ index: TCPIndex, _ sequence: UInt32, _ length: Int, _ flags: TCPFlags, isNew: Bool = false
+    _ index: TCPIndex, _ sequence: UInt32, _ length: Int, _ flags: TCPFlags, segmentSize: Int = .max,
+    isNew: Bool = false
   ) -> Bool {
     let socket = tcps[index].socket
     guard let peer = sockets[socket].peer else { return false }
     let options = tcps[index].options(flags, now: cpu.now)
     let headerLength = TCPHeader.length + options.size
-    let slot = pool.allocate(length: headerLength + length)
+    let isLarge = length > segmentSize
+    let slot = pool.allocate(length: headerLength + (isLarge ? 0 : length))
     guard slot != .none else { return false }
     var flags = flags
     if tcps[index].ecn.demandsCWR, flags.isDisjoint(with: [.syn, .rst]) { flags.insert(.ece) }
@@ -205,12 +235,22 @@ extension Kernel {
     bytes.set(TCPHeader.flags, u8: flags.rawValue)
     bytes.set(TCPHeader.window, u16: UInt16(clamping: window))
     options.write(to: bytes.dropFirst(TCPHeader.length))
+    var segments = 1
     if length > 0 {
       let offset = Int(sequence &- tcps[index].firstByte)
-      tcps[index].unacknowledged.copy(offset, length, into: slot, at: headerLength, pool)
+      if isLarge {
+        segments = (length + segmentSize - 1) / segmentSize
+        tcps[index].unacknowledged.share(offset, length, with: slot, &pool)
+        pool.setSegmentation(
+          slot, peer.address.family == .ipv6 ? .tcp6 : .tcp4, size: UInt16(clamping: segmentSize),
+          segments: UInt16(clamping: segments))
+      } else {
+        tcps[index].unacknowledged.copy(offset, length, into: slot, at: headerLength, pool)
+      }
     }
     if flags.contains(.ack) { tcpAcknowledged(index) }
-    tcps[index].noteTransmission(length: length, packet: headerLength + length + 20, now: cpu.now)
+    tcps[index].noteTransmission(
+      length: length, segments: segments, packet: headerLength + length + 20, now: cpu.now)
     var control = SendControl(source: sockets[socket].local.address)
     if tcps[index].ecn.isOn {
       // New data alone may be marked (RFC 3168 6.1.5).
@@ -228,7 +268,7 @@ extension Kernel {
     _ slot: Slot, by route: SocketRoute?, _ source: UInt16, _ destination: UInt16,
     in namespace: NamespaceIndex
   ) {
-    namespaces[namespace].snmp[.tcpOutSegs] &+= 1
+    namespaces[namespace].snmp[.tcpOutSegs] &+= UInt64(pool.segmentCount(slot))
     guard let route else {
       drop(slot, .ipOutNoRoutes, in: namespace)
       return
@@ -291,15 +331,33 @@ extension TCPSock {
     return max(mss - 4 - 8 * blocksToTell.count, 8)
   }
 
-  fileprivate mutating func noteTransmission(length: Int, packet: Int, now: Int64) {
-    statistics.segmentsOut &+= 1
+  /// Segments are on their way: each has a record of its own; the answer is how many.
+  fileprivate mutating func noteSent(from start: UInt32, to end: UInt32, _ length: Int, _ mss: Int) -> Int {
+    var segment = SentSegment(start: start, end: end, sentAt: mstamp)
+    delivery.sent(&segment, isFirst: sent.isEmpty, inFlight: inFlight)
+    var rest = length
+    var count = 0
+    repeat {
+      segment.inFlight += 1
+      segment.end = rest > mss ? segment.start &+ UInt32(mss) : end
+      sent.append(segment)
+      segment.start = segment.end
+      rest -= mss
+      count += 1
+    } while rest > 0
+    sendNext = end
+    return count
+  }
+
+  fileprivate mutating func noteTransmission(length: Int, segments: Int, packet: Int, now: Int64) {
+    let prior = pacingStamp
+    pacingStamp = max(pacingStamp, now)
+    statistics.segmentsOut &+= UInt32(segments)
     guard length > 0 else { return }
-    statistics.dataSegmentsOut &+= 1
+    statistics.dataSegmentsOut &+= UInt32(segments)
     statistics.bytesSent &+= UInt64(length)
     guard isPaced else { return }
     // tcp_update_skb_after_send: the first ten go at once, and half of what was not used is made up for.
-    let prior = pacingStamp
-    pacingStamp = max(pacingStamp, now)
     guard pacingRate != .max, pacingRate > 0, statistics.dataSegmentsOut >= 10 else { return }
     var wait = Int64(min(UInt64(packet) * 1_000_000_000 / pacingRate, 1_000_000_000))
     wait -= min(wait / 2, pacingStamp - prior)

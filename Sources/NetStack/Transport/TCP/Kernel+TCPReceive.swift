@@ -38,6 +38,10 @@ extension Kernel {
       }
     }
     var segment = Self.segment(slot, bytes, headerLength: headerLength, length: total - headerLength)
+    if let size = pool.segmentSize(slot) {
+      segment.size = size
+      segment.count = UInt32(pool.segmentCount(slot))
+    }
     segment.ecn =
       (header.u8(0) >> 4 == 6 ? header.trafficClass : header.u8(IPv4Header.typeOfService)) & 3
     let local = SocketAddress(header.destinationAddress, bytes.u16(TCPHeader.destination))
@@ -69,7 +73,7 @@ extension Kernel {
       options: TCPOptions(
         bytes.dropFirst(TCPHeader.length).prefix(headerLength - TCPHeader.length),
         isSYN: flags.contains(.syn)),
-      length: length, urgent: bytes.u16(TCPHeader.urgent))
+      length: length, size: length, urgent: bytes.u16(TCPHeader.urgent))
   }
 
   /// Gives a segment, whose headers have been pulled, to its connection, request or listener. The packet is gone

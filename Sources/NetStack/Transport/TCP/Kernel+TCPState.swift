@@ -8,7 +8,7 @@ extension Kernel {
   mutating func tcpProcess(_ index: TCPIndex, _ segment: TCPSegment) {
     let namespace = sockets[tcps[index].socket].namespace
     tcps[index].mstamp = cpu.now
-    tcps[index].statistics.segmentsIn &+= 1
+    tcps[index].statistics.segmentsIn &+= segment.count
     switch tcps[index].state {
     case .synSent: tcpProcessSynSent(index, segment)
     case .timeWait: tcpProcessTimeWait(index, segment)

@@ -188,10 +188,11 @@ extension Kernel {
   private mutating func tcpWakeUp(_ index: TCPIndex, _ counter: SNMPCounter) -> Bool {
     let room = Int32(bitPattern: tcps[index].windowEnd &- tcps[index].sendNext)
     if tcps[index].hasUnsent, room > 0 {
-      let length = min(tcps[index].unsentBytes, Int(room), tcps[index].currentMSS)
+      let mss = tcps[index].currentMSS
+      let length = min(tcps[index].unsentBytes, Int(room), mss)
       let isLast = length == tcps[index].unsentBytes
       let hasFin = isLast && tcps[index].isFinQueued && Int(room) > length
-      return tcpTransmitNew(index, length, hasFin: hasFin, isLast: true)
+      return tcpTransmitNew(index, length, mss, hasFin: hasFin, isLast: true) != nil
     }
     namespaces[sockets[tcps[index].socket].namespace].snmp[counter] &+= 1
     return tcpTransmit(index, tcps[index].sendUnacknowledged &- 1, 0, .ack)

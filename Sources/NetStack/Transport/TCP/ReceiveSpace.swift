@@ -81,8 +81,10 @@ extension Kernel {
   mutating func tcpMeasureArrival(_ index: TCPIndex, _ segment: TCPSegment) {
     let length = segment.length
     let size = pool.trueSize(segment.slot)
-    if length >= tcps[index].receivedMSS {
-      if length != tcps[index].receivedMSS {
+    // What came in one packet had segments of that size (tcp_measure_rcv_mss).
+    let segmentSize = segment.size
+    if segmentSize >= tcps[index].receivedMSS {
+      if segmentSize != tcps[index].receivedMSS {
         let old = tcps[index].space.ratio
         tcps[index].space.ratio = min(max(length << 8 / max(size, 1), 1), 255)
         if old != tcps[index].space.ratio {
@@ -91,7 +93,7 @@ extension Kernel {
             tcpWindowClamp(index), tcps[index].space.window(from: buffer))
         }
       }
-      tcps[index].receivedMSS = min(length, max(tcps[index].ownMSS, 536))
+      tcps[index].receivedMSS = min(segmentSize, max(tcps[index].ownMSS, 536))
     }
     tcps[index].space.measureWindow(tcps[index].receiveNext, tcps[index].receiveWindow, cpu.now)
     if tcps[index].hasTimestamps, let echo = segment.options.timestamp?.echo, echo != 0,

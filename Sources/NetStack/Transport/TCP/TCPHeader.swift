@@ -52,6 +52,9 @@ struct TCPSegment {
   var options = TCPOptions()
   /// Bytes of data.
   var length: Int
+  /// Segments that came as this one, and the data of each (gso_segs, gso_size).
+  var count: UInt32 = 1
+  var size: Int
   /// The urgent pointer as it stands in the header.
   var urgent: UInt16 = 0
   /// The two bits of ECN in the IP header.

@@ -14,7 +14,8 @@ enum TCPSetting: UInt8, CaseIterable {
   case mtuProbing, baseMSS, minimumSendMSS, mtuProbeFloor, probeThreshold, probeInterval
   case limitOutputBytes, notSentLowWater, challengeACKLimit, invalidRateLimit
   case rfc1337, timeWaitReuse, timeWaitReuseDelay, maxTimeWaitBuckets
-  case moderateReceiveBuffer, autocorking, minimumTSOSegments, pingPongThreshold
+  case moderateReceiveBuffer, autocorking, minimumTSOSegments, tsoWindowDivisor, tsoRTTLogarithm
+  case pingPongThreshold
   case pacingSlowStartRatio, pacingAvoidanceRatio, minimumRTTWindow, rtoMinimum, rtoMaximum
   case advertisedWindowScale, applicationWindow, fack, thinLinearTimeouts, shrinkWindow, reflectTOS
   case workaroundSignedWindows, standardUrgent, retransCollapse, noMetricsSave, noThresholdMetricsSave
@@ -74,6 +75,7 @@ enum TCPSetting: UInt8, CaseIterable {
       tcp(.maxTimeWaitBuckets, "max_tw_buckets", 131_072, word),
       tcp(.moderateReceiveBuffer, "moderate_rcvbuf", 1, byte),
       tcp(.autocorking, "autocorking", 1, 0...1), tcp(.minimumTSOSegments, "min_tso_segs", 2, 1...255),
+      tcp(.tsoWindowDivisor, "tso_win_divisor", 3, byte), tcp(.tsoRTTLogarithm, "tso_rtt_log", 9, byte),
       tcp(.pingPongThreshold, "pingpong_thresh", 1, 1...255),
       tcp(.pacingSlowStartRatio, "pacing_ss_ratio", 200, 0...1000),
       tcp(.pacingAvoidanceRatio, "pacing_ca_ratio", 120, 0...1000),

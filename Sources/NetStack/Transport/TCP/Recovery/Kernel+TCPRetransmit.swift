@@ -22,7 +22,7 @@ extension Kernel {
         number &+= 1
         continue
       }
-      if tcpQueueIsFull(index) { break }
+      if tcpQueueIsFull(index, tcps[index].mss) { break }
       guard tcpRetransmit(index, number) else { break }
       namespaces[namespace].snmp[
         tcps[index].congestion == .loss ? .tcpExtTCPSlowStartRetrans : .tcpExtTCPFastRetrans] &+= 1

@@ -73,6 +73,8 @@ struct SentSegment: BitwiseCopyable {
   @inline(__always) var count: Int { Int(tail &- head) }
   @inline(__always) var isEmpty: Bool { head == tail }
   @inline(__always) var isFull: Bool { count >= Self.limit }
+  /// Records that there is still room for.
+  @inline(__always) var room: Int { Self.limit - count }
   /// The number of the one that was sent first of those that are linked.
   var oldest: UInt32? { linked == 0 ? nil : oldestNumber }
   /// The number of the one sent next after a linked one.
