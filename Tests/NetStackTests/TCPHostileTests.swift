@@ -92,4 +92,67 @@ struct TCPHostileTests {
     #expect(kernel.accounting.isClosed)
     #expect(kernel.accounting.held == 0)
   }
+
+  @Test("A hundred thousand SYNs a second are answered by cookies, keep nothing, and nobody else waits")
+  func flood() throws {
+    var random = RandomState(seed: 12)
+    var kernel = Kernel(seed: 12)
+    let node = try kernel.node()
+    let face = try kernel.makeOutside(
+      try #require(InterfaceName("eth0")), in: node, mac: MACAddress(rawValue: 0x0200_0000_0001))
+    try kernel.set("eth0", up: true, in: node)
+    try kernel.address("10.0.0.2/24", "eth0", node)
+    try kernel.perform(OracleSetup.neighbor("10.0.0.9", 0, [2, 0, 0, 0, 0, 9]), in: node)
+    try kernel.route("default", via: "10.0.0.9", node)
+    let listener = try kernel.makeSocket(.tcp(.ipv4), in: node)
+    try kernel.bind(listener, to: name("0.0.0.0", 80))
+    try kernel.listen(listener, backlog: 128)
+    let friend = v4("192.0.2.1")
+    let options: [UInt8] = [2, 4, 5, 0xb4]
+    var accepted = 0
+    var mostRequests = 0
+    var mostHeld: UInt64 = 0
+    var buffer: [UInt8] = []
+    for millisecond in 0..<1000 {
+      for number in 0..<100 {
+        // One in a thousand comes from somebody who goes on.
+        let isFriend = millisecond % 10 == 5 && number == 50
+        let source = isFriend ? friend : IPv4Address(rawValue: 0x0100_0000 | UInt32(random.below(1 << 24)))
+        let port = isFriend ? UInt16(2000 + millisecond) : UInt16(random.below(65536))
+        kernel.inject(
+          Self.frame(
+            from: source, to: v4("10.0.0.2"), ports: (port, 80),
+            isFriend ? 1000 : UInt32(random.below(1 << 32)),
+            0, 2, window: 60_000, options: options, data: []), into: face)
+      }
+      kernel.run(for: .milliseconds(1))
+      mostRequests = max(mostRequests, kernel.requests.count)
+      mostHeld = max(mostHeld, kernel.accounting.held)
+      while let frame = kernel.takeFrame(from: face) {
+        guard Array(frame[30..<34]) == friend.bytes, frame[47] == 0x12 else { continue }
+        let sequence = frame[38..<42].reduce(0) { $0 << 8 | UInt32($1) }
+        let port = UInt16(frame[36]) << 8 | UInt16(frame[37])
+        kernel.inject(
+          Self.frame(
+            from: friend, to: v4("10.0.0.2"), ports: (port, 80), 1001, sequence &+ 1, 0x18, window: 60_000,
+            options: [], data: [1, 2, 3]), into: face)
+      }
+      kernel.run(for: .microseconds(10))
+      while let socket = try? kernel.accept(listener) {
+        let message = try kernel.receive(socket, into: &buffer)
+        #expect(message.length == 3)
+        kernel.close(socket)
+        accepted += 1
+      }
+    }
+    #expect(accepted == 100)
+    // The SYN queue, and nothing beyond it.
+    #expect(mostRequests <= 129)
+    #expect(mostHeld < 1000)
+    #expect(kernel.counted(node)[.tcpExtSyncookiesSent] > 99_000)
+    #expect(kernel.sockets.count <= 101)
+    kernel.run(for: .seconds(300))
+    #expect(kernel.requests.count == 0)
+    #expect(kernel.accounting.isClosed)
+  }
 }

@@ -15,6 +15,8 @@ struct CPU: ~Copyable {
   var backlog: SlotRing
   /// Sockets with news for whoever drives the kernel; each stands here once at most.
   var wakeups: SlotRing
+  /// Tokens of those that instances of epoll have news for.
+  var epollWakeups: [UInt64] = []
   var wheel: TimerWheel
   var heap = PreciseHeap()
   var random: RandomState

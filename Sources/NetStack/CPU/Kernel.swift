@@ -26,6 +26,8 @@ public struct Kernel: ~Copyable {
     public var deviceLimit: Int
     /// Connections that nobody uses any more and that are not over (tcp_max_orphans).
     public var orphanLimit = 65_536
+    /// Open files of all processes (fs.file-max).
+    public var fileLimit = 1 << 20
     /// What the time of day is, in nanoseconds since 1970, when the kernel's clock stands at nothing.
     public var epoch: Int64 = 0
     /// Whether rules that differ in one value become one lookup. What packets meet does not depend on it.
@@ -49,6 +51,10 @@ public struct Kernel: ~Copyable {
   var bridges: Table<Bridge>
   var neighbors: Table<Neighbor>
   var sockets: Table<Socket>
+  var processes: Table<NetProcess>
+  var files: Table<OpenFile>
+  var epolls: Table<Epoll>
+  var epollItems: Table<EpollItem>
   var addresses6: Table<InterfaceAddress6>
   var fragmentQueues: Table<FragmentQueue>
   var tcps: Table<TCPSock>
@@ -96,6 +102,10 @@ public struct Kernel: ~Copyable {
     bridges = Table(limit: options.deviceLimit)
     neighbors = Table(limit: 1 << 24)
     sockets = Table(limit: 1 << 20)
+    processes = Table(limit: 1 << 20)
+    files = Table(limit: options.fileLimit)
+    epolls = Table(limit: 1 << 20)
+    epollItems = Table(limit: 1 << 22)
     addresses6 = Table(limit: 1 << 22)
     fragmentQueues = Table(limit: 1 << 20)
     tcps = Table(limit: 1 << 20)

@@ -116,11 +116,17 @@ extension Kernel {
       return false
     }
     sockets[index].local.port = port
+    return enlist(index, port)
+  }
+
+  /// Puts a socket into its protocol's table. False: it has none.
+  @discardableResult
+  mutating func enlist(_ index: SocketIndex, _ port: UInt16) -> Bool {
     let namespace = sockets[index].namespace
     switch sockets[index].kind {
-    case .tcp: namespaces[namespace].sockets.tcp.insert(index, port)
-    case .udp: namespaces[namespace].sockets.udp.insert(index, port)
-    case .ping: namespaces[namespace].sockets.ping.insert(index, port)
+    case .tcp: sockets[index].portPlace = namespaces[namespace].sockets.tcp.insert(index, port)
+    case .udp: sockets[index].portPlace = namespaces[namespace].sockets.udp.insert(index, port)
+    case .ping: sockets[index].portPlace = namespaces[namespace].sockets.ping.insert(index, port)
     case .raw, .packet: return false
     }
     return true
@@ -153,17 +159,17 @@ extension Kernel {
   }
 
   private func isTaken(_ port: UInt16, for index: SocketIndex, _ table: borrowing PortTable) -> Bool {
-    let options = sockets[index].options
     var cursor = table.first(port)
     while cursor != PortTable.end {
       let other = table.socket(at: cursor)
       cursor = table.next(cursor, port)
-      let others = sockets[other].options
-      guard other != index, !options.reuseAddress || !others.reuseAddress || isListening(other),
-        options.device == 0 || others.device == 0 || options.device == others.device,
+      guard other != index,
+        !sockets[index].options.reuseAddress || !sockets[other].options.reuseAddress || isListening(other),
+        sockets[index].options.device == 0 || sockets[other].options.device == 0
+          || sockets[index].options.device == sockets[other].options.device,
         overlap(index, other)
       else { continue }
-      if options.reusePort, others.reusePort,
+      if sockets[index].options.reusePort, sockets[other].options.reusePort,
         sockets[index].credentials.user == sockets[other].credentials.user
       {
         continue
@@ -192,15 +198,16 @@ extension Kernel {
 
   /// Takes a socket out of its protocol's table.
   mutating func unbind(_ index: SocketIndex) {
-    let port = sockets[index].local.port
+    let place = sockets[index].portPlace
     let namespace = sockets[index].namespace
-    guard port != 0 else { return }
+    guard place != PortTable.end else { return }
     switch sockets[index].kind {
-    case .tcp: namespaces[namespace].sockets.tcp.remove(index, port)
-    case .udp: namespaces[namespace].sockets.udp.remove(index, port)
-    case .ping: namespaces[namespace].sockets.ping.remove(index, port)
+    case .tcp: namespaces[namespace].sockets.tcp.remove(at: place)
+    case .udp: namespaces[namespace].sockets.udp.remove(at: place)
+    case .ping: namespaces[namespace].sockets.ping.remove(at: place)
     case .raw, .packet: return
     }
+    sockets[index].portPlace = PortTable.end
     sockets[index].local.port = 0
   }
 

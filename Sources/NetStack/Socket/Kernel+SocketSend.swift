@@ -66,20 +66,20 @@ extension Kernel {
     _ index: SocketIndex, to target: IPAddress, proto: UInt8, _ control: SendControl
   ) -> IPv4Datagram {
     let namespace = sockets[index].namespace
-    let options = sockets[index].options
     var datagram = IPv4Datagram(destination: target.v4?.rawValue ?? 0, proto: proto)
     let source = (control.source ?? sockets[index].source).v4 ?? .any
     datagram.source = source.rawValue
-    datagram.typeOfService = control.typeOfService ?? options.typeOfService
-    datagram.ttl = control.ttl ?? (target.isMulticast ? options.multicastTTL : options.ttl)
-    var ifindex = control.ifindex != 0 ? control.ifindex : options.device
-    if ifindex == 0, target.isMulticast { ifindex = options.multicastDevice }
+    datagram.typeOfService = control.typeOfService ?? sockets[index].options.typeOfService
+    datagram.ttl =
+      control.ttl ?? (target.isMulticast ? sockets[index].options.multicastTTL : sockets[index].options.ttl)
+    var ifindex = control.ifindex != 0 ? control.ifindex : sockets[index].options.device
+    if ifindex == 0, target.isMulticast { ifindex = sockets[index].options.multicastDevice }
     if ifindex != 0 { datagram.bound = device(ifindex: ifindex, in: namespace) ?? .none }
     datagram.isBound = ifindex != 0
-    datagram.mark = options.mark
-    datagram.priority = options.priority
-    datagram.pathMTUDiscovery = options.pathMTUDiscovery
-    datagram.loopsBack = options.multicastLoop
+    datagram.mark = sockets[index].options.mark
+    datagram.priority = sockets[index].options.priority
+    datagram.pathMTUDiscovery = sockets[index].options.pathMTUDiscovery
+    datagram.loopsBack = sockets[index].options.multicastLoop
     return datagram
   }
 

@@ -9,6 +9,7 @@
   private struct Node: BitwiseCopyable {
     var socket: UInt32
     var next: UInt32
+    var previous: UInt32
     var port: UInt16
   }
 
@@ -57,78 +58,87 @@
     SocketIndex(unsafe nodes.unsafelyUnwrapped[Int(cursor)].socket)
   }
 
-  mutating func insert(_ socket: SocketIndex, _ port: UInt16) {
+  /// The answer is the place, by which the socket is taken out again.
+  @discardableResult
+  mutating func insert(_ socket: SocketIndex, _ port: UInt16) -> UInt32 {
     if count == capacity { grow() }
-    guard let nodes = unsafe nodes, let heads = unsafe heads else { return }
+    guard let nodes = unsafe nodes else { return Self.end }
     let place = freeHead
     freeHead = unsafe nodes[Int(place)].next
-    let bucket = bucket(port)
-    unsafe nodes[Int(place)] = Node(socket: socket.rawValue, next: heads[bucket], port: port)
-    unsafe heads[bucket] = place
+    unsafe nodes[Int(place)] = Node(socket: socket.rawValue, next: Self.end, previous: Self.end, port: port)
+    link(place)
     count += 1
+    return place
   }
 
-  mutating func remove(_ socket: SocketIndex, _ port: UInt16) {
+  /// Puts a node before all others of its chain.
+  private func link(_ place: UInt32) {
     guard let nodes = unsafe nodes, let heads = unsafe heads else { return }
-    let bucket = bucket(port)
-    var previous = Self.end
-    var cursor = unsafe heads[bucket]
+    let bucket = bucket(unsafe nodes[Int(place)].port)
+    let next = unsafe heads[bucket]
+    unsafe nodes[Int(place)].next = next
+    unsafe nodes[Int(place)].previous = Self.end
+    if next != Self.end { unsafe nodes[Int(next)].previous = place }
+    unsafe heads[bucket] = place
+  }
+
+  mutating func remove(at place: UInt32) {
+    guard let nodes = unsafe nodes, let heads = unsafe heads else { return }
+    let node = unsafe nodes[Int(place)]
+    if node.previous == Self.end {
+      unsafe heads[bucket(node.port)] = node.next
+    } else {
+      unsafe nodes[Int(node.previous)].next = node.next
+    }
+    if node.next != Self.end { unsafe nodes[Int(node.next)].previous = node.previous }
+    unsafe nodes[Int(place)].next = freeHead
+    freeHead = place
+    count -= 1
+  }
+
+  /// Takes out a socket whose place nobody has kept.
+  mutating func remove(_ socket: SocketIndex, _ port: UInt16) {
+    var cursor = first(port)
     while cursor != Self.end {
-      let node = unsafe nodes[Int(cursor)]
-      if node.socket == socket.rawValue, node.port == port {
-        if previous == Self.end {
-          unsafe heads[bucket] = node.next
-        } else {
-          unsafe nodes[Int(previous)].next = node.next
-        }
-        unsafe nodes[Int(cursor)].next = freeHead
-        freeHead = cursor
-        count -= 1
+      if self.socket(at: cursor) == socket {
+        remove(at: cursor)
         return
       }
-      previous = cursor
-      cursor = node.next
+      cursor = next(cursor, port)
     }
   }
 
-  /// Twice the room; chains keep their order.
+  /// Twice the room; places stay, and chains keep their order.
   private mutating func grow() {
     let larger = max(capacity * 2, 8)
     let freshNodes = UnsafeMutablePointer<Node>.allocate(capacity: larger)
     let freshHeads = UnsafeMutablePointer<UInt32>.allocate(capacity: larger)
     unsafe freshHeads.initialize(repeating: Self.end, count: larger)
-    let (oldNodes, oldHeads, oldMask) = unsafe (nodes, heads, mask)
-    mask = larger - 1
-    var used: UInt32 = 0
-    if let oldNodes = unsafe oldNodes, let oldHeads = unsafe oldHeads {
-      for old in 0...oldMask {
-        var tails: [Int: UInt32] = [:]
-        var cursor = unsafe oldHeads[old]
-        while cursor != Self.end {
-          let node = unsafe oldNodes[Int(cursor)]
-          let bucket = bucket(node.port)
-          unsafe freshNodes[Int(used)] = Node(socket: node.socket, next: Self.end, port: node.port)
-          if let tail = tails[bucket] {
-            unsafe freshNodes[Int(tail)].next = used
-          } else {
-            unsafe freshHeads[bucket] = used
-          }
-          tails[bucket] = used
-          used += 1
-          cursor = node.next
-        }
-      }
-      unsafe oldNodes.deallocate()
-      unsafe oldHeads.deallocate()
-    }
-    freeHead = Self.end
-    for place in (used..<UInt32(larger)).reversed() {
-      unsafe freshNodes[Int(place)] = Node(socket: .max, next: freeHead, port: 0)
-      freeHead = place
-    }
+    let (old, oldHeads) = unsafe (capacity, heads)
+    if let oldNodes = unsafe nodes { unsafe freshNodes.update(from: oldNodes, count: old) }
+    unsafe nodes?.deallocate()
     unsafe nodes = freshNodes
     unsafe heads = freshHeads
+    mask = larger - 1
     capacity = larger
+    for bucket in 0..<old {
+      // From the last on, so that each ends up before those that it was before.
+      var last = unsafe oldHeads.unsafelyUnwrapped[bucket]
+      while last != Self.end, unsafe freshNodes[Int(last)].next != Self.end {
+        last = unsafe freshNodes[Int(last)].next
+      }
+      while last != Self.end {
+        let previous = unsafe freshNodes[Int(last)].previous
+        link(last)
+        last = previous
+      }
+    }
+    unsafe oldHeads?.deallocate()
+    freeHead = Self.end
+    for place in (UInt32(old)..<UInt32(larger)).reversed() {
+      unsafe freshNodes[Int(place)] = Node(socket: .max, next: freeHead, previous: Self.end, port: 0)
+      freeHead = place
+    }
   }
 }
 

@@ -21,6 +21,8 @@ public struct Readiness: OptionSet, Hashable, Sendable, BitwiseCopyable {
   public static let error = Readiness(rawValue: 0x008)
   /// Neither direction carries anything any more.
   public static let hangUp = Readiness(rawValue: 0x010)
+  /// There is no such descriptor; only `poll` tells this.
+  public static let invalid = Readiness(rawValue: 0x020)
   /// As `in`.
   public static let readNormal = Readiness(rawValue: 0x040)
   /// As `out`.
@@ -117,6 +119,7 @@ extension Kernel {
     sockets[index].wait.sequence &+= 1
     let interest = sockets[index].wait.interest.union(.always)
     if sockets[index].wait.token != nil, !what.isDisjoint(with: interest) { post(index) }
+    if !sockets[index].watchers.isNone { wakeWatchers(of: index, what) }
   }
 
   private mutating func post(_ index: SocketIndex) {

@@ -112,6 +112,8 @@ public struct Socket: ~Copyable {
   var link: PacketAddress
   var options = SocketOptions()
   var receiveQueue = ReceiveQueue()
+  /// Where it stands in its protocol's table, while it has a port.
+  var portPlace = PortTable.end
   /// A datagram that is still being written.
   var cork: UDPCork?
   var errorQueue: [SocketErrorReport] = []
@@ -119,6 +121,8 @@ public struct Socket: ~Copyable {
   var error: Int32 = 0
   var shutdown: SocketShutdown = []
   var wait = SocketWait()
+  /// The first of what watches it for an instance of epoll.
+  var watchers = EpollItemIndex.none
   /// What TCP keeps of it.
   var tcp = TCPIndex.none
   /// Packets that did not fit (sk_drops).

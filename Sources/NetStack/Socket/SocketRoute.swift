@@ -65,14 +65,15 @@ extension Kernel {
       let datagram = datagram(index, to: target.address, proto: proto, control)
       return .v4(datagram, try ipv4Route(datagram, in: namespace))
     }
-    let options = sockets[index].options
     var datagram = IPv6Datagram(destination: UInt128(address), proto: proto)
     datagram.source = UInt128(control.source ?? sockets[index].source) ?? 0
-    datagram.trafficClass = control.typeOfService ?? options.typeOfService
-    datagram.hopLimit = control.ttl ?? (target.address.isMulticast ? options.multicastTTL : options.ttl)
-    var ifindex = control.ifindex != 0 ? control.ifindex : options.device
+    datagram.trafficClass = control.typeOfService ?? sockets[index].options.typeOfService
+    datagram.hopLimit =
+      control.ttl
+      ?? (target.address.isMulticast ? sockets[index].options.multicastTTL : sockets[index].options.ttl)
+    var ifindex = control.ifindex != 0 ? control.ifindex : sockets[index].options.device
     if ifindex == 0 { ifindex = target.scope }
-    if ifindex == 0, target.address.isMulticast { ifindex = options.multicastDevice }
+    if ifindex == 0, target.address.isMulticast { ifindex = sockets[index].options.multicastDevice }
     if ifindex != 0 {
       guard let device = device(ifindex: ifindex, in: namespace) else { throw .noSuchDevice }
       datagram.device = device
@@ -80,9 +81,10 @@ extension Kernel {
       // Every link has it: which one is meant has to be said.
       throw .invalidArgument
     }
-    datagram.mark = options.mark
-    datagram.dontFragment = options.pathMTUDiscovery == .do || options.pathMTUDiscovery == .probe
-    datagram.loopsBack = options.multicastLoop
+    datagram.mark = sockets[index].options.mark
+    datagram.dontFragment =
+      sockets[index].options.pathMTUDiscovery == .do || sockets[index].options.pathMTUDiscovery == .probe
+    datagram.loopsBack = sockets[index].options.multicastLoop
     return .v6(datagram, try ipv6Route(datagram, in: namespace))
   }
 

@@ -39,12 +39,11 @@ extension Kernel {
   ) {
     let socket = tcps[listener].socket
     let namespace = sockets[socket].namespace
-    let settings = namespaces[namespace].tcp
     defer { drop(segment.slot, .consumed, in: namespace) }
     var isCookie = false
     let waiting = tcps[listener].requests.count
-    if settings[.synCookies] == 2 || waiting > tcps[listener].backlog, initialSend == nil {
-      guard settings.isOn(.synCookies) else {
+    if namespaces[namespace].tcp[.synCookies] == 2 || waiting > tcps[listener].backlog, initialSend == nil {
+      guard namespaces[namespace].tcp.isOn(.synCookies) else {
         namespaces[namespace].snmp[.tcpExtTCPReqQFullDrop] &+= 1
         namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
         return
@@ -58,8 +57,11 @@ extension Kernel {
       return
     }
     // Without cookies the last quarter is not for those that nobody knows.
-    let most = settings[.maxSynBacklog]
-    guard isCookie || initialSend != nil || settings.isOn(.synCookies) || most - waiting >= most >> 2 else {
+    let most = namespaces[namespace].tcp[.maxSynBacklog]
+    guard
+      isCookie || initialSend != nil || namespaces[namespace].tcp.isOn(.synCookies)
+        || most - waiting >= most >> 2
+    else {
       namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
       return
     }
@@ -92,23 +94,24 @@ extension Kernel {
   ) -> TCPRequest {
     let socket = tcps[listener].socket
     let namespace = sockets[socket].namespace
-    let settings = namespaces[namespace].tcp
     let options = segment.options
     var ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote)
     if tcps[listener].userMSS > 0 { ownMSS = min(ownMSS, tcps[listener].userMSS) }
-    let hasTimestamps = options.timestamp != nil && settings.isOn(.timestamps)
+    let hasTimestamps = options.timestamp != nil && namespaces[namespace].tcp.isOn(.timestamps)
     // A cookie has no place for options but in a timestamp.
     let keeps = !isCookie || hasTimestamps
-    let hasScale = options.windowScale != nil && settings.isOn(.windowScaling) && keeps
+    let hasScale = options.windowScale != nil && namespaces[namespace].tcp.isOn(.windowScaling) && keeps
     let window = tcpFirstWindow(socket, ownMSS - (hasTimestamps ? 12 : 0), isScaled: hasScale)
     return TCPRequest(
       listener: listener, key: key, local: local, remote: remote, initialSend: 0,
       initialReceive: segment.sequence,
       peerMSS: options.maximumSegmentSize == 0 ? 536 : Int(options.maximumSegmentSize), ownMSS: ownMSS,
       sendScale: hasScale ? options.windowScale ?? 0 : 0, receiveScale: window.scale,
-      hasTimestamps: hasTimestamps, hasSACK: options.isSACKPermitted && settings.isOn(.sack) && keeps,
+      hasTimestamps: hasTimestamps,
+      hasSACK: options.isSACKPermitted && namespaces[namespace].tcp.isOn(.sack) && keeps,
       hasWindowScale: hasScale,
-      hasECN: segment.flags.isSuperset(of: [.ece, .cwr]) && segment.ecn == 0 && settings.isOn(.ecn) && keeps,
+      hasECN: segment.flags.isSuperset(of: [.ece, .cwr]) && segment.ecn == 0
+        && namespaces[namespace].tcp.isOn(.ecn) && keeps,
       recentTimestamp: options.timestamp?.value ?? 0,
       timestampOffset: UInt32(truncatingIfNeeded: key.hostHash(namespaces[namespace].sockets.secret)),
       receiveWindow: window.bytes, sentAt: cpu.now)
@@ -151,9 +154,9 @@ extension Kernel {
   ) -> TCPRequest? {
     let socket = tcps[listener].socket
     let namespace = sockets[socket].namespace
-    let settings = namespaces[namespace].tcp
     let overflow = tcps[listener].lastOverflow
-    guard settings.isOn(.synCookies), overflow != .min, cpu.now - overflow <= 120_000_000_000 else {
+    guard namespaces[namespace].tcp.isOn(.synCookies), overflow != .min, cpu.now - overflow <= 120_000_000_000
+    else {
       return nil
     }
     let secret = namespaces[namespace].sockets.secret
@@ -171,8 +174,9 @@ extension Kernel {
     if let timestamp = segment.options.timestamp {
       options = SynCookie.options(of: timestamp.echo &- offset)
       // What is off by now was never offered.
-      guard settings.isOn(.timestamps), !options.hasSACK || settings.isOn(.sack),
-        options.scale == nil || settings.isOn(.windowScaling)
+      guard namespaces[namespace].tcp.isOn(.timestamps),
+        !options.hasSACK || namespaces[namespace].tcp.isOn(.sack),
+        options.scale == nil || namespaces[namespace].tcp.isOn(.windowScaling)
       else { return nil }
     }
     let ownMSS = tcpOwnMSS(socket, local: local.address, remote: remote)
@@ -183,7 +187,7 @@ extension Kernel {
       listener: listener, key: key, local: local, remote: remote, initialSend: initialSend,
       initialReceive: initialReceive, peerMSS: mss, ownMSS: ownMSS, sendScale: options.scale ?? 0,
       receiveScale: window.scale, hasTimestamps: hasTimestamps, hasSACK: options.hasSACK,
-      hasWindowScale: options.scale != nil, hasECN: options.hasECN && settings.isOn(.ecn),
+      hasWindowScale: options.scale != nil, hasECN: options.hasECN && namespaces[namespace].tcp.isOn(.ecn),
       recentTimestamp: segment.options.timestamp?.value ?? 0, timestampOffset: offset,
       receiveWindow: window.bytes, sentAt: cpu.now)
   }
@@ -374,7 +378,7 @@ extension Kernel {
   private mutating func tcpAdopt(_ child: TCPIndex, _ request: TCPRequest) {
     let socket = tcps[child].socket
     let namespace = sockets[socket].namespace
-    namespaces[namespace].sockets.tcp.insert(socket, request.local.port)
+    enlist(socket, request.local.port)
     namespaces[namespace].sockets.flows.insert(request.key, .socket(socket))
     tcpSetMSS(child)
     tcps[child].mstamp = cpu.now

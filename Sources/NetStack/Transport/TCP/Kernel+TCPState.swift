@@ -238,15 +238,15 @@ extension Kernel {
     tcps[index].recoveryPoint = tcps[index].sendNext
     tcps[index].lastHeard = cpu.now
     tcps[index].windowStamp = cpu.now
-    let settings = namespaces[sockets[tcps[index].socket].namespace].tcp
-    tcps[index].reordering = settings[.reordering]
+    let namespace = sockets[tcps[index].socket].namespace
+    tcps[index].reordering = namespaces[namespace].tcp[.reordering]
     // Nothing is known of the path (RFC 6298 5.7).
     if tcps[index].rtt.smoothed == 0 { tcps[index].rtt.timeout = 3_000_000_000 }
     tcps[index].bbr.chance = cpu.random.next() | 1
     tcps[index].maximumPacingRate = sockets[tcps[index].socket].options.maximumPacingRate
     tcps[index].isPaced = tcps[index].maximumPacingRate != .max
     tcps[index].beginCongestionControl()
-    if tcps[index].algorithm != .bbr { tcps[index].updatePacingRate(settings) }
+    if tcps[index].algorithm != .bbr { tcps[index].updatePacingRate(namespaces[namespace].tcp) }
     // The SYN was the first that arrived.
     tcps[index].delivery.delivered = 1
     tcpEnterQuickACK(index)

@@ -49,12 +49,12 @@ extension Kernel {
   private mutating func tcpSynTimeOut(_ index: TCPIndex) {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
-    let settings = namespaces[namespace].tcp
     let isActive = tcps[index].state == .synSent
-    let retries = sockets[socket].options.synRetries ?? settings[.synRetries]
-    let most = retries + (isActive ? settings[.synLinearTimeouts] : 0)
+    let retries = sockets[socket].options.synRetries ?? namespaces[namespace].tcp[.synRetries]
+    let most = retries + (isActive ? namespaces[namespace].tcp[.synLinearTimeouts] : 0)
     let limit = sockets[socket].options.userTimeout
-    guard tcps[index].retransmits < most, !(limit > 0 && tcps[index].hasTimedOut(retries, limit, settings))
+    guard tcps[index].retransmits < most,
+      !(limit > 0 && tcps[index].hasTimedOut(retries, limit, namespaces[namespace].tcp))
     else {
       tcpTimedOut(index)
       return
@@ -64,14 +64,16 @@ extension Kernel {
     namespaces[namespace].snmp[.tcpExtTCPSynRetrans] &+= 1
     tcps[index].noteTimeout()
     // An old router may drop what asks for ECN (RFC 3168 6.1.1.1).
-    if tcps[index].retransmits > 1, settings.isOn(.ecnFallback) { tcps[index].ecn.isOn = false }
+    if tcps[index].retransmits > 1, namespaces[namespace].tcp.isOn(.ecnFallback) {
+      tcps[index].ecn.isOn = false
+    }
     var flags: TCPFlags = isActive ? .syn : [.syn, .ack]
     if tcps[index].ecn.isOn { flags.formUnion(isActive ? [.ece, .cwr] : .ece) }
     tcpTransmit(index, tcps[index].initialSend, 0, flags)
     tcps[index].totalRetransmits &+= 1
     // The first few SYNs are sent a second apart (tcp_syn_linear_timeouts).
-    if !isActive || tcps[index].totalTimeouts > settings[.synLinearTimeouts] {
-      tcps[index].backOff(settings)
+    if !isActive || tcps[index].totalTimeouts > namespaces[namespace].tcp[.synLinearTimeouts] {
+      tcps[index].backOff(namespaces[namespace].tcp)
     }
     tcps[index].setTimer(.retransmit, after: tcps[index].clampedTimeout(limit))
   }
@@ -80,33 +82,35 @@ extension Kernel {
   private mutating func tcpTimeOut(_ index: TCPIndex) {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
-    let settings = namespaces[namespace].tcp
     let limit = sockets[socket].options.userTimeout
     if tcps[index].sendWindow == 0, !tcps[index].isOrphan {
       // The window was taken back: the first segment asks for it, for as long as somebody answers.
       let silence = cpu.now - tcps[index].lastHeard
       let effort = tcps[index].retransmitStamp == 0 ? 0 : cpu.now - tcps[index].retransmitStamp
-      let most = limit > 0 ? min(limit, 2 * settings.maximumTimeout) : 2 * settings.maximumTimeout
+      let most =
+        limit > 0
+        ? min(limit, 2 * namespaces[namespace].tcp.maximumTimeout)
+        : 2 * namespaces[namespace].tcp.maximumTimeout
       guard silence <= most || effort <= most else {
         tcpTimedOut(index)
         return
       }
       tcps[index].enterLoss(&namespaces[namespace])
       _ = tcpRetransmit(index, tcps[index].sent.head)
-      tcps[index].backOff(settings)
+      tcps[index].backOff(namespaces[namespace].tcp)
       tcps[index].setTimer(.retransmit, after: tcps[index].clampedTimeout(limit))
       return
     }
     namespaces[namespace].snmp[.tcpExtTCPTimeouts] &+= 1
-    if tcps[index].hasTimedOut(settings[.retries1], 0, settings) {
-      tcps[index].suspectBlackHole(settings)
+    if tcps[index].hasTimedOut(namespaces[namespace].tcp[.retries1], 0, namespaces[namespace].tcp) {
+      tcps[index].suspectBlackHole(namespaces[namespace].tcp)
     }
-    var retries = settings[.retries2]
+    var retries = namespaces[namespace].tcp[.retries2]
     if tcps[index].isOrphan {
-      let isAlive = tcps[index].rtt.timeout < settings.maximumTimeout
-      retries = tcps[index].orphanRetries(isAlive, settings)
+      let isAlive = tcps[index].rtt.timeout < namespaces[namespace].tcp.maximumTimeout
+      retries = tcps[index].orphanRetries(isAlive, namespaces[namespace].tcp)
     }
-    guard !tcps[index].hasTimedOut(retries, limit, settings) else {
+    guard !tcps[index].hasTimedOut(retries, limit, namespaces[namespace].tcp) else {
       tcpTimedOut(index)
       return
     }
@@ -118,7 +122,7 @@ extension Kernel {
       tcps[index].setTimer(.retransmit, after: TCPSock.resourceInterval)
       return
     }
-    tcps[index].backOff(settings)
+    tcps[index].backOff(namespaces[namespace].tcp)
     tcps[index].setTimer(.retransmit, after: tcps[index].clampedTimeout(limit))
   }
 
@@ -148,7 +152,7 @@ extension Kernel {
   /// tcp_probe_timer, tcp_send_probe0.
   private mutating func tcpProbeWindow(_ index: TCPIndex) {
     let socket = tcps[index].socket
-    let settings = namespaces[sockets[socket].namespace].tcp
+    let namespace = sockets[socket].namespace
     guard tcps[index].sent.isEmpty, tcps[index].hasUnsent else {
       tcps[index].probes = 0
       tcps[index].probesBegan = 0
@@ -161,10 +165,11 @@ extension Kernel {
       tcpTimedOut(index)
       return
     }
-    var most = settings[.retries2]
+    var most = namespaces[namespace].tcp[.retries2]
     if tcps[index].isOrphan {
-      let isAlive = tcps[index].probeInterval(settings) < settings.maximumTimeout
-      most = tcps[index].orphanRetries(isAlive, settings)
+      let isAlive =
+        tcps[index].probeInterval(namespaces[namespace].tcp) < namespaces[namespace].tcp.maximumTimeout
+      most = tcps[index].orphanRetries(isAlive, namespaces[namespace].tcp)
     }
     guard tcps[index].probes < most else {
       tcpTimedOut(index)
@@ -177,8 +182,8 @@ extension Kernel {
       return
     }
     tcps[index].probes += 1
-    if isSent, tcps[index].backoff < settings[.retries2] { tcps[index].backoff += 1 }
-    var interval = isSent ? tcps[index].probeInterval(settings) : TCPSock.resourceInterval
+    if isSent, tcps[index].backoff < namespaces[namespace].tcp[.retries2] { tcps[index].backoff += 1 }
+    var interval = isSent ? tcps[index].probeInterval(namespaces[namespace].tcp) : TCPSock.resourceInterval
     if limit > 0 { interval = min(interval, max(tcps[index].probesBegan + limit - cpu.now, 1_000_000)) }
     tcps[index].setTimer(.probe, after: interval)
   }
@@ -234,13 +239,12 @@ extension Kernel {
     tcps[index].keepaliveTimer = .none
     tcps[index].mstamp = cpu.now
     let socket = tcps[index].socket
-    let options = sockets[socket].options
-    guard options.keepAlive else { return }
+    guard sockets[socket].options.keepAlive else { return }
     switch tcps[index].state {
     case .close, .listen, .synSent, .timeWait: return
     default: break
     }
-    let settings = namespaces[sockets[socket].namespace].tcp
+    let namespace = sockets[socket].namespace
     let time = tcpKeepaliveTime(index)
     // What is on its way, or waits, is alive without being asked.
     guard tcps[index].sent.isEmpty, !tcps[index].hasUnsent else {
@@ -252,10 +256,11 @@ extension Kernel {
       tcpArmKeepalive(index, time - silence)
       return
     }
-    let probes = options.keepAliveProbes ?? settings[.keepaliveProbes]
+    let probes = sockets[socket].options.keepAliveProbes ?? namespaces[namespace].tcp[.keepaliveProbes]
     let isOver =
-      options.userTimeout > 0
-      ? silence >= options.userTimeout && tcps[index].probes > 0 : tcps[index].probes >= probes
+      sockets[socket].options.userTimeout > 0
+      ? silence >= sockets[socket].options.userTimeout && tcps[index].probes > 0
+      : tcps[index].probes >= probes
     guard !isOver else {
       tcpSendReset(index)
       tcpTimedOut(index)
@@ -266,7 +271,7 @@ extension Kernel {
       return
     }
     tcps[index].probes += 1
-    let interval = options.keepAliveInterval ?? settings[.keepaliveInterval]
+    let interval = sockets[socket].options.keepAliveInterval ?? namespaces[namespace].tcp[.keepaliveInterval]
     tcpArmKeepalive(index, Int64(interval) * 1_000_000_000)
   }
 

@@ -10,11 +10,11 @@ extension Kernel {
       forgetSocket(socket)
       return nil
     }
-    let settings = namespaces[sockets[socket].namespace].tcp
+    let namespace = sockets[socket].namespace
     sockets[socket].tcp = index
-    sockets[socket].options.receiveBuffer = settings.receiveMemory.standard
-    sockets[socket].options.sendBuffer = settings.sendMemory.standard
-    tcps[index].algorithm = settings.congestionControl
+    sockets[socket].options.receiveBuffer = namespaces[namespace].tcp.receiveMemory.standard
+    sockets[socket].options.sendBuffer = namespaces[namespace].tcp.sendMemory.standard
+    tcps[index].algorithm = namespaces[namespace].tcp.congestionControl
     return index
   }
 
@@ -51,7 +51,7 @@ extension Kernel {
     if sockets[socket].local.port == 0 {
       guard let port = tcpFreePort(source, target, in: namespace) else { throw .addressNotAvailable }
       sockets[socket].local.port = port
-      namespaces[namespace].sockets.tcp.insert(socket, port)
+      enlist(socket, port)
     }
     let local = SocketAddress(source, sockets[socket].local.port)
     let key = FlowKey(local: local, remote: target)
@@ -75,15 +75,15 @@ extension Kernel {
   ) {
     let socket = tcps[index].socket
     let secret = namespaces[sockets[socket].namespace].sockets.secret
-    let settings = namespaces[sockets[socket].namespace].tcp
+    let namespace = sockets[socket].namespace
     tcps[index].restart()
     tcps[index].mstamp = cpu.now
     tcps[index].ownMSS = route.segmentSize
     tcps[index].mss = min(536, tcps[index].ownMSS)
-    tcps[index].hasTimestamps = settings.isOn(.timestamps)
-    tcps[index].hasSACK = settings.isOn(.sack)
-    tcps[index].hasWindowScale = settings.isOn(.windowScaling)
-    tcps[index].ecn.isOn = settings[.ecn] == 1
+    tcps[index].hasTimestamps = namespaces[namespace].tcp.isOn(.timestamps)
+    tcps[index].hasSACK = namespaces[namespace].tcp.isOn(.sack)
+    tcps[index].hasWindowScale = namespaces[namespace].tcp.isOn(.windowScaling)
+    tcps[index].ecn.isOn = namespaces[namespace].tcp[.ecn] == 1
     tcps[index].timestampOffset = UInt32(truncatingIfNeeded: key.hostHash(secret))
     let window = tcpFirstWindow(socket, tcps[index].advertisedMSS, isScaled: tcps[index].hasWindowScale)
     tcps[index].receiveWindow = window.bytes
@@ -108,15 +108,16 @@ extension Kernel {
   /// The window of a SYN in whole segments, as far as the field holds it, and the scale that the largest buffer needs
   /// (tcp_select_initial_window).
   func tcpFirstWindow(_ socket: SocketIndex, _ mss: Int, isScaled: Bool) -> (bytes: UInt32, scale: UInt8) {
-    let options = sockets[socket].options
-    let settings = namespaces[sockets[socket].namespace].tcp
-    let most = options.windowClamp > 0 ? options.windowClamp : 65535 << 14
-    var space = min(options.receiveBuffer / 2, most)
+    let namespace = sockets[socket].namespace
+    let most = sockets[socket].options.windowClamp > 0 ? sockets[socket].options.windowClamp : 65535 << 14
+    var space = min(sockets[socket].options.receiveBuffer / 2, most)
     if space > mss { space = space / mss * mss }
-    let limit = settings.isOn(.workaroundSignedWindows) ? 32767 : 65535
+    let limit = namespaces[namespace].tcp.isOn(.workaroundSignedWindows) ? 32767 : 65535
     var scale = 0
     if isScaled {
-      let largest = options.isReceiveBufferLocked ? options.receiveBuffer : settings.receiveMemory.maximum
+      let largest =
+        sockets[socket].options.isReceiveBufferLocked
+        ? sockets[socket].options.receiveBuffer : namespaces[namespace].tcp.receiveMemory.maximum
       let wanted = min(max(space, largest, SocketOptions.bufferMaximum), most)
       scale = min(max(Int.bitWidth - 1 - wanted.leadingZeroBitCount - 15, 0), 14)
     }
@@ -161,16 +162,16 @@ extension Kernel {
   private mutating func tcpMayUse(
     _ key: FlowKey, in namespace: NamespaceIndex, _ reused: inout UInt32?
   ) -> Bool {
-    let settings = namespaces[namespace].tcp
     switch namespaces[namespace].sockets.flows.find(key) {
     case nil: return true
     case .request: return false
     case .socket(let socket):
       let old = sockets[socket].tcp
-      let mode = settings[.timeWaitReuse]
+      let mode = namespaces[namespace].tcp[.timeWaitReuse]
       let isLoopback = sockets[socket].local.address.isLoopback
       guard mode == 1 || mode == 2 && isLoopback, tcps[old].state == .timeWait, tcps[old].hasTimestamps,
-        cpu.now - tcps[old].recentTimestampTime > Int64(settings[.timeWaitReuseDelay]) * 1_000_000
+        cpu.now - tcps[old].recentTimestampTime > Int64(namespaces[namespace].tcp[.timeWaitReuseDelay])
+          * 1_000_000
       else { return false }
       reused = max(tcps[old].sendNext &+ 65537, 1)
       namespaces[namespace].snmp[.tcpExtTWRecycled] &+= 1

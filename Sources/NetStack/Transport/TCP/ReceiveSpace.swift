@@ -141,17 +141,19 @@ extension Kernel {
 
   private mutating func tcpGrowReceiveBuffer(_ index: TCPIndex, _ copied: Int) {
     let socket = tcps[index].socket
-    let settings = namespaces[sockets[socket].namespace].tcp
+    let namespace = sockets[socket].namespace
     let before = max(tcps[index].space.read, 1)
     tcps[index].space.read = copied
-    guard settings.isOn(.moderateReceiveBuffer), !sockets[socket].options.isReceiveBufferLocked else {
+    guard namespaces[namespace].tcp.isOn(.moderateReceiveBuffer),
+      !sockets[socket].options.isReceiveBufferLocked
+    else {
       return
     }
     // One round trip late, and the sender may double its rate meanwhile.
     var window = copied << 1
     window += (window * (copied - before) / before) << 1
     if let last = tcps[index].outOfOrder.last { window += Int(last.range.end &- tcps[index].receiveNext) }
-    let buffer = min(tcps[index].space.space(from: window), settings.receiveMemory.maximum)
+    let buffer = min(tcps[index].space.space(from: window), namespaces[namespace].tcp.receiveMemory.maximum)
     guard buffer > sockets[socket].options.receiveBuffer else { return }
     sockets[socket].options.receiveBuffer = buffer
     tcps[index].space.clamp = min(tcpWindowClamp(index), tcps[index].space.window(from: buffer))
