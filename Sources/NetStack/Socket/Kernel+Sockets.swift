@@ -126,6 +126,12 @@ extension Kernel {
     guard let peer = sockets[index].peer, peer.port != 0 || !sockets[index].kind.hasPorts else {
       throw .notConnected
     }
+    if !sockets[index].tcp.isNone {
+      switch tcps[sockets[index].tcp].state {
+      case .close, .synSent, .timeWait: throw .notConnected
+      default: break
+      }
+    }
     return peer.told(to: sockets[index].kind.family)
   }
 

@@ -30,8 +30,10 @@ extension Kernel {
       drop(segment.slot, .tcpOutOfWindow, in: namespace)
       return
     }
-    if segment.length > 0 { tcps[index].statistics.dataSegmentsIn &+= segment.count }
-    tcpNoteArrival(index, segment)
+    if segment.length > 0 {
+      tcps[index].statistics.dataSegmentsIn &+= segment.count
+      tcpNoteArrival(index, segment)
+    }
     let piece = OutOfOrder(range: range, slot: segment.slot, isLast: hasFin)
     guard !isAfter(range.start, tcps[index].receiveNext) else {
       tcpKeepOutOfOrder(index, piece)
@@ -290,7 +292,9 @@ extension Kernel {
       return
     }
     guard tcps[index].delayedACKTimer == .none else { return }
-    let wait = min(max(tcps[index].ackTimeout, TCPSock.delayedACKMinimum), TCPSock.delayedACKMaximum)
+    // Who has never sent data has nothing for the acknowledgment to wait for.
+    let least = tcps[index].ackTimeout == 0 ? 0 : TCPSock.delayedACKMinimum
+    let wait = min(max(tcps[index].ackTimeout, least), TCPSock.delayedACKMaximum)
     tcps[index].delayedACKTimer = cpu.wheel.arm(
       TimerEvent(kind: .tcpDelayedACK, index: index.rawValue), at: cpu.now + wait)
   }

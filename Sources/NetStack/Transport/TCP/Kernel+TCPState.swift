@@ -59,13 +59,20 @@ extension Kernel {
       }
       return false
     }
-    if segment.flags.contains(.syn), tcps[index].state != .synReceived {
+    if segment.flags.contains(.syn), !tcpIsOtherSYNACK(index, segment) {
       let namespace = sockets[tcps[index].socket].namespace
       namespaces[namespace].snmp[.tcpExtTCPSYNChallenge] &+= 1
       tcpChallenge(index)
       return false
     }
     return true
+  }
+
+  /// In a simultaneous open the other end's SYN comes once more, with the acknowledgment of ours.
+  private func tcpIsOtherSYNACK(_ index: TCPIndex, _ segment: TCPSegment) -> Bool {
+    tcps[index].state == .synReceived && segment.flags.contains(.ack)
+      && segment.end == segment.sequence &+ 1 && segment.end == tcps[index].receiveNext
+      && segment.acknowledgment == tcps[index].sendNext
   }
 
   /// What is outside the window is answered with where we are, twice a second at most if it has no data (RFC 9293
@@ -130,6 +137,11 @@ extension Kernel {
           tcpReplyReset(to: segment, sockets[socket].local, peer, in: namespace)
         }
         drop(segment.slot, .tcpInvalidACK, in: namespace)
+        // What an earlier connection has left may have kept our SYN from being heard.
+        if tcps[index].retransmits == 0 {
+          tcps[index].setTimer(.retransmit, after: TCPSock.leastTimer)
+          tcpSettleTimer(index)
+        }
         return
       }
       if flags.contains(.rst) {
@@ -249,7 +261,6 @@ extension Kernel {
     if tcps[index].algorithm != .bbr { tcps[index].updatePacingRate(namespaces[namespace].tcp) }
     // The SYN was the first that arrived.
     tcps[index].delivery.delivered = 1
-    tcpEnterQuickACK(index)
     tcpExpandSendBuffer(index)
     tcpBeginReceiving(index)
     tcpBeginKeepalive(index)
@@ -280,14 +291,11 @@ extension Kernel {
       tcps[index].sendWindow =
         segment.window << UInt32(segment.flags.contains(.syn) ? 0 : tcps[index].sendScale)
       if segment.flags.contains(.syn) { tcpSendACK(index) }
+      if sockets[tcps[index].socket].shutdown.contains(.send) { tcpSendFin(index) }
     }
     switch tcpAcknowledge(index, segment) {
     case .good: break
-    case .unsent:
-      if tcps[index].state != .established { tcpChallenge(index) }
-      drop(segment.slot, .tcpInvalidACK, in: namespace)
-      return
-    case .tooOld:
+    case .unsent, .tooOld:
       tcpChallenge(index)
       drop(segment.slot, .tcpInvalidACK, in: namespace)
       return
@@ -317,32 +325,53 @@ extension Kernel {
       return
     default: break
     }
-    // Data for who has gone is answered with a reset (RFC 9293 3.10.7.4, RFC 1122 4.2.2.13).
-    if tcps[index].isOrphan, segment.length > 0, isAfter(segment.end, tcps[index].receiveNext) {
-      namespaces[namespace].snmp[.tcpExtTCPAbortOnData] &+= 1
-      if let peer = sockets[tcps[index].socket].peer {
-        tcpReplyReset(to: segment, sockets[tcps[index].socket].local, peer, in: namespace)
-      }
-      drop(segment.slot, .tcpAbortOnData, in: namespace)
-      tcpDone(index)
-      return
-    }
     tcpReadUrgent(index, segment)
+    switch tcps[index].state {
+    case .closeWait, .closing, .lastAck:
+      guard isBefore(segment.sequence, tcps[index].receiveNext) else {
+        // Nothing comes behind a FIN.
+        drop(segment.slot, .consumed, in: namespace)
+        tcpPush(index)
+        tcpCheckACK(index)
+        return
+      }
+      if tcpAbortsOnData(index, segment) { return }
+    case .finWait1, .finWait2: if tcpAbortsOnData(index, segment) { return }
+    default: break
+    }
     tcpReceiveData(index, segment)
     guard tcps.contains(index), tcps[index].state.isSynchronized else { return }
     tcpPush(index)
     tcpCheckACK(index)
   }
 
-  /// The other end has sent all (tcp_fin).
+  /// Data for who wants none any more is answered with a reset (RFC 9293 3.10.7.4, RFC 1122 4.2.2.13).
+  private mutating func tcpAbortsOnData(_ index: TCPIndex, _ segment: TCPSegment) -> Bool {
+    let socket = tcps[index].socket
+    let namespace = sockets[socket].namespace
+    let end = segment.end &- (segment.flags.contains(.fin) ? 1 : 0)
+    guard sockets[socket].shutdown.contains(.receive), segment.end != segment.sequence,
+      isAfter(end, tcps[index].receiveNext)
+    else { return false }
+    namespaces[namespace].snmp[.tcpExtTCPAbortOnData] &+= 1
+    if let peer = sockets[socket].peer {
+      tcpReplyReset(to: segment, sockets[socket].local, peer, in: namespace)
+    }
+    drop(segment.slot, .tcpAbortOnData, in: namespace)
+    tcpReset(index)
+    return true
+  }
+
+  /// The other end has sent all (tcp_fin). Its acknowledgment may wait where this end may have more to say.
   mutating func tcpReceiveFin(_ index: TCPIndex) {
     let socket = tcps[index].socket
     tcps[index].isDone = true
-    tcps[index].acksNow = true
     tcps[index].owesACK = true
     sockets[socket].shutdown.insert(.receive)
     switch tcps[index].state {
-    case .synReceived, .established: tcps[index].state = .closeWait
+    case .synReceived, .established:
+      tcps[index].state = .closeWait
+      tcps[index].isInteractive = true
     case .finWait1:
       tcpSendACK(index)
       tcps[index].state = .closing

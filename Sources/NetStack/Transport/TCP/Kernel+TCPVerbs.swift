@@ -26,12 +26,14 @@ extension Kernel {
     let index = sockets[socket].tcp
     switch tcps[index].connection {
     case .complete: throw .isConnected
+    case .ending: throw .invalidArgument
     case .pending:
       let state = tcps[index].state
       if state == .synSent || state == .synReceived { throw .alreadyInProgress }
       if state == .close {
         // Told, the failure is over, and the socket as it was (tcp_disconnect).
         tcps[index].connection = .none
+        tcps[index].isDone = false
         sockets[socket].shutdown = []
         sockets[socket].peer = nil
         let error = takeError(of: socket)
@@ -369,8 +371,14 @@ extension Kernel {
   /// inet_shutdown for streams.
   mutating func tcpShutdown(_ socket: SocketIndex, _ how: SocketShutdown) throws(KernelError) {
     let index = sockets[socket].tcp
+    if tcps[index].connection == .pending {
+      switch tcps[index].state {
+      case .synSent, .synReceived, .close, .timeWait: tcps[index].connection = .ending
+      default: tcps[index].connection = .complete
+      }
+    }
     switch tcps[index].state {
-    case .close:
+    case .close, .timeWait:
       sockets[socket].shutdown.formUnion(how)
       notify(socket, [.in, .readNormal, .readHangUp, .hangUp])
       throw .notConnected
@@ -381,12 +389,17 @@ extension Kernel {
         notify(socket, .hangUp)
       }
     case .synSent:
+      // As if nobody had asked for a connection, but for the error (tcp_disconnect).
       tcpDone(index)
       tcps[index].connection = .none
-      notify(socket, .hangUp)
+      sockets[socket].shutdown = []
+      sockets[socket].peer = nil
+      sockets[socket].error = KernelError.connectionReset.errno
+      notify(socket, [.hangUp, .error])
     default:
       sockets[socket].shutdown.formUnion(how)
-      if how.contains(.send) { tcpSendFin(index) }
+      // A handshake that is under way is completed first.
+      if how.contains(.send), tcps[index].state != .synReceived { tcpSendFin(index) }
       notify(socket, how.contains(.receive) ? [.in, .readNormal, .readHangUp] : [.out, .writeNormal])
     }
   }

@@ -238,7 +238,11 @@ struct TCPSock: ~Copyable {
   var lastOverflow: Int64 = .min
 
   /// How the user's connect stands (`socket->state`).
-  enum Connection { case none, pending, complete }
+  enum Connection {
+    case none, pending, complete
+    /// It was shut down before it stood (SS_DISCONNECTING).
+    case ending
+  }
   var connection = Connection.none
   /// Nobody uses it any more; it ends what it has begun.
   var isOrphan = false
