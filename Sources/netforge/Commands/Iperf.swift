@@ -11,6 +11,7 @@ import TopologyModel
 /// `netforge iperf FROM TO`.
 struct Iperf: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "iperf",
     abstract: "Measure what TCP carries from a node to an iperf3 server.",
     discussion: """
       TO is a node, node:interface, or an address where an iperf3 server listens: Service(.iperf(port: 5201)) in the \

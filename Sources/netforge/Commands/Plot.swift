@@ -11,6 +11,7 @@ import TopologyModel
 /// `netforge plot FROM TO` and `netforge plot NODE --peer ADDRESS:PORT`.
 struct Plot: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "plot",
     abstract:
       "Follow a TCP connection over time: windows, round trips, what is on its way and what is delivered.",
     discussion: """
