@@ -85,16 +85,16 @@ extension Acceptance {
         func explain(_ arguments: String...) throws -> Outcome {
           try caller.netforge(["nft", "explain", "--name", lab.name, "nat1"] + arguments)
         }
-        let text = try explain("postrouting:1")
-        #expect(text.output.contains("chain postrouting, rule 1  (nat-sites.swift:"), "\(text)")
+        let text = try explain("nat-postrouting:1")
+        #expect(text.output.contains("chain nat-postrouting, rule 1  (nat-sites.swift:"), "\(text)")
         #expect(text.output.contains("[ masq ]") && text.output.contains("goes on when"), "\(text)")
-        let json = try explain("postrouting:1", "-f", "json").json()
+        let json = try explain("nat-postrouting:1", "-f", "json").json()
         let key = try #require(json["key"] as? String)
         let explanation = try #require(json["explanation"] as? [String: Any])
         #expect((explanation["steps"] as? [[String: Any]])?.last?["meaning"] as? String == "masquerade")
         #expect(try explain(key).output == text.output)
-        let absent = try explain("postrouting:9")
-        #expect(absent.status == 64 && absent.error.contains("has no rule 'postrouting:9'"), "\(absent)")
+        let absent = try explain("nat-postrouting:9")
+        #expect(absent.status == 64 && absent.error.contains("has no rule 'nat-postrouting:9'"), "\(absent)")
       }
     }
 
