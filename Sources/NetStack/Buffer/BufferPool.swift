@@ -48,6 +48,7 @@
   private static let largeStride = largeSize + 64
   private static let metadataStride = 128
 
+  private let passing = PassedByAddress()
   private let metadata: UnsafeMutableRawPointer
   private let blocks: UnsafeMutableRawPointer
   private let references: UnsafeMutablePointer<UInt16>

@@ -43,6 +43,7 @@ public struct Kernel: ~Copyable {
     }
   }
 
+  private let passing = PassedByAddress()
   let options: Options
   var pool: BufferPool
   var cpu: CPU

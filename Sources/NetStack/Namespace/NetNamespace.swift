@@ -10,6 +10,7 @@ public typealias NamespaceIndex = TableIndex<NetNamespace>
 
 /// A network namespace.
 public struct NetNamespace: ~Copyable {
+  private let passing = PassedByAddress()
   /// Whether somebody listens to what changes here.
   var isWatched = false
   /// By ifindex.
