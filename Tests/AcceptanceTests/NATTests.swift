@@ -86,7 +86,8 @@ extension Acceptance {
           try caller.netforge(["nft", "explain", "--name", lab.name, "nat1"] + arguments)
         }
         let text = try explain("nat-postrouting:1")
-        #expect(text.output.contains("chain nat-postrouting, rule 1  (nat-sites.swift:"), "\(text)")
+        #expect(text.output.contains(", chain nat-postrouting, rule 1  ("), "\(text)")
+        #expect(text.output.contains("nat-sites.swift:18)"), "\(text)")
         #expect(text.output.contains("[ masq ]") && text.output.contains("goes on when"), "\(text)")
         let json = try explain("nat-postrouting:1", "-f", "json").json()
         let key = try #require(json["key"] as? String)

@@ -5,6 +5,7 @@
 // Linux does otherwise than an RFC wants, that is the expectation here, and said.
 
 import Glibc
+import Nftables
 import Testing
 
 @testable import NetStack

@@ -5,6 +5,7 @@
 // and told with its number. `make fuzz` lengthens the rounds.
 
 import Glibc
+import Nftables
 import Testing
 
 @testable import NetStack

@@ -3,6 +3,7 @@
 // What rules give to connections, beside the host's kernel: helpers that read of connections to come, and times.
 
 import Glibc
+import Nftables
 import Testing
 
 @testable import NetStack

@@ -100,6 +100,22 @@ struct RulesetTests {
     #expect(error.description.contains(message), "\(error)")
   }
 
+  @Test("What is wrong with a file is told at the line that names it")
+  func lines() {
+    func said(_ fields: String) -> [String] {
+      complaints("\(head())\n\(node("gw", item("ruleset", "\"path\":\"x.nft\",\(fields)")))")
+    }
+    let none = #""json":"{\"error\":\"'x.nft' needs nft, which is not installed here\"}""#
+    #expect(
+      said(none) == [
+        "topology.swift:2: error: node 'gw': ruleset 'x.nft': 'x.nft' needs nft, which is not installed here"
+      ])
+    #expect(said(#""failure":"cannot read 'x.nft'""#).first?.contains("cannot read") == true)
+    #expect(said(#""json":"[1""#).first?.contains("line 1, column 3") == true)
+    let kept = #"{\"nftables\":[{\"table\":{\"family\":\"ip\",\"name\":\"netforge-lab\"}}]}"#
+    #expect(said(#""json":"\#(kept)""#).first?.contains("kept for the short form") == true)
+  }
+
   @Test("No cut, changed byte or exchanged value does worse than an error")
   func hostile() {
     let bytes = Array(Self.rich.utf8)
