@@ -30,7 +30,7 @@ let sites = (1...2).map { site in
 
 lab.expect(sites[0], reaches: h0, ttl: 63)
 lab.expect(sites[0], reaches: h0, on: .http(80, status: 200, body: "h0 in lab"))
-lab.expect(sites[1], reaches: h0, on: .udp(53))
+lab.expect(sites[1], reaches: h0, on: .udp(4000))
 lab.expect(sites[0], reaches: h0, through: ["192.168.1.1"])
 lab.expect(sites[0], appearsTo: h0, as: "10.0.0.11")
 lab.expect(sites[1], appearsTo: h0, as: "10.0.0.12")

@@ -223,11 +223,7 @@ extension ProbeReport {
 
   /// The source's own device refused the size.
   fileprivate var isTooBig: Bool {
-    if case .couldNotProbe(let why) = outcome {
-      why.contains(String(cString: strerror(EMSGSIZE)))
-    } else {
-      false
-    }
+    if case .couldNotProbe(let why) = outcome { why.contains("EMSGSIZE") } else { false }
   }
 
   fileprivate var reason: String { isTooBig ? "it is too long for the source's own link" : "\(outcome)" }

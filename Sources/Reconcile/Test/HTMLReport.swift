@@ -139,6 +139,7 @@ public struct HTMLReport: Sendable {
     .end { margin: .4rem 0 0; font-weight: 600; }
     .way { overflow-x: auto; font-size: 13px; }
     .way td { padding: .1rem .8rem .1rem 0; white-space: nowrap; }
+    .way td:last-child { white-space: normal; min-width: 18rem; }
     @media (max-width: 45rem) {
       figure svg { max-width: none; }
       .table > table, .table > table > tbody { display: block; }
