@@ -30,7 +30,7 @@ struct IperfConnection: ServiceBehavior {
         case .stream(let place): step = .stream(place)
         case .stranger:
           step = .refused
-          output.append(IperfServer.State.accessDenied.rawValue)
+          output.append(IperfState.accessDenied.rawValue)
           return true
         }
       case .stream(let place):
@@ -48,7 +48,7 @@ struct IperfConnection: ServiceBehavior {
       case .running:
         guard let byte = input.first else { return false }
         input.removeFirst()
-        guard byte == IperfServer.State.testEnd.rawValue else { return true }
+        guard byte == IperfState.testEnd.rawValue else { return true }
         server.stop(now: now)
         step = .results
       case .results:
@@ -74,7 +74,7 @@ struct IperfConnection: ServiceBehavior {
   private func takeDocument(_ input: inout [UInt8]) -> Document {
     guard input.count >= 4 else { return .partial }
     let length = input.prefix(4).reduce(0) { $0 << 8 | Int($1) }
-    guard length <= IperfServer.documentLimit else { return .tooLong }
+    guard length <= IperfDocument.limit else { return .tooLong }
     guard input.count >= 4 + length else { return .partial }
     let document = Array(input[4..<4 + length])
     input.removeFirst(4 + length)
@@ -83,8 +83,8 @@ struct IperfConnection: ServiceBehavior {
 
   /// SERVER_ERROR with iperf3's number of the error and the system's.
   private func refuse(_ refusal: IperfServer.Refusal, _ output: inout [UInt8]) -> Bool {
-    output.append(IperfServer.State.serverError.rawValue)
-    output += IperfServer.bytes(refusal.rawValue) + IperfServer.bytes(0)
+    output.append(IperfState.serverError.rawValue)
+    output += IperfDocument.bytes(refusal.rawValue) + IperfDocument.bytes(0)
     return true
   }
 

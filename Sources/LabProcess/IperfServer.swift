@@ -25,23 +25,8 @@ import Synchronization
 /// The server of one node; one test at a time, as iperf3 has it.
 final class IperfServer: ServiceProgram {
   static let cookieLength = 37
-  /// Bytes of a client's JSON; the streams of a test.
-  static let documentLimit = 64 << 10
+  /// The streams of a test.
   static let streamLimit = 128
-
-  enum State: UInt8 {
-    case testStart = 1
-    case testRunning = 2
-    case testEnd = 4
-    case parameterExchange = 9
-    case createStreams = 10
-    case clientTerminate = 12
-    case exchangeResults = 13
-    case displayResults = 14
-    case done = 16
-    case serverError = 0xfe
-    case accessDenied = 0xff
-  }
 
   /// IEUNIMP and IEMESSAGE: what the client is told before the server gives up.
   enum Refusal: UInt32 {
@@ -62,18 +47,14 @@ final class IperfServer: ServiceProgram {
   struct Test {
     var cookie: [UInt8]
     var parameters: Parameters?
-    var streams: [Stream] = []
+    /// Bytes of each stream.
+    var streams: [UInt64] = []
     var isRunning = false
     var startedAt: Instant?
     var endedAt: Instant?
     var isTold = false
     /// What the control connection has to say.
     var words: [UInt8] = []
-  }
-
-  struct Stream {
-    var number: Int
-    var bytes: UInt64 = 0
   }
 
   /// What a client asks for, of what matters here.
@@ -94,19 +75,18 @@ final class IperfServer: ServiceProgram {
   func join(_ cookie: [UInt8], now: Instant) -> Role {
     test.withLock { test in
       guard var present = test else {
-        test = Test(cookie: cookie, words: [State.parameterExchange.rawValue])
+        test = Test(cookie: cookie, words: [IperfState.parameterExchange.rawValue])
         return .control
       }
       guard present.cookie == cookie, let parameters = present.parameters,
         present.streams.count < parameters.parallel ?? 1
       else { return .stranger }
-      // iperf3 numbers streams 1, 3, 4, …
       let place = present.streams.count
-      present.streams.append(Stream(number: place == 0 ? 1 : place + 2))
+      present.streams.append(0)
       if present.streams.count == parameters.parallel ?? 1 {
         present.isRunning = true
         present.startedAt = now
-        present.words += [State.testStart.rawValue, State.testRunning.rawValue]
+        present.words += [IperfState.testStart.rawValue, IperfState.testRunning.rawValue]
         hasNews.store(true, ordering: .releasing)
       }
       test = present
@@ -125,7 +105,7 @@ final class IperfServer: ServiceProgram {
     }
     test.withLock {
       $0?.parameters = parameters
-      $0?.words.append(State.createStreams.rawValue)
+      $0?.words.append(IperfState.createStreams.rawValue)
     }
     return nil
   }
@@ -134,7 +114,7 @@ final class IperfServer: ServiceProgram {
     test.withLock { test in
       // What is on its way when the test ends counts as long as nobody has been told the results.
       guard test?.startedAt != nil, test?.isTold == false else { return }
-      test?.streams[stream].bytes += UInt64(bytes)
+      test?.streams[stream] += UInt64(bytes)
     }
   }
 
@@ -143,7 +123,7 @@ final class IperfServer: ServiceProgram {
     test.withLock { test in
       guard test?.isRunning == true, test?.parameters?.reverse == true else { return 0 }
       let length = test?.parameters?.len ?? 1 << 17
-      test?.streams[stream].bytes += UInt64(length)
+      test?.streams[stream] += UInt64(length)
       return length
     }
   }
@@ -152,7 +132,7 @@ final class IperfServer: ServiceProgram {
     test.withLock {
       $0?.isRunning = false
       $0?.endedAt = now
-      $0?.words.append(State.exchangeResults.rawValue)
+      $0?.words.append(IperfState.exchangeResults.rawValue)
     }
     hasNews.store(true, ordering: .releasing)
   }
@@ -162,8 +142,10 @@ final class IperfServer: ServiceProgram {
     test.withLock { test in
       guard let present = test else { return }
       test?.isTold = true
-      let document = Results(present).document
-      test?.words += Self.bytes(UInt32(document.count)) + document + [State.displayResults.rawValue]
+      let nanoseconds = (present.endedAt?.nanoseconds ?? 0) - (present.startedAt?.nanoseconds ?? 0)
+      let results = IperfResults(
+        bytes: present.streams, retransmits: nil, seconds: Double(nanoseconds) / 1e9)
+      test?.words += IperfDocument.bytes(of: results) + [IperfState.displayResults.rawValue]
     }
   }
 
@@ -178,42 +160,4 @@ final class IperfServer: ServiceProgram {
 
   /// The test is over, as it should be or not.
   func endTest() { test.withLock { $0 = nil } }
-
-  static func bytes(_ number: UInt32) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { [UInt8]($0) } }
-}
-
-/// What the server tells of a test.
-private struct Results: Encodable {
-  struct Stream: Encodable {
-    var id: Int
-    var bytes: UInt64
-    /// -1: not known on this side.
-    var retransmits: Int64
-    var jitter = 0.0
-    var errors = 0
-    var packets = 0
-    var startTime = 0.0
-    var endTime: Double
-  }
-
-  var cpuUtilTotal = 0.0
-  var cpuUtilUser = 0.0
-  var cpuUtilSystem = 0.0
-  var senderHasRetransmits: Int64
-  var streams: [Stream]
-
-  init(_ test: IperfServer.Test) {
-    let nanoseconds = (test.endedAt?.nanoseconds ?? 0) - (test.startedAt?.nanoseconds ?? 0)
-    senderHasRetransmits = -1
-    streams = test.streams.map {
-      Stream(id: $0.number, bytes: $0.bytes, retransmits: -1, endTime: Double(nanoseconds) / 1e9)
-    }
-  }
-
-  var document: [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    // Numbers and fixed names alone are always JSON.
-    return (try? encoder.encode(self)).map { [UInt8]($0) } ?? []
-  }
 }

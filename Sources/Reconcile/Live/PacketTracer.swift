@@ -73,10 +73,11 @@ public struct PacketTracer: Sendable {
     do throws(DatapathError) {
       return try await story(of: try await request(packet))
     } catch {
-      let why: String
+      let why: TraceStory.Missing
       switch Prober.outcome(of: error) {
-      case .noRoute: why = "no route to \(packet.address)"
-      case .couldNotProbe where Prober.isTooLong(error): why = "it is too long for the node's own link"
+      case .noRoute: why = Self.noRoute(to: packet.address)
+      case .couldNotProbe where Prober.isTooLong(error):
+        why = TraceStory.Missing(words: "it is too long for the node's own link", reasons: ["pkt_too_big"])
       default: throw error
       }
       return TraceStory(
@@ -122,7 +123,7 @@ public struct PacketTracer: Sendable {
   // MARK: What is missing
 
   /// Why nothing goes on to an address; nil when the lab knows a way, or cannot be asked.
-  private func look(_ end: TraceStory.OpenEnd) async -> String? {
+  private func look(_ end: TraceStory.OpenEnd) async -> TraceStory.Missing? {
     var address = end.address
     if owns(address, end.namespace) {
       guard let translated = await translation(of: address, in: end.namespace) else { return nil }
@@ -130,9 +131,11 @@ public struct PacketTracer: Sendable {
     }
     let route: RouteReport
     do throws(DatapathError) { route = try await self.route(to: address, from: end.namespace) } catch {
-      return Prober.saysNoRoute(error) ? "no route to \(address)" : nil
+      return Prober.saysNoRoute(error) ? Self.noRoute(to: address) : nil
     }
-    guard let link = route.link else { return "the route to \(address) is \(route.type)" }
+    guard let link = route.link else {
+      return TraceStory.Missing(words: "the route to \(address) is \(route.type)")
+    }
     let hop = route.gateway ?? address
     guard
       case .neighbors(let neighbors)? = try? await datapath.inspect(.neighbors, in: end.namespace, of: lab)
@@ -141,10 +144,19 @@ public struct PacketTracer: Sendable {
       neighbor.address == hop && neighbor.link == link
         && neighbor.state.split(separator: ",").contains { $0 == "FAILED" || $0 == "INCOMPLETE" }
     }
-    if isSilent { return "its next hop \(hop) on \(link) does not answer" }
+    if isSilent {
+      return TraceStory.Missing(
+        words: "its next hop \(hop) on \(link) does not answer", reasons: ["neigh_failed"])
+    }
     guard end.isTooLong else { return nil }
     let device = resolution.state[end.namespace]?.links.first { $0.name.text == link }
-    return "it is longer than the \(device?.mtu ?? route.mtu ?? 1500) bytes that \(link) takes"
+    let most = device?.mtu ?? route.mtu ?? 1500
+    return TraceStory.Missing(
+      words: "it is longer than the \(most) bytes that \(link) takes", reasons: ["pkt_too_big"])
+  }
+
+  private static func noRoute(to address: IPAddress) -> TraceStory.Missing {
+    TraceStory.Missing(words: "no route to \(address)", reasons: ["ip_innoroutes", "ip_outnoroutes"])
   }
 
   private func owns(_ address: IPAddress, _ namespace: NamespaceID) -> Bool {

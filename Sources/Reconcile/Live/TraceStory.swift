@@ -67,6 +67,13 @@ public struct TraceStory: Sendable {
     var isTooLong = false
   }
 
+  /// What the lab says of an open end.
+  struct Missing: Sendable {
+    var words: String
+    /// The kernel's names of what a packet is dropped for then.
+    var reasons: [String] = []
+  }
+
   /// What is to be looked for in the lab.
   var openEnd: OpenEnd?
   /// Where it was delivered, and where from as seen there.
@@ -79,6 +86,8 @@ public struct TraceStory: Sendable {
   let begin: UInt64
   /// Where it came by, in order.
   private var nodes: [NodeName] = []
+  /// The kernel's names of what it must have been dropped for, by what is missing where it ended.
+  private(set) var impliedReasons: [String] = []
   /// Whether a rule or a policy dropped it.
   private(set) var isByRule = false
   /// What let it through last.
@@ -87,9 +96,9 @@ public struct TraceStory: Sendable {
   private var rules: [NamespaceID: [[TraceReport.RuleStep]]] = [:]
 
   /// `found`: what the lab says of an open end.
-  public init(
+  init(
     _ request: TraceRequest, _ report: TraceReport, _ resolution: Resolution, _ points: LabPoints,
-    found: String? = nil
+    found: Missing? = nil
   ) {
     self.request = request
     self.report = Self.upwards(report, request, resolution)
@@ -112,7 +121,10 @@ public struct TraceStory: Sendable {
     nodes = visits.compactMap(\.namespace.node)
     for (index, visit) in visits.enumerated() { tell(visit, isLast: index == visits.count - 1) }
     tellAnswer()
-    if let openEnd, let found { close(openEnd, found) }
+    if let openEnd, let found {
+      close(openEnd, found.words)
+      impliedReasons = openEnd.isAnswer ? [] : found.reasons
+    }
   }
 
   mutating func add(

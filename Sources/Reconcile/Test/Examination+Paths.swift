@@ -198,6 +198,7 @@ extension Examination {
     guard story.dropNode == node else { return Finding(.fail, story.end) }
     guard let reason else { return Finding(.pass, story.end) }
     guard let told = story.kernelReason else {
+      if story.impliedReasons.contains(Self.plain(reason)) { return Finding(.pass, story.end) }
       return Finding(.inconclusive, "\(story.end); this kernel does not tell the reason's name")
     }
     let end = story.end.contains(told) ? story.end : "\(story.end) (\(told))"

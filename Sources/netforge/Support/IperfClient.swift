@@ -5,6 +5,7 @@
 
 import FoundationEssentials
 import LabCore
+import LabProcess
 import NetTypes
 import Synchronization
 
@@ -31,20 +32,6 @@ struct IperfClient: Sendable {
     var retransmits: Int64?
   }
 
-  private enum State: UInt8 {
-    case testStart = 1
-    case testRunning = 2
-    case testEnd = 4
-    case parameterExchange = 9
-    case createStreams = 10
-    case serverTerminate = 11
-    case exchangeResults = 13
-    case displayResults = 14
-    case done = 16
-    case serverError = 0xfe
-    case accessDenied = 0xff
-  }
-
   private static let chunk = 131_072
   private static let patience = Interval.seconds(10)
 
@@ -52,31 +39,33 @@ struct IperfClient: Sendable {
     let cookie = Self.cookie()
     let control = ControlConnection(try await connect())
     try await control.send(cookie)
-    try await control.expect(State.parameterExchange.rawValue)
+    try await control.expect(.parameterExchange)
     try await control.send(document: Parameters(time: duration, parallel: streams, reverse: isReverse))
-    try await control.expect(State.createStreams.rawValue)
+    try await control.expect(.createStreams)
     var connections: [any NodeEndpoint] = []
     for _ in 0..<streams {
       let connection = try await connect()
       try await connection.send(cookie, to: nil)
       connections.append(connection)
     }
-    try await control.expect(State.testStart.rawValue)
-    try await control.expect(State.testRunning.rawValue)
+    try await control.expect(.testStart)
+    try await control.expect(.testRunning)
     let load = Load(streams: streams)
     let clock = datapath.clock
     let begin = clock.now()
     let time = try await carry(connections, load, until: begin + duration) - begin
     let retransmits = isReverse ? nil : await self.retransmits(of: connections)
-    try await control.send([State.testEnd.rawValue])
+    try await control.send([IperfState.testEnd.rawValue])
     // A server that sends has more on its way until it hears that.
     let drain = isReverse ? Task { await Self.drain(connections) } : nil
-    try await control.expect(State.exchangeResults.rawValue)
+    try await control.expect(.exchangeResults)
     let own = load.bytes
-    try await control.send(document: Results(own, time, retransmits))
+    try await control.send(
+      document: IperfResults(
+        bytes: own, retransmits: retransmits, seconds: Double(time.nanoseconds) / 1e9))
     let theirs = try await control.results()
-    try await control.expect(State.displayResults.rawValue)
-    try await control.send([State.done.rawValue])
+    try await control.expect(.displayResults)
+    try await control.send([IperfState.done.rawValue])
     drain?.cancel()
     for connection in connections { await connection.close() }
     await control.close()
@@ -195,35 +184,6 @@ struct IperfClient: Sendable {
     }
   }
 
-  private struct Results: Encodable {
-    struct Stream: Encodable {
-      var id: Int
-      var bytes: UInt64
-      var retransmits: Int64
-      var jitter = 0
-      var errors = 0
-      var packets = 0
-      var startTime = 0
-      var endTime: Double
-    }
-
-    var cpuUtilTotal = 0
-    var cpuUtilUser = 0
-    var cpuUtilSystem = 0
-    var senderHasRetransmits: Int
-    var streams: [Stream]
-
-    init(_ bytes: [UInt64], _ time: Interval, _ retransmits: Int64?) {
-      senderHasRetransmits = retransmits == nil ? -1 : 1
-      streams = bytes.enumerated().map { place, bytes in
-        // iperf3 numbers streams 1, 3, 4, …
-        Stream(
-          id: place == 0 ? 1 : place + 2, bytes: bytes, retransmits: place == 0 ? retransmits ?? -1 : 0,
-          endTime: Double(time.nanoseconds) / 1e9)
-      }
-    }
-  }
-
   /// The connection of states and documents.
   private final class ControlConnection {
     private let connection: any NodeEndpoint
@@ -233,13 +193,7 @@ struct IperfClient: Sendable {
 
     func send(_ bytes: [UInt8]) async throws { try await connection.send(bytes, to: nil) }
 
-    func send(document: some Encodable) async throws {
-      let encoder = JSONEncoder()
-      encoder.keyEncodingStrategy = .convertToSnakeCase
-      let text = [UInt8](try encoder.encode(document))
-      let length = UInt32(text.count)
-      try await send((0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) } + text)
-    }
+    func send(document: some Encodable) async throws { try await send(IperfDocument.bytes(of: document)) }
 
     private func take(_ count: Int) async throws -> [UInt8] {
       while input.count < count {
@@ -252,17 +206,18 @@ struct IperfClient: Sendable {
     }
 
     /// The next state; another than that one is a failure.
-    func expect(_ wanted: UInt8) async throws {
+    func expect(_ wanted: IperfState) async throws {
       let byte = try await take(1)[0]
-      guard byte != wanted else { return }
-      switch State(rawValue: byte) {
+      guard byte != wanted.rawValue else { return }
+      switch IperfState(rawValue: byte) {
       case .accessDenied: throw Failure(.failed, "the iperf3 server is busy with another test")
       case .serverError:
         let numbers = try await take(8)
         let code = numbers[..<4].reduce(0) { $0 << 8 | Int($1) }
         throw Failure(.failed, "the iperf3 server refuses the test (its error \(code))")
       case .serverTerminate: throw Failure(.failed, "the iperf3 server has ended the test")
-      default: throw Failure(.failed, "what answers there speaks no iperf3: \(byte) instead of \(wanted)")
+      default:
+        throw Failure(.failed, "what answers there speaks no iperf3: \(byte) instead of \(wanted.rawValue)")
       }
     }
 
@@ -273,7 +228,7 @@ struct IperfClient: Sendable {
         var streams: [Stream]
       }
       let length = try await take(4).reduce(0) { $0 << 8 | Int($1) }
-      guard length <= 1 << 20,
+      guard length <= IperfDocument.limit,
         let document = try? JSONDecoder().decode(Document.self, from: Data(try await take(length)))
       else { throw Failure(.failed, "the iperf3 server's results cannot be read") }
       return document.streams.map(\.bytes)
