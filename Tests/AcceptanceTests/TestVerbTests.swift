@@ -114,6 +114,10 @@ extension Acceptance {
         noticed: "reach each other",
         end: "it goes round until its hop limit ends: agg0x"),
       Fault(
+        topology: "vlan", what: "a port in another VLAN",
+        edits: [("port: .access(20)", "port: .access(10)")], noticed: "red1 reaches blue",
+        end: "dropped at router: its next hop 10.0.20.11 on trunk0.20 does not answer"),
+      Fault(
         topology: "container-host", what: "missing masquerade",
         edits: [("  Masquerade(out: \"eth0\", source: \"172.17.0.0/16\")\n", "")],
         noticed: "c1 appears as 203.0.113.10",
@@ -143,6 +147,13 @@ extension Acceptance {
       let outcome = try test(caller, Host.topology(topology))
       #expect(outcome.status == 0, "\(outcome)")
       #expect(try HostSnapshot.take() == before, "the host is as before")
+    }
+
+    @Test("VLANs: what they expect holds, or the kernel that has none is named", arguments: callers)
+    func vlan(caller: Caller) throws {
+      let outcome = try test(caller, Host.topology("vlan"))
+      let isNamed = outcome.status == 69 && outcome.error.contains("VLAN")
+      #expect(outcome.status == 0 || caller != .emulated && isNamed, "\(outcome)")
     }
 
     @Test("A fault is noticed by the right expectation, at its line", arguments: faults)
