@@ -114,5 +114,33 @@ extension Acceptance {
         #expect(nobody.status == 1 && nobody.error.contains("has no connection"), "\(nobody)")
       }
     }
+
+    @Test("plot in virtual time: a window opens over a long path, as fast as its packets are computed")
+    func virtual() throws {
+      let scratch = try Scratch()
+      let file = try scratch.file(
+        "long.swift",
+        """
+        import Netforge
+        let lab = Topology("long")
+        let lan = lab.bridge("lan", subnet: "10.0.0.0/24")
+        let a = lab.node("a") {
+          Interface("eth0", on: lan, address: "10.0.0.1/24").impaired(rate: .mbps(20), delay: .milliseconds(20))
+        }
+        let b = lab.node("b") {
+          Interface("eth0", on: lan, address: "10.0.0.2/24").impaired(delay: .milliseconds(20))
+        }
+
+        """)
+      let outcome = try Caller.emulated.netforge([
+        "plot", "--virtual", "--topology", file, "a", "b", "--during", "3s", "--every", "50ms", "-f", "json",
+      ])
+      let samples = try #require(outcome.json()["samples"] as? [[String: Any]], "\(outcome)")
+      #expect(samples.count >= 50, "\(samples.count)")
+      let last = try #require(samples.last)
+      #expect(last["milliseconds"] as? Double ?? 0 >= 40, "\(last)")
+      #expect((10e6...21e6).contains(last["deliveryRate"] as? Double ?? 0), "\(last)")
+      #expect(try Caller.emulated.netforge("plot", "--virtual", "a", "b").status == 64)
+    }
   }
 }

@@ -17,7 +17,8 @@ struct Plot: AsyncParsableCommand {
     discussion: """
       With FROM and TO it sends as much as it can from one node to the other and follows that connection; with --peer it \
       follows one that is there (netforge ss NODE lists them). CSV goes to standard output unless --csv or --svg names a \
-      file. The figures are the kernel's own (TCP_INFO), asked for from outside, on every datapath.
+      file. With --virtual a topology's lab comes up in this process and in virtual time, so that a minute takes \
+      what its packets take. The figures are the kernel's own (TCP_INFO), asked for from outside, on every datapath.
       """)
 
   @Argument(help: "The node whose connection is followed.")
@@ -37,6 +38,12 @@ struct Plot: AsyncParsableCommand {
   @Option(help: ArgumentHelp("How often to look.", valueName: "20ms"))
   var every = TimeArgument(.milliseconds(20))
 
+  @Flag(help: "In virtual time, in a lab of its own in this process; with --topology.")
+  var virtual = false
+
+  @Option(help: "Of all that is left to chance in virtual time.")
+  var seed: UInt64?
+
   @Option(help: "Write CSV to this file.", completion: .file())
   var csv: String?
 
@@ -49,6 +56,10 @@ struct Plot: AsyncParsableCommand {
     guard (to == nil) != (peer == nil) else {
       throw ValidationError("say netforge plot FROM TO, or netforge plot NODE --peer ADDRESS:PORT")
     }
+    guard !virtual || peer == nil else {
+      throw ValidationError("--virtual has no connections but its own: say FROM and TO")
+    }
+    guard virtual || seed == nil else { throw ValidationError("--seed is for --virtual") }
     guard every.interval >= .milliseconds(1), during.interval >= every.interval else {
       throw ValidationError("--every takes 1 ms or more, and no more than --during")
     }
@@ -64,47 +75,82 @@ struct Plot: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let live = try await LiveLab.open(selection)
-    let node = try live.topology.node(named: from).name
+    let stage = try await stage()
+    let node = try stage.topology.node(named: from).name
     if let peer {
       let (address, port) = try Self.endpoint(peer)
-      let follower = Follower(live: live, node: node, port: nil, peer: (address, port))
-      return try report(live, node, try await follower.run(during: during.interval, every: every.interval))
+      let follower = Follower(stage: stage, node: node, port: nil, peer: (address, port))
+      return try report(stage, node, try await follower.run(during: during.interval, every: every.interval))
     }
-    let target = try live.topology.node(named: to ?? "").name
-    guard let address = NodeAddresses(live.resolution.state).address(of: target, from: node) else {
-      throw Failure(.failed, "\(target) has no address in lab '\(live.topology.name)'")
+    let target = try stage.topology.node(named: to ?? "").name
+    guard let address = NodeAddresses(stage.state).address(of: target, from: node) else {
+      throw Failure(.failed, "\(target) has no address in lab '\(stage.topology.name)'")
     }
-    let (datapath, lab) = (live.lab.datapath, live.lab.name)
+    let (datapath, lab) = (stage.datapath, stage.lab)
     let listener = try await datapath.endpoint(.listenTCP(SocketEndpoint(address, 0)), in: target, of: lab)
     let server = SocketEndpoint(address, try await listener.localEndpoint().port)
     let sender = try await datapath.endpoint(
       .connectTCP(to: server, from: nil, timeout: .seconds(10)), in: node, of: lab)
     let receiver = try await listener.accept(timeout: .seconds(10)).connection
     let local = try await sender.localEndpoint()
+    // Each of the tasks uses the lab; virtual time waits for them.
+    await datapath.clock.enter()
     let load = Task {
       let payload = [UInt8](repeating: 0x6e, count: 65_536)
-      while !Task.isCancelled, (try? await sender.send(payload, to: nil)) != nil {}
+      var sent = 0
+      while !Task.isCancelled, sent < Self.mostBytes, (try? await sender.send(payload, to: nil)) != nil {
+        sent += payload.count
+      }
+      await datapath.clock.leave()
     }
+    await datapath.clock.enter()
     let drain = Task {
       while !Task.isCancelled,
         let bytes = try? await receiver.receive(limit: 1 << 18, timeout: .seconds(10)).bytes, !bytes.isEmpty
       {}
+      await datapath.clock.leave()
     }
-    let follower = Follower(live: live, node: node, port: local.port, peer: (address, server.port))
+    let follower = Follower(stage: stage, node: node, port: local.port, peer: (address, server.port))
     let found = try await follower.run(during: during.interval, every: every.interval)
     load.cancel()
     drain.cancel()
     for endpoint in [sender, receiver, listener] { await endpoint.close() }
-    try report(live, node, found)
+    try report(stage, node, found)
   }
 
-  private func report(_ live: LiveLab, _ node: NodeName, _ found: Follower.Found) throws {
+  /// Where nothing limits the rate virtual time does not pass, and what is sent has to end.
+  private static let mostBytes = 1 << 30
+
+  /// The lab that is up, or with `--virtual` one of its own.
+  private func stage() async throws -> Stage {
+    guard virtual else {
+      let live = try await LiveLab.open(selection)
+      return Stage(
+        datapath: live.lab.datapath, lab: live.lab.name, topology: live.topology, state: live.resolution.state
+      )
+    }
+    guard let file = selection.topology else {
+      throw Failure(.usage, "--virtual brings up a lab of its own: name its file with --topology")
+    }
+    let loaded = try await TopologyOptions.load(file, named: nil, variables: [])
+    let lab = try await TestBed(.emulated, seed: seed).bringUp(try Declarations(json: loaded.rendered)).lab
+    return Stage(datapath: lab.datapath, lab: lab.name, topology: lab.topology, state: lab.resolution.state)
+  }
+
+  /// A lab to look into.
+  fileprivate struct Stage: Sendable {
+    var datapath: any Datapath
+    var lab: LabName
+    var topology: Topology
+    var state: LabState
+  }
+
+  private func report(_ stage: Stage, _ node: NodeName, _ found: Follower.Found) throws {
     let plot = ConnectionPlot(title: "\(node): \(found.local) > \(found.peer)", samples: found.samples)
     if let csv { try Self.write(plot.csv, to: csv) }
     if let svg { try Self.write(plot.svg, to: svg) }
     let document = Document(
-      lab: live.lab.name.text, node: node.text, local: found.local, peer: found.peer, samples: found.samples)
+      lab: stage.lab.text, node: node.text, local: found.local, peer: found.peer, samples: found.samples)
     if csv == nil, svg == nil {
       try output.print(document) { String(plot.csv.dropLast()) }
     } else if output.format == .json {
@@ -131,7 +177,7 @@ struct Plot: AsyncParsableCommand {
 
 /// Looks at one connection again and again.
 private struct Follower {
-  let live: LiveLab
+  let stage: Plot.Stage
   let node: NodeName
   /// Nil: whichever has this peer.
   let port: Port?
@@ -144,13 +190,13 @@ private struct Follower {
   }
 
   func run(during time: Interval, every step: Interval) async throws -> Found {
-    let clock = live.lab.datapath.clock
+    let clock = stage.datapath.clock
     let begin = clock.now()
     var next = begin
     var found: Found?
     while next <= begin + time {
       await clock.sleep(until: next)
-      let answer = try await live.lab.datapath.inspect(.sockets, in: .node(node), of: live.lab.name)
+      let answer = try await stage.datapath.inspect(.sockets, in: .node(node), of: stage.lab)
       guard case .sockets(let all) = answer else { throw Failure.unexpectedAnswer }
       guard let socket = all.first(where: isMeant), let report = socket.tcp else {
         if found == nil {

@@ -22,6 +22,9 @@ extension Kernel {
       queueDrops(slot, by: index, .netemLoss)
       return false
     }
+    // What is under way has left its host: its sender is charged for it no longer, and small queues do not wait for it
+    // (skb_orphan_partial).
+    if netems[netem].isOnItsWay { pool.orphan(slot) }
     let copy = copies > 1 ? pool.clone(slot) : .none
     if netems[netem].isCorrupted() {
       guard pool[slot].gsoType == .none else {

@@ -68,6 +68,9 @@ struct Netem: ~Copyable {
     otherChance = RandomState(seed: seed)
   }
 
+  /// Whether a packet takes time.
+  var isOnItsWay: Bool { latency != 0 || jitter != 0 || rate.bytesPerSecond != 0 }
+
   mutating func reseed(_ seed: UInt64) {
     self.seed = seed
     chance = TausworthePRNG(seed: seed)
