@@ -78,6 +78,9 @@ struct Test: AsyncParsableCommand {
     guard jobs.map({ (1...1024).contains($0) }) ?? true else {
       throw ValidationError("--jobs takes 1 to 1024")
     }
+    guard pcap != "-" else {
+      throw ValidationError("--pcap takes a file or a folder; a run's own table is on standard output")
+    }
     _ = try allSeeds()
   }
 
@@ -214,17 +217,20 @@ struct Test: AsyncParsableCommand {
         run.onFailure = { result in await shell.open(for: result) }
       }
       guard let path else { return await run.run() }
-      do throws(DatapathError) {
-        let recording = try await PacketRecording(of: lab, to: path)
-        var report = await run.run()
-        try await recording.end()
-        report.packets = path
-        return report
-      } catch {
+      let recording: PacketRecording
+      do throws(DatapathError) { recording = try await PacketRecording(of: lab, to: path) } catch {
         var report = await run.run()
         report.notes.append("packets were not written: \(error)")
         return report
       }
+      var report = await run.run()
+      do throws(DatapathError) {
+        try await recording.end()
+        report.packets = path
+      } catch {
+        report.notes.append("not all packets were written: \(error)")
+      }
+      return report
     }
   }
 

@@ -30,9 +30,12 @@ final class FailureShell: Sendable {
       .path("/proc/self/exe"), arguments: ["netforge", "shell", node.text, "--name", lab.text],
       environment: NodeEntry.ownEnvironment())
     request.descriptors = [0, 1, 2].map { .init(FileDescriptor(rawValue: $0), as: $0) }
-    do throws(SpawnError) { _ = try request.spawn().wait() } catch {
-      Terminal.say("no shell could be opened: \(error)")
+    let shell = request
+    let failure = await blocking { () -> SpawnError? in
+      do throws(SpawnError) { _ = try shell.spawn().wait() } catch { return error }
+      return nil
     }
+    if let failure { Terminal.say("no shell could be opened: \(failure)") }
   }
 }
 
