@@ -17,6 +17,8 @@ struct CPU: ~Copyable {
   var wakeups: SlotRing
   /// Tokens of those that instances of epoll have news for.
   var epollWakeups: [UInt64] = []
+  /// What the poll that is under way has joined so far.
+  var joining = GROList()
   var wheel: TimerWheel
   var heap = PreciseHeap()
   var random: RandomState

@@ -144,7 +144,6 @@ extension Kernel {
     cpu.statistics.polls &+= 1
     var done = 0
     var burst = Burst()
-    var held = GROList()
     let joins = devices[index].features.contains(.genericReceive)
     while done < budget, devices.contains(index) {
       burst.removeAll()
@@ -155,9 +154,9 @@ extension Kernel {
       }
       guard !burst.isEmpty else { break }
       done &+= burst.count
-      if joins { groReceive(&burst, &held, on: index) } else { receive(&burst, on: index) }
+      if joins { groReceive(&burst, on: index) } else { receive(&burst, on: index) }
     }
-    groFlush(&held, on: index)
+    groFlush(on: index)
     cpu.statistics.processed &+= UInt64(done)
     return done
   }

@@ -13,6 +13,8 @@ private struct ForwardingRun: ~Copyable {
   var destination: UInt32 = 0
   /// The decision is good for the next packet between the same two.
   var isShared = false
+  /// The same, of packets that are for this host.
+  var isDelivered = false
   /// Whoever sent the packet could have sent it to the next hop himself.
   var redirects = false
   var egress = DeviceIndex.none
@@ -44,6 +46,12 @@ extension Kernel {
       let bytes = pool.bytes(slot)
       let source = bytes.u32(IPv4Header.source)
       let destination = bytes.u32(IPv4Header.destination)
+      if run.isDelivered, destination == run.destination, source == run.source,
+        pool[slot].packetType == .host
+      {
+        ipv4Deliver(slot, in: namespace)
+        continue
+      }
       if run.isShared, destination == run.destination, source == run.source, pool[slot].packetType == .host {
         ipv4Forward(slot, &run, from: index, namespace)
         continue
@@ -65,6 +73,8 @@ extension Kernel {
       case .deliver, .multicast:
         flush(&run)
         run.isShared = false
+        (run.source, run.destination) = (source, destination)
+        run.isDelivered = route.isSimple && route.type == .local
         ipv4Deliver(slot, in: namespace)
       case .forwardBack:
         flush(&run)
@@ -91,6 +101,7 @@ extension Kernel {
     _ gateway: UInt32, _ mtu: UInt32, isShared: Bool, _ namespace: NamespaceIndex
   ) {
     run.isShared = isShared
+    run.isDelivered = false
     run.redirects = false
     run.source = source
     run.destination = destination

@@ -62,23 +62,23 @@ struct GROList: ~Copyable {
 extension Kernel {
   /// Takes frames that came in by a device through its offload and up, and keeps what may be joined. The burst is empty
   /// afterwards.
-  mutating func groReceive(_ burst: inout Burst, _ list: inout GROList, on index: DeviceIndex) {
+  mutating func groReceive(_ burst: inout Burst, on index: DeviceIndex) {
     var ready = Burst()
     for position in 0..<burst.count {
       // One more may go with it.
       if ready.count >= min(options.burst, Burst.capacity - 1) { receive(&ready, on: index) }
-      groReceive(burst[position], &list, &ready, on: index)
+      groReceive(burst[position], &ready, on: index)
     }
     burst.removeAll()
     if !ready.isEmpty { receive(&ready, on: index) }
   }
 
   /// What is held goes up (napi_gro_flush).
-  mutating func groFlush(_ list: inout GROList, on index: DeviceIndex) {
-    guard !list.isEmpty else { return }
+  mutating func groFlush(on index: DeviceIndex) {
+    guard !cpu.joining.isEmpty else { return }
     var ready = Burst()
-    while !list.isEmpty {
-      groComplete(list.remove(at: 0), &ready)
+    while !cpu.joining.isEmpty {
+      groComplete(cpu.joining.remove(at: 0), &ready)
       if ready.count >= options.burst { receive(&ready, on: index) }
     }
     if !ready.isEmpty { receive(&ready, on: index) }
@@ -87,14 +87,14 @@ extension Kernel {
   /// dev_gro_receive.
   @inline(__always)
   private mutating func groReceive(
-    _ slot: Slot, _ list: inout GROList, _ ready: inout Burst, on index: DeviceIndex
+    _ slot: Slot, _ ready: inout Burst, on index: DeviceIndex
   ) {
     let frame = pool.bytes(slot)
     guard frame.count >= EthernetHeader.length + IPv4Header.length, Self.isTCP(frame) else {
       ready.append(slot)
       return
     }
-    groReceiveTCP(slot, &list, &ready, on: index)
+    groReceiveTCP(slot, &ready, on: index)
   }
 
   @inline(__always) private static func isTCP(_ frame: PacketBytes) -> Bool {
@@ -107,37 +107,37 @@ extension Kernel {
 
   @inline(never)
   private mutating func groReceiveTCP(
-    _ slot: Slot, _ list: inout GROList, _ ready: inout Burst, on index: DeviceIndex
+    _ slot: Slot, _ ready: inout Burst, on index: DeviceIndex
   ) {
     let frame = pool.bytes(slot)
     guard let layout = groLayout(slot, frame) else {
       ready.append(slot)
       return
     }
-    let place = (0..<list.count).first { isSameFlow(frame, layout, list[$0]) }
+    let place = (0..<cpu.joining.count).first { isSameFlow(frame, layout, cpu.joining[$0]) }
     let length = Int(pool[slot].length) - Int(layout.payload)
     let tcp = frame.dropFirst(Int(layout.transport))
     let flags = TCPFlags(rawValue: tcp.u8(TCPHeader.flags))
     let mayHold = mayJoin(slot, frame, layout)
     let ends = !flags.isDisjoint(with: [.urg, .psh, .rst, .syn, .fin])
     if let place {
-      var flow = list[place]
+      var flow = cpu.joining[place]
       if mayHold, continues(frame, layout, length, flags, &flow) {
         devices[index].statistics.rxPackets &+= 1
         devices[index].statistics.rxBytes &+= UInt64(layout.payload)
         join(slot, layout, length, flags, to: &flow)
-        list[place] = flow
-        if ends || length < Int(flow.size) { groComplete(list.remove(at: place), &ready) }
+        cpu.joining[place] = flow
+        if ends || length < Int(flow.size) { groComplete(cpu.joining.remove(at: place), &ready) }
         return
       }
-      groComplete(list.remove(at: place), &ready)
+      groComplete(cpu.joining.remove(at: place), &ready)
     }
     guard mayHold, length > 0, !ends, pool.makeWritable(slot) else {
       ready.append(slot)
       return
     }
-    if list.count == GROList.limit { groComplete(list.remove(at: 0), &ready) }
-    list.append(
+    if cpu.joining.count == GROList.limit { groComplete(cpu.joining.remove(at: 0), &ready) }
+    cpu.joining.append(
       GROFlow(
         head: slot, last: slot, count: 1, size: UInt16(length), layout: layout,
         next: tcp.u32(TCPHeader.sequence) &+ UInt32(length)))

@@ -280,16 +280,15 @@ extension Kernel {
     cpu.statistics.polls &+= 1
     var done = 0
     var burst = Burst()
-    var held = GROList()
     let joins = devices[vector.device].features.contains(.genericReceive)
     while done < budget {
       readCompletions(nic, vector, min(options.burst, budget &- done), &burst)
       refill(nic, vector)
       guard !burst.isEmpty else { break }
       done &+= burst.count
-      if joins { groReceive(&burst, &held, on: vector.device) } else { receive(&burst, on: vector.device) }
+      if joins { groReceive(&burst, on: vector.device) } else { receive(&burst, on: vector.device) }
     }
-    groFlush(&held, on: vector.device)
+    groFlush(on: vector.device)
     cpu.statistics.processed &+= UInt64(done)
     let again = done == budget || !nics[nic].queues[vector.queue].completions.isEmpty
     // Nothing is left: the interrupt is unmasked (napi_complete_done).
