@@ -63,6 +63,12 @@ extension Kernel {
   /// Takes frames that came in by a device through its offload and up, and keeps what may be joined. The burst is empty
   /// afterwards.
   mutating func groReceive(_ burst: inout Burst, on index: DeviceIndex) {
+    var hasTCP = false
+    for position in 0..<burst.count where Self.isTCP(pool.bytes(burst[position])) { hasTCP = true }
+    guard hasTCP else {
+      receive(&burst, on: index)
+      return
+    }
     var ready = Burst()
     for position in 0..<burst.count {
       // One more may go with it.
@@ -89,8 +95,7 @@ extension Kernel {
   private mutating func groReceive(
     _ slot: Slot, _ ready: inout Burst, on index: DeviceIndex
   ) {
-    let frame = pool.bytes(slot)
-    guard frame.count >= EthernetHeader.length + IPv4Header.length, Self.isTCP(frame) else {
+    guard Self.isTCP(pool.bytes(slot)) else {
       ready.append(slot)
       return
     }
@@ -98,7 +103,8 @@ extension Kernel {
   }
 
   @inline(__always) private static func isTCP(_ frame: PacketBytes) -> Bool {
-    switch frame.u16(EthernetHeader.type) {
+    guard frame.count >= EthernetHeader.length + IPv4Header.length else { return false }
+    return switch frame.u16(EthernetHeader.type) {
     case 0x0800: frame.u8(EthernetHeader.length + IPv4Header.proto) == 6
     case 0x86dd: frame.u8(EthernetHeader.length + IPv6Header.nextHeader) == 6
     default: false

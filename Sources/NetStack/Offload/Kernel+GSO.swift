@@ -134,6 +134,15 @@ extension Kernel {
   /// made (validate_xmit_skb). What is left goes to the device. The burst is empty afterwards.
   mutating func validateTransmit(_ burst: inout Burst, by index: DeviceIndex) {
     let sums = !devices[index].features.contains(.transmitChecksumming)
+    var isFine = true
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      if pool[slot].gsoType != .none || sums && pool[slot].checksumState == .partial { isFine = false }
+    }
+    guard !isFine else {
+      hardTransmit(&burst, by: index)
+      return
+    }
     let namespace = devices[index].namespace
     var ready = Burst()
     for position in 0..<burst.count {

@@ -19,7 +19,8 @@ extension Kernel {
     var isLimited = false
     if tcps[index].sent.isEmpty { tcps[index].restartAfterIdle(namespaces[namespace].tcp) }
     let mss = tcps[index].currentMSS
-    let most = tcps[index].largestBurst(mss, namespaces[namespace].tcp)
+    let most =
+      tcps[index].unsentBytes <= mss ? 1 : tcps[index].largestBurst(mss, namespaces[namespace].tcp)
     while tcps[index].hasUnsent {
       if tcpMustPace(index) { break }
       var quota = tcps[index].windowQuota
