@@ -96,7 +96,7 @@ struct NC: AsyncParsableCommand {
     }
   }
 
-  /// Both ways until the other end has ended.
+  /// Both ways until both ends have ended, or the other one alone where a terminal has not.
   private static func join(_ connection: any NodeEndpoint) async throws {
     let sending = Task { () -> DatapathError? in
       do throws(DatapathError) {
@@ -116,8 +116,10 @@ struct NC: AsyncParsableCommand {
         guard error.code == .timeout else { throw error }
       }
     }
+    // What comes from a file or a pipe is sent to its end, the other has only ended its own way; whoever types is not
+    // waited for.
+    if isatty(STDIN_FILENO) == 0 { _ = await sending.value }
     await connection.close()
-    // Whoever still types is not waited for.
     sending.cancel()
   }
 }
