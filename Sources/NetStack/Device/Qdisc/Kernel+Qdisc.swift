@@ -8,12 +8,16 @@ extension Kernel {
   /// Takes frames for a device that has a queueing discipline. The burst is empty afterwards.
   mutating func queueTransmit(_ burst: inout Burst, by index: DeviceIndex) {
     let root = devices[index].qdisc
+    var (packets, bytes) = (0, 0)
+    for position in 0..<burst.count {
+      packets &+= pool.segmentCount(burst[position])
+      bytes &+= length(of: burst[position])
+    }
     if qdiscs[root].statistics.queueLength == 0, qdiscs[root].canBypass,
-      transmitRoom(of: index) >= frameCount(burst, by: index)
+      transmitRoom(of: index) >= (devices[index].features.takesLarge ? burst.count : packets)
     {
-      for position in 0..<burst.count {
-        queueSends(root, burst[position], length(of: burst[position]))
-      }
+      qdiscs[root].statistics.packets &+= UInt64(packets)
+      qdiscs[root].statistics.bytes &+= UInt64(bytes)
       startTransmit(&burst, by: index)
       return
     }
