@@ -105,15 +105,19 @@ extension Acceptance {
         let script = "(echo hi; sleep 30) | ncat 10.0.2.10 5432 >/dev/null"
         let client = try lab.starting("web1", ["sh", "-c", script])
         defer { client.stop() }
-        let deadline = Date() + 10
-        var listed = ""
-        while !listed.contains(" 10.0.2.10:5432"), Date() < deadline {
-          listed = try lab.netforge("ss", "web1").output
-        }
-        let real = try lab.exec("web1", "ss", "-tuanH").output
         func rows(_ text: String) -> Set<String> {
           Set(text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") })
         }
+        // What was sent has come back and been read: nothing moves while the two are asked.
+        let deadline = Date() + 20
+        var listed = ""
+        while Date() < deadline {
+          let detail = try lab.netforge("ss", "web1", "--tcp", "-iom").output
+          listed = try lab.netforge("ss", "web1").output
+          let isRead = rows(listed).contains { $0.hasPrefix("tcp ESTAB 0 0 ") }
+          if isRead, detail.contains("bytes_received:3") { break }
+        }
+        let real = try lab.exec("web1", "ss", "-tuanH").output
         #expect(rows(listed).subtracting(rows(real)).count == 1, "the heading: \(listed) beside \(real)")
         #expect(rows(real).isSubset(of: rows(listed)), "\(listed) beside \(real)")
         let document = try lab.netforge("ss", "web1", "--tcp", "-f", "json").json()
