@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What can be wrong with address translation, firewalls and tables.
+
+extension MistakeTests {
+  private static func firewall(_ rules: String, sets: String = "", hook: String? = nil) -> String {
+    onLAN(
+      item("dummy", #""name":"wan""#),
+      item(
+        "firewall",
+        #""policy":"drop",\#(hook.map { "\"hook\":\"\($0)\"," } ?? "")"sets":[\#(sets)],"rules":[\#(rules)]"#)
+    )
+  }
+
+  static let translation = [
+    Mistake(
+      "masquerade by an unknown interface", onLAN(item("masquerade", #""out":"wna""#)), line: 3,
+      "Masquerade: out: node 'gw' has no interface 'wna'"),
+    Mistake(
+      "masquerade in a node",
+      lines(
+        head(), bridge("lan", "10.0.0.0/24"),
+        node("a", interface("e", on: "lan"), item("masquerade", #""out":"e""#))), line: 3, "does not forward",
+      "lab.router(\"a\")"),
+    Mistake(
+      "masquerade of nobody", onLAN(item("masquerade", #""source":["10.0.0.1/8"]"#)), line: 3,
+      "did you mean '10.0.0.0/8'?"),
+    Mistake(
+      "masquerade by a port",
+      onLAN(
+        item("dummy", #""name":"d""#), item("bridge", #""name":"br0","ports":[{"name":"d",@}]"#),
+        item("masquerade", #""out":"d""#)), line: 3, "'d' is a port of 'br0'"),
+    Mistake(
+      "masquerade twice", onLAN(item("masquerade", #""out":"eth0""#), item("masquerade", #""out":"eth0""#)),
+      line: 3, "would never be reached"),
+    Mistake(
+      "source NAT to a name", onLAN(item("sourceNAT", #""to":"web""#)), line: 3,
+      "'web' is not an address or a range"),
+    Mistake(
+      "source NAT over families", onLAN(item("sourceNAT", #""to":"192.0.2.1","source":["fd00::/64"]"#)),
+      line: 3, "different families"),
+    Mistake(
+      "source NAT's ports", onLAN(item("sourceNAT", #""to":"192.0.2.1","ports":"70000""#)), line: 3,
+      "port 70000"),
+    Mistake(
+      "publish to nobody", onLAN(item("publish", #""transport":"tcp","ports":"80","hosts":["10.0.0.99"]"#)),
+      line: 3, "no interface of the lab has the address 10.0.0.99"),
+    Mistake(
+      "publish without a host", onLAN(item("publish", #""transport":"tcp","ports":"80""#)), line: 3,
+      "no host to publish to"),
+    Mistake(
+      "publish by an unknown transport",
+      onLAN(item("publish", #""transport":"tpc","ports":"80","hosts":["10.0.0.1"]"#)), line: 3,
+      "did you mean 'tcp'?"),
+    Mistake(
+      "publish a port of none",
+      onLAN(item("publish", #""transport":"tcp","ports":"0","hosts":["10.0.0.1"]"#)), line: 3, "port 0",
+      "1...65535"),
+    Mistake(
+      "publish to a port of none",
+      onLAN(item("publish", #""transport":"tcp","ports":"80","hosts":["10.0.0.1"],"port":65536"#)), line: 3,
+      "port 65536"),
+    Mistake(
+      "publish over families",
+      onLAN(item("publish", #""transport":"tcp","ports":"80","hosts":["10.0.0.1"],"address":"fd00::1""#)),
+      line: 3, "different families"),
+    Mistake(
+      "publish one port twice",
+      onLAN(
+        item("publish", #""transport":"tcp","ports":"80","hosts":["10.0.0.1"]"#),
+        item("publish", #""transport":"tcp","ports":"70-90","hosts":["10.0.0.1"]"#)), line: 3,
+      "would never be reached"),
+    Mistake(
+      "redirect to a port of none", onLAN(item("redirect", #""transport":"tcp","ports":"80","port":-1"#)),
+      line: 3, "port -1"),
+    Mistake("a policy", onLAN(item("firewall", #""policy":"dorp""#)), line: 3, "did you mean 'drop'?"),
+    Mistake(
+      "a hook", onLAN(item("firewall", #""policy":"drop","hook":"prerouting""#)), line: 3,
+      "'prerouting' is none of input, forward, output"),
+    Mistake(
+      "two firewalls on a hook",
+      onLAN(item("firewall", #""policy":"drop""#), item("firewall", #""policy":"drop""#)), line: 3,
+      "put the rules of a hook together"),
+    Mistake(
+      "a forward chain in a node",
+      lines(
+        head(), bridge("lan", "10.0.0.0/24"),
+        node("a", interface("e", on: "lan"), item("firewall", #""policy":"drop","hook":"forward""#))),
+      line: 3, "does not forward"),
+    Mistake(
+      "a set that no rule uses", firewall("", sets: #"{"name":"admins","elements":["10.0.0.1"],@}"#), line: 3,
+      "no rule uses the set 'admins'"),
+    Mistake(
+      "an unknown set", firewall(#"{"action":"accept","sourceSet":"admin",@}"#), line: 3, "no set 'admin'"),
+    Mistake(
+      "an empty set", firewall(#"{"action":"accept","sourceSet":"a",@}"#, sets: #"{"name":"a",@}"#), line: 3,
+      "set 'a' is empty"),
+    Mistake(
+      "a set's name",
+      firewall(
+        #"{"action":"accept","sourceSet":"a b",@}"#, sets: #"{"name":"a b","elements":["10.0.0.1"],@}"#),
+      line: 3, "set 'a b' should be called by"),
+    Mistake(
+      "an overlapping set",
+      firewall(
+        #"{"action":"accept","sourceSet":"a",@}"#,
+        sets: #"{"name":"a","elements":["10.0.0.0/24","10.0.0.7"],@}"#), line: 3, "holds 10.0.0.7 twice"),
+    Mistake(
+      "a rule's interface", firewall(#"{"action":"accept","from":"eth1",@}"#), line: 3,
+      "Accept: from: node 'gw' has no interface 'eth1'; did you mean 'eth0'?"),
+    Mistake("a rule's action", firewall(#"{"action":"allow",@}"#), line: 3, "'allow' is none of accept"),
+    Mistake(
+      "a rule's address", firewall(#"{"action":"drop","destination":["10.0.0.256"],@}"#), line: 3,
+      "Drop: destination '10.0.0.256'"),
+    Mistake(
+      "a rule of two families",
+      firewall(#"{"action":"drop","source":["10.0.0.1"],"destination":["fd00::1"],@}"#), line: 3,
+      "no packet has both"),
+    Mistake(
+      "an outgoing interface at input", firewall(#"{"action":"drop","to":"eth0",@}"#, hook: "input"), line: 3,
+      "leaves by no interface"),
+    Mistake(
+      "an incoming interface at output", firewall(#"{"action":"drop","from":"eth0",@}"#, hook: "output"),
+      line: 3, "came in by no interface"),
+    Mistake(
+      "a match's port", firewall(#"{"action":"accept","matches":["tcp 65536"],@}"#), line: 3, "port 65536"),
+    Mistake(
+      "a match's state", firewall(#"{"action":"accept","matches":["state establishd"],@}"#), line: 3,
+      "did you mean 'established'?"),
+    Mistake(
+      "a match of no kind", firewall(#"{"action":"accept","matches":["moon full"],@}"#), line: 3,
+      "'moon full' is no match"),
+    Mistake(
+      "a reset of what is not TCP",
+      firewall(#"{"action":"reject","with":"tcpReset","matches":["udp 53"],@}"#), line: 3,
+      "only TCP is answered with a reset"),
+    Mistake(
+      "a limit of nothing", firewall(#"{"action":"accept","matches":["limit 0/second"],@}"#), line: 3,
+      "limit 0"),
+    Mistake(
+      "two limits", firewall(#"{"action":"accept","matches":["limit 1/second","limit 1/hour"],@}"#), line: 3,
+      "a rule has one limit"),
+    Mistake("a log prefix", firewall(#"{"action":"drop","log":"a\nb",@}"#), line: 3, "the log's prefix"),
+  ]
+
+  private static func table(_ chains: String, sets: String = "", family: String = "inet") -> String {
+    onLAN(item("table", #""name":"t","family":"\#(family)","sets":[\#(sets)],"chains":[\#(chains)]"#))
+  }
+  private static func chain(_ statements: String, hook: String = "forward", type: String = "filter") -> String
+  {
+    #"{"name":"c","type":"\#(type)","hook":"\#(hook)","rules":[{"statements":[\#(statements)],@}],@}"#
+  }
+  private static let accept = #"{"kind":"verdict","verdict":"accept"}"#
+
+  static let tables = [
+    Mistake("a table's family", table("", family: "ipx"), line: 3, "'ipx' is none of ip, ip6"),
+    Mistake(
+      "a table of ours", onLAN(item("table", #""name":"netforge-x","family":"ip""#)), line: 3,
+      "kept for what the short form makes"),
+    Mistake(
+      "one table twice",
+      onLAN(item("table", #""name":"t","family":"ip""#), item("table", #""name":"t","family":"ip""#)),
+      line: 3, "there is one of family ip"),
+    Mistake(
+      "a chain twice", table(chain(accept) + "," + chain(accept)), line: 3, "chain 'c' is declared twice"),
+    Mistake(
+      "a hook that the family has not", table(chain(accept, hook: "forward"), family: "netdev"), line: 3,
+      "family netdev has no hook forward; it has ingress, egress"),
+    Mistake(
+      "nat at forward", table(chain(accept, hook: "forward", type: "nat")), line: 3, "nat chains hang at"),
+    Mistake(
+      "reroute at input", table(chain(accept, hook: "input", type: "route")), line: 3, "hangs at output"),
+    Mistake(
+      "ingress without a device", table(chain(accept, hook: "ingress"), family: "netdev"), line: 3,
+      "say which (device:)"),
+    Mistake(
+      "a chain's device", table(#"{"name":"c","hook":"ingress","device":"eth9",@}"#, family: "netdev"),
+      line: 3, "no interface 'eth9'"),
+    Mistake(
+      "a priority before conntrack",
+      table(#"{"name":"c","type":"nat","hook":"prerouting","priority":-300,@}"#), line: 3,
+      "before connection tracking"),
+    Mistake(
+      "an unknown selector",
+      table(chain(#"{"kind":"match","selectors":["ip sadr"],"is":"equal","values":[["10.0.0.1"]]}"#)),
+      line: 3, "no selector 'ip sadr'; did you mean 'ip saddr'?"),
+    Mistake(
+      "a value of another type",
+      table(chain(#"{"kind":"match","selectors":["tcp dport"],"is":"equal","values":[["10.0.0.1"]]}"#)),
+      line: 3, "tcp dport: '10.0.0.1' is no inet_service"),
+    Mistake(
+      "a value out of range",
+      table(chain(#"{"kind":"match","selectors":["tcp dport"],"is":"equal","values":[["65536"]]}"#)), line: 3,
+      "65536 is out of range"),
+    Mistake(
+      "IPv6 where IPv4 belongs",
+      table(chain(#"{"kind":"match","selectors":["ip saddr"],"is":"equal","values":[["fd00::1"]]}"#)),
+      line: 3, "should be IPv4"),
+    Mistake(
+      "a field that the family has not",
+      table(
+        chain(#"{"kind":"match","selectors":["ip6 saddr"],"is":"equal","values":[["fd00::1"]]}"#),
+        family: "ip"), line: 3, "never holds in family ip"),
+    Mistake(
+      "an interface that is not there",
+      table(chain(#"{"kind":"match","selectors":["meta iifname"],"is":"equal","values":[["eth9"]]}"#)),
+      line: 3, "no interface 'eth9'"),
+    Mistake(
+      "an order among several",
+      table(chain(#"{"kind":"match","selectors":["ip ttl"],"is":"less","values":[["1"],["2"]]}"#)), line: 3,
+      "compare with one value"),
+    Mistake(
+      "an unknown set of a table",
+      table(chain(#"{"kind":"match","selectors":["ip saddr"],"is":"equal","set":"s"}"#)), line: 3,
+      "no set 's'"),
+    Mistake(
+      "a set of another type",
+      table(
+        chain(#"{"kind":"match","selectors":["ip saddr"],"is":"equal","set":"s"}"#),
+        sets: #"{"name":"s","key":["inet_service"],@}"#), line: 3, "holds inet_service, not ipv4_addr"),
+    Mistake(
+      "an interval in a plain set",
+      table("", sets: #"{"name":"s","key":["ipv4_addr"],"elements":[{"key":["10.0.0.0/8"]}],@}"#), line: 3,
+      "interval: true"),
+    Mistake(
+      "an element twice",
+      table("", sets: #"{"name":"s","key":["inet_service"],"elements":[{"key":["1"]},{"key":["1"]}],@}"#),
+      line: 3, "stands in it twice"),
+    Mistake(
+      "an element of two parts",
+      table("", sets: #"{"name":"s","key":["inet_service"],"elements":[{"key":["1","2"]}],@}"#), line: 3,
+      "2 values stand where 1 should"),
+    Mistake(
+      "an unknown chain", table(chain(#"{"kind":"verdict","verdict":"jump d"}"#)), line: 3, "no chain 'd'"),
+    Mistake(
+      "a jump to a base chain", table(chain(#"{"kind":"verdict","verdict":"jump c"}"#)), line: 3, "has a hook"
+    ),
+    Mistake(
+      "a loop of jumps",
+      table(
+        #"{"name":"a","rules":[{"statements":[{"kind":"verdict","verdict":"jump b"}],@}],@},{"name":"b","rules":[{"statements":[{"kind":"verdict","verdict":"goto a"}],@}],@}"#
+      ), line: 3, "round for ever"),
+    Mistake(
+      "a verdict that is none", table(chain(#"{"kind":"verdict","verdict":"maybe"}"#)), line: 3,
+      "'maybe' is no verdict"),
+    Mistake(
+      "a statement after the verdict", table(chain(accept + #",{"kind":"counter"}"#)), line: 3,
+      "never reached"),
+    Mistake("an empty rule", table(chain("")), line: 3, "a rule says nothing"),
+    Mistake(
+      "NAT in a filter chain", table(chain(#"{"kind":"masquerade"}"#, hook: "postrouting")), line: 3,
+      "masquerade stands in a nat chain at postrouting only"),
+    Mistake(
+      "destination NAT at postrouting",
+      table(chain(#"{"kind":"destinationNAT","address":"10.0.0.1"}"#, hook: "postrouting", type: "nat")),
+      line: 3, "at prerouting or output only"),
+    Mistake(
+      "NAT into another family",
+      table(
+        chain(#"{"kind":"destinationNAT","address":"fd00::1"}"#, hook: "prerouting", type: "nat"),
+        family: "ip"), line: 3, "does not belong into a table of family ip"),
+    Mistake(
+      "reject at postrouting", table(chain(#"{"kind":"reject"}"#, hook: "postrouting")), line: 3,
+      "not at postrouting"),
+    Mistake(
+      "an update of a fixed set",
+      table(
+        chain(#"{"kind":"updateSet","set":"s","selectors":["ip saddr"]}"#),
+        sets: #"{"name":"s","key":["ipv4_addr"],@}"#), line: 3, "dynamic: true"),
+    Mistake(
+      "NoTrack after conntrack", table(chain(#"{"kind":"noTrack"}"#, hook: "prerouting")), line: 3,
+      "priority .raw"),
+  ]
+}
