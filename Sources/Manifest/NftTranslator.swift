@@ -43,7 +43,7 @@ enum NftTranslator {
       return failure("'\(path)' needs nft, which is not installed here; install nftables, or write a Table")
     case (.ended, _):
       let said = output.text(2).split(separator: "\n").first.map(String.init) ?? "nft failed"
-      return failure(said.replacingFirst("/dev/stdin", by: path))
+      return failure(said.replacingPrefix("/dev/stdin", by: path))
     default: return failure("nft took too long for '\(path)', or says too much")
     }
   }
@@ -87,9 +87,9 @@ enum NftTranslator {
 }
 
 extension String {
-  /// With the first occurrence of a text exchanged.
-  fileprivate func replacingFirst(_ text: String, by other: String) -> String {
-    guard hasPrefix(text) else { return self }
-    return other + dropFirst(text.count)
+  /// With another beginning, where it begins so.
+  fileprivate func replacingPrefix(_ prefix: String, by other: String) -> String {
+    guard hasPrefix(prefix) else { return self }
+    return other + dropFirst(prefix.count)
   }
 }

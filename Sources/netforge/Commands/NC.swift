@@ -118,9 +118,10 @@ struct NC: AsyncParsableCommand {
     }
     // What comes from a file or a pipe is sent to its end, the other has only ended its own way; whoever types is not
     // waited for.
-    if isatty(STDIN_FILENO) == 0 { _ = await sending.value }
+    let refusal = isatty(STDIN_FILENO) == 0 ? await sending.value : nil
     await connection.close()
     sending.cancel()
+    if let refusal { throw refusal }
   }
 }
 
