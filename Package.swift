@@ -121,7 +121,7 @@ let package = Package(
     tests(of: "Netforge", []),
     tests(of: "TopologyModel", ["NetTypes", "Nftables", "LabCore", "Seeds"]),
     tests(of: "Spawn", [system]),
-    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "TopologyModel", "Seeds", system]),
+    tests(of: "Netlink", ["NetTypes", "Rtnetlink", "Nftables", "TopologyModel", "Seeds", "CLinux", system]),
     tests(of: "LinuxObjects", ["NetTypes", "LabCore", "Rtnetlink", "Nftables"]),
     tests(of: "LabProcess", ["NetTypes", "Capture", "LabCore", "Spawn", "CLinux", "Seeds", system, logging]),
     tests(

@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -258,11 +259,32 @@ int nf_signal_descriptor(void) {
   return ends[0];
 }
 
-void nf_raise_descriptor_limit(void) {
+/* The soft limit before it was first raised. */
+static _Atomic rlim_t given_descriptors = RLIM_INFINITY;
+
+void nf_reserve_descriptors(void) {
+  enum { table = 4096 };
   struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  if (limit.rlim_cur < limit.rlim_max) {
+    rlim_t unknown = RLIM_INFINITY;
+    atomic_compare_exchange_strong(&given_descriptors, &unknown, limit.rlim_cur);
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  }
+  int any = open("/", O_PATH | O_CLOEXEC);
+  if (any < 0) return;
+  int high = fcntl(any, F_DUPFD_CLOEXEC, limit.rlim_cur < table ? (int)limit.rlim_cur - 1 : table - 1);
+  if (high >= 0) close(high);
+  close(any);
+}
+
+void nf_restore_descriptor_limit(void) {
+  struct rlimit limit;
+  rlim_t given = atomic_load(&given_descriptors);
+  if (given == RLIM_INFINITY || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max < given) return;
+  limit.rlim_cur = given;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void nf_heap_grow_by(int bytes) {

@@ -7,6 +7,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "nf_process.h"
 #include "nf_spawn.h"
 
 #include <errno.h>
@@ -376,6 +377,7 @@ static _Noreturn void child(const struct nf_spawn_request *request, int status, 
   if (request->terminal >= 0 && ioctl(request->terminal, TIOCSCTTY, 0) < 0)
     fail(status, NF_SPAWN_TERMINAL, errno, request->terminal);
   /* After the steps that open files, which the limit on descriptors would hit; before the identity is given up. */
+  nf_restore_descriptor_limit();
   for (size_t i = 0; i < request->limit_count; i++) {
     struct rlimit limit = {(rlim_t)request->limits[i].soft, (rlim_t)request->limits[i].hard};
     if (setrlimit((int)request->limits[i].resource, &limit) < 0) fail(status, NF_SPAWN_LIMIT, errno, (int)i);

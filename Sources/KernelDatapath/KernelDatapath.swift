@@ -48,7 +48,8 @@ public final class KernelDatapath: Datapath {
   public init(site: Site = Site(), faults: FaultInjector? = nil) throws(DatapathError) {
     self.site = site
     directory = NamespaceDirectory(path: site.namespaceDirectory)
-    Self.raiseFileLimit()
+    // Two or more a node: the namespace and its sockets.
+    nf_reserve_descriptors()
     do throws(NetlinkError) {
       host = try KernelNamespace.current()
       crew = try Crew(directory: directory, faults: faults)
@@ -57,17 +58,6 @@ public final class KernelDatapath: Datapath {
         .unavailable, operation: "start the kernel datapath", errno: error.errno?.rawValue,
         cause: TransportError(error).cause)
     }
-  }
-
-  /// Two descriptors a node are more than the usual 1024 allow.
-  private static func raiseFileLimit() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
-    else {
-      return
-    }
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
   // MARK: Work on the thread

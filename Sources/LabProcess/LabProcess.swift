@@ -190,7 +190,6 @@ public struct LabProcess: Sendable {
   /// Serves the lab until it is shut down, then ends the process.
   public func run(_ makeDatapath: DatapathFactory) async -> Never {
     umask(0o022)
-    nf_raise_descriptor_limit()
     let logger = Logger(label: "netforge") { _ in LogFileHandler() }
     do throws(DatapathError) {
       try await serve(makeDatapath, logger)

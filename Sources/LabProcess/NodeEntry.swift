@@ -71,6 +71,7 @@ public struct NodeEntry: Sendable {
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
     arguments.append(nil)
     _ = nf_restore_signal_mask()
+    nf_restore_descriptor_limit()
     execv("/proc/self/exe", arguments)
     let error = errno
     withExtendedLifetime(sealed) {}

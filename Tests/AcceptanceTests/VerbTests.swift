@@ -224,6 +224,12 @@ extension Acceptance {
         let hosts = try lab.exec("web1", "getent", "ahostsv4", "web2")
         #expect(hosts.output.hasPrefix("10.0.0.2 "), "\(hosts)")
         #expect(try lab.netforge("exec", "web1").status == 64)
+        // netforge itself takes as many descriptors as it may have; a program is given what its user was.
+        let ask = ["exec", "--name", lab.name, "web1", "--", "sh", "-c", "ulimit -Sn"]
+        let limited = try Host.run(
+          ["sh", "-c", "ulimit -Sn 500 && exec \"$@\"", "sh"] + caller.command(ask),
+          environment: caller.environment)
+        #expect(limited.output == "500\n", "\(limited)")
       }
     }
 

@@ -62,8 +62,18 @@ int nf_pidfd_open(pid_t pid);
    from now on. */
 int nf_signal_descriptor(void);
 
-/* Lets this process have as many descriptors as it may. */
-void nf_raise_descriptor_limit(void);
+/*
+ * Room for descriptors: as many as this process may have, and a table for some thousand at once. When a process with
+ * several threads outgrows its table, the kernel waits for a grace period at each doubling (expand_fdtable), together
+ * some 10 ms on the way to 400; before the first thread it costs nothing.
+ */
+void nf_reserve_descriptors(void);
+
+/*
+ * Before another program begins: the soft limit on descriptors as this process was given it, since a program that
+ * uses select(2), or closes all that may be open, relies on it. Of use in a child of a process with threads.
+ */
+void nf_restore_descriptor_limit(void);
 
 /*
  * Lets every heap of the process grow by `bytes` at once and keep what it has. By default a thread's heap grows by the

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import ArgumentParser
+import CLinux
 import Glibc
 import Manifest
 
@@ -27,6 +28,7 @@ struct Edit: AsyncParsableCommand {
     let words = ["sh", "-c", "exec \(editor) \"$1\"", "sh", file]
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
     arguments.append(nil)
+    nf_restore_descriptor_limit()
     execv("/bin/sh", &arguments)
     throw Failure(.notExecutable, "cannot start the editor '\(editor)'")
   }

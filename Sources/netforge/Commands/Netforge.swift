@@ -35,6 +35,7 @@ struct Netforge: AsyncParsableCommand {
     ])
 
   static func main() async {
+    nf_reserve_descriptors()
     if let role = LabProcess.role {
       await role.run { (lab, folder, kind) throws(DatapathError) in
         if kind == .emulated { return try EmulatedDatapath(lab: lab) }
