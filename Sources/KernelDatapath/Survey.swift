@@ -112,22 +112,21 @@ struct Survey {
     }
     let foreign = found.map { ReadNamespace.foreignIdentifiers(in: $0.dump.links) }
     let order = found.indices.sorted { foreign[$0].count > foreign[$1].count }
-    var links: [Int: [Int32: LinkMessage]] = [:]
+    var known: Set<Int> = []
     for position in order {
       let unknown = foreign[position].subtracting(found[position].identifiers.keys)
       if !unknown.isEmpty {
         let all = try kernel.channel(to: found[position].id).identifiers(of: handles)
         found[position].identifiers.merge(all) { first, _ in first }
       }
+      known.insert(position)
       for link in found[position].dump.links {
         guard case .veth = link.kind, let identifier = link.linkNamespaceID, let peer = link.lowerIndex,
-          let other = found[position].identifiers[identifier], let place = positions[other]
+          let other = found[position].identifiers[identifier], let place = positions[other],
+          !known.contains(place)
         else { continue }
-        if links[place] == nil {
-          links[place] = Dictionary(
-            found[place].dump.links.map { ($0.index, $0) }, uniquingKeysWith: { first, _ in first })
-        }
-        if let back = links[place]?[peer]?.linkNamespaceID, back >= 0 {
+        let isPeer = { (link: LinkMessage) in link.index == peer }
+        if let back = found[place].dump.links.first(where: isPeer)?.linkNamespaceID, back >= 0 {
           found[place].identifiers[back] = found[position].id
         }
       }

@@ -12,6 +12,21 @@ public enum NamespaceRole: Hashable, Sendable {
 public enum NamespaceDefaults {
   /// Sorted by name. `ipv6`: whether the namespace has an IPv6 address or stands on an IPv6 subnet.
   public static func sysctls(for role: NamespaceRole, ipv6: Bool) -> [SysctlState] {
+    tables[Kind(role: role, ipv6: ipv6), default: []]
+  }
+
+  private struct Kind: Hashable {
+    var role: NamespaceRole
+    var ipv6: Bool
+  }
+
+  /// Made once: every node asks.
+  private static let tables = Dictionary(
+    uniqueKeysWithValues: [NamespaceRole.node, .router, .switch].flatMap { role in
+      [false, true].map { (Kind(role: role, ipv6: $0), table(for: role, ipv6: $0)) }
+    })
+
+  private static func table(for role: NamespaceRole, ipv6: Bool) -> [SysctlState] {
     var table: [String: String] = [:]
     let v6 = ipv6 && role != .switch
     let off = v6 ? "0" : "1"

@@ -17,10 +17,10 @@ public struct SysctlState: Hashable, Codable, Sendable {
     var previous: UInt8 = 0x20
     let isNormal = value.utf8.allSatisfy { byte in
       defer { previous = byte }
-      return byte > 0x20 && byte < 0x80 || byte == 0x20 && previous != 0x20
+      return byte > 0x20 || byte == 0x20 && previous != 0x20
     }
     if isNormal, previous != 0x20 { return value }
-    return value.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    return value.utf8.split { $0 <= 0x20 }.map { String(Substring($0)) }.joined(separator: " ")
   }
 }
 

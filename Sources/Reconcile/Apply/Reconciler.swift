@@ -23,17 +23,20 @@ public struct Reconciler: Sendable {
     public var datapath: DatapathKind
     public var sources: SourceMap
     public var allocations: Allocations
+    /// Those that the lab's folder has; nil when it has none.
+    public var previousAllocations: Allocations?
     /// The rendered topology.
     public var topology: [UInt8]
     public var topologyFile: String?
 
     public init(
       datapath: DatapathKind, sources: SourceMap = SourceMap(), allocations: Allocations = Allocations(),
-      topology: [UInt8] = [], topologyFile: String? = nil
+      previousAllocations: Allocations? = nil, topology: [UInt8] = [], topologyFile: String? = nil
     ) {
       self.datapath = datapath
       self.sources = sources
       self.allocations = allocations
+      self.previousAllocations = previousAllocations
       self.topology = topology
       self.topologyFile = topologyFile
     }
@@ -71,6 +74,7 @@ public struct Reconciler: Sendable {
     var plan: Plan
     var hostSettings: [String: String]
     var journal: Journal?
+    var record: LabRecord?
   }
 
   private func prepare(
@@ -95,7 +99,8 @@ public struct Reconciler: Sendable {
     progress(.plan)
     let plan = Planner(hostSettings: settings, recreated: recreating).plan(target, from: observation)
     return Preparation(
-      observation: observation, target: target, plan: plan, hostSettings: settings, journal: journal)
+      observation: observation, target: target, plan: plan, hostSettings: settings, journal: journal,
+      record: record)
   }
 
   /// The state that was last applied, made again from what the folder has of it.
@@ -134,7 +139,7 @@ public struct Reconciler: Sendable {
       if prepared.journal != nil {
         try writing { folder throws(LabFolderError) in try folder.setJournal(nil) }
       }
-      try record(desired, as: description, changed: false)
+      try record(desired, as: description, since: prepared.record, changed: false)
       return prepared.plan
     }
     if prepared.plan.isDisruptive, await !confirm(prepared.plan) { throw .declined(prepared.plan) }
@@ -160,7 +165,7 @@ public struct Reconciler: Sendable {
           aftermath: aftermath))
     }
     progress(.record)
-    try record(desired, as: description, changed: true)
+    try record(desired, as: description, since: prepared.record, changed: true)
     let kept = settings.filter { setting in
       desired[.host]?.sysctls.contains { $0.name == setting.key } ?? false
     }
@@ -210,12 +215,11 @@ public struct Reconciler: Sendable {
   }
 
   private func record(
-    _ desired: LabState, as description: Description, changed: Bool
+    _ desired: LabState, as description: Description, since known: LabRecord?, changed: Bool
   ) throws(ReconcileError) {
     try writing { folder throws(LabFolderError) in
-      let known = try? folder.record()
       if try folder.topology() != description.topology { try folder.setTopology(description.topology) }
-      if (try? folder.allocations()) != description.allocations {
+      if description.previousAllocations != description.allocations {
         try folder.setAllocations(description.allocations)
       }
       var record = LabRecord(

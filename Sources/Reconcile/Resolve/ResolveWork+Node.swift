@@ -136,9 +136,10 @@ extension ResolveWork {
   // MARK: Settings
 
   private mutating func resolveSysctls(of node: Topology.Node, ipv6: Bool, into space: inout NamespaceState) {
-    var values: [String: String] = [:]
-    let role: NamespaceRole = node.kind == .router ? .router : .node
-    for sysctl in NamespaceDefaults.sysctls(for: role, ipv6: ipv6) { values[sysctl.name] = sysctl.value }
+    space.sysctls = NamespaceDefaults.sysctls(for: node.kind == .router ? .router : .node, ipv6: ipv6)
+    guard !node.sysctls.isEmpty else { return }
+    var values = Dictionary(
+      space.sysctls.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
     for sysctl in node.sysctls {
       let name = settingName(sysctl.name, in: space.id)
       values[name] = sysctl.value

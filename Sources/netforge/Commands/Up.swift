@@ -49,11 +49,11 @@ struct Up: AsyncParsableCommand {
     let known = try folder.record()
     let kind = try datapath.kind(recorded: known?.datapath)
     do {
-      let previous = try folder.allocations() ?? Allocations()
-      let resolution = try Resolver(previous: previous).resolve(loaded.topology)
+      let previous = try folder.allocations()
+      let resolution = try Resolver(previous: previous ?? Allocations()).resolve(loaded.topology)
       progress.stage("reach the \(kind.rawValue) datapath")
       var lab = try await RunningLab.prepare(folder, kind: kind)
-      let plan = try await reconcile(loaded, resolution, lab, lock, progress)
+      let plan = try await reconcile(loaded, resolution, previous, lab, lock, progress)
       progress.stage("start programs and services")
       try await lab.run(resolution.runtime)
       progress.stage(nil)
@@ -66,8 +66,8 @@ struct Up: AsyncParsableCommand {
   }
 
   private func reconcile(
-    _ loaded: LoadedTopology, _ resolution: Resolution, _ lab: RunningLab, _ lock: LabLock,
-    _ progress: Progress
+    _ loaded: LoadedTopology, _ resolution: Resolution, _ previous: Allocations?, _ lab: RunningLab,
+    _ lock: LabLock, _ progress: Progress
   ) async throws -> Plan {
     var reconciler = Reconciler(datapath: lab.datapath, folder: lab.folder, runtime: resolution.runtime)
     reconciler.deadline = .seconds(Int64(timeout))
@@ -77,8 +77,7 @@ struct Up: AsyncParsableCommand {
       resolution.state,
       as: Reconciler.Description(
         datapath: lab.kind, sources: resolution.sources, allocations: resolution.allocations,
-        topology: loaded.rendered,
-        topologyFile: loaded.file),
+        previousAllocations: previous, topology: loaded.rendered, topologyFile: loaded.file),
       holding: lock,
       confirm: { plan in
         if agreed { return true }

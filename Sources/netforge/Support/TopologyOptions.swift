@@ -85,8 +85,14 @@ struct TopologyOptions: ParsableArguments {
       throw error
     }
     if let lab { declarations = declarations.renamed(lab.text) }
-    return LoadedTopology(
-      topology: try Topology(declarations), rendered: Array(declarations.json.utf8), file: path)
+    // Written while it is checked.
+    async let rendered = Self.rendered(declarations)
+    return LoadedTopology(topology: try Topology(declarations), rendered: await rendered, file: path)
+  }
+
+  @concurrent
+  private static func rendered(_ declarations: Declarations) async -> [UInt8] {
+    Array(declarations.json.utf8)
   }
 
   /// The one Swift file of the working folder that makes a topology.
