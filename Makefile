@@ -10,7 +10,7 @@ RELEASE     := .build/release/netforge
 OPTIMIZED   := -c release --static-swift-stdlib
 # What the binary needs to be built, and what the tests compare it with.
 BUILD_DEBS  := libmnl-dev libnftnl-dev pkg-config
-TEST_DEBS   := iproute2 nftables iputils-ping conntrack ncat curl iperf3 tcpdump graphviz procps util-linux
+TEST_DEBS   := iproute2 nftables iputils-ping conntrack ncat curl iperf3 tcpdump graphviz procps uidmap util-linux
 
 # A virtual machine with Debian's kernel.
 GUEST_DEBS  := qemu-system-x86 busybox-static cpio kmod
