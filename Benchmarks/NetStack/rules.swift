@@ -125,6 +125,14 @@ func rules() throws {
   try router.commit(masquerading())
   router.establish()
   router.tell("established connections with masquerading, 4,096 flows", packets: 256_000)
+  var short = try Router(groups: true)
+  var table = masquerading()
+  table.flowtables = [NftFlowtable(name: "f", devices: ["left", "right"])]
+  table.chains.append(
+    Ruleset.Chain(name: "f", base: NftBaseChain(hook: .forward), rules: [Rule([.addFlow("f")])]))
+  try short.commit(table)
+  short.establish()
+  short.tell("the same past the rules, by a flowtable", packets: 256_000)
   try hostRules()
 }
 

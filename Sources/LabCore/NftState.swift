@@ -25,6 +25,7 @@ extension NftTable {
   public var stateObjects: [StateObject] {
     var result: [StateObject] = [.nftTable(declaration)]
     result += objects.map { .nftObject(key, $0) }
+    result += flowtables.map { .nftFlowtable(key, $0) }
     result += sets.map { .nftSet(key, $0) }
     result += chains.map { .nftChain(key, $0.declaration) }
     for chain in chains {
@@ -61,6 +62,15 @@ extension NftChain {
     list.add(.policy, text: base.map { "\($0.policy)" })
     list.add(.devices, base.map { .list($0.devices.map { .text($0) }) })
     list.add(.comment, text: comment)
+    return list.attributes
+  }
+}
+
+extension NftFlowtable {
+  var attributes: [StateAttribute] {
+    var list = AttributeList()
+    list.add(.priority, number: priority)
+    list.add(.devices, .list(devices.map { .text($0) }))
     return list.attributes
   }
 }

@@ -22,6 +22,7 @@ public indirect enum StateObject: Hashable, Codable, Sendable {
   /// The set with its elements when it is created or deleted, without when it is updated.
   case nftSet(NftTableKey, NftSet)
   case nftObject(NftTableKey, NftObject)
+  case nftFlowtable(NftTableKey, NftFlowtable)
   /// An element, and the declaration of its set.
   case nftElement(NftTableKey, NftSet, NftSetElement)
   case nftRule(NftRuleState)
@@ -46,6 +47,8 @@ public indirect enum StateObject: Hashable, Codable, Sendable {
     case .nftSet(let table, let set): StatePath(namespace, .nftSet, key: [table.description, set.name])
     case .nftObject(let table, let object):
       StatePath(namespace, .nftObject, key: [table.description, "\(object.type) \(object.name)"])
+    case .nftFlowtable(let table, let flowtable):
+      StatePath(namespace, .nftFlowtable, key: [table.description, flowtable.name])
     case .nftElement(let table, let set, let element):
       StatePath(namespace, .nftElement, key: [table.description, set.name, element.pathKey])
     case .nftRule(let state):
@@ -67,6 +70,7 @@ public indirect enum StateObject: Hashable, Codable, Sendable {
     case .nftTable(let table): table.attributes
     case .nftChain(_, let chain): chain.attributes
     case .nftSet(_, let set): set.attributes
+    case .nftFlowtable(_, let flowtable): flowtable.attributes
     }
   }
 }

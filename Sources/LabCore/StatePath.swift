@@ -18,6 +18,7 @@ public struct StatePath: Hashable, Comparable, Sendable {
     case qdisc = "qdiscs"
     case nftTable = "tables"
     case nftObject = "objects"
+    case nftFlowtable = "flowtables"
     case nftSet = "sets"
     case nftElement = "elements"
     case nftChain = "chains"
@@ -28,7 +29,7 @@ public struct StatePath: Hashable, Comparable, Sendable {
       switch self {
       case .namespace: 0
       case .sysctl, .link, .route, .policyRule, .nftTable: 1
-      case .address, .neighbor, .fdb, .qdisc, .nftSet, .nftObject, .nftChain: 2
+      case .address, .neighbor, .fdb, .qdisc, .nftSet, .nftObject, .nftFlowtable, .nftChain: 2
       case .nftElement, .nftRule: 3
       }
     }
@@ -57,7 +58,8 @@ public struct StatePath: Hashable, Comparable, Sendable {
     if attribute != nil { return StatePath(namespace, kind, key: key) }
     switch kind {
     case .namespace: return nil
-    case .nftSet, .nftObject, .nftChain: return key.first.map { StatePath(namespace, .nftTable, key: [$0]) }
+    case .nftSet, .nftObject, .nftFlowtable, .nftChain:
+      return key.first.map { StatePath(namespace, .nftTable, key: [$0]) }
     case .nftElement: return StatePath(namespace, .nftSet, key: Array(key.prefix(2)))
     case .nftRule: return StatePath(namespace, .nftChain, key: Array(key.prefix(2)))
     case .address, .neighbor, .fdb, .qdisc: return key.first.map { StatePath(namespace, .link, key: [$0]) }

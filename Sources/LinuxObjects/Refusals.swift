@@ -86,7 +86,7 @@ extension StatePath {
   /// Whether the object is one of a transaction of nftables.
   var isNftables: Bool {
     switch kind {
-    case .nftTable, .nftObject, .nftSet, .nftElement, .nftChain, .nftRule: true
+    case .nftTable, .nftObject, .nftFlowtable, .nftSet, .nftElement, .nftChain, .nftRule: true
     default: false
     }
   }
@@ -109,6 +109,7 @@ extension StatePath {
     case .nftChain: return "chain \(second) of table \(first)"
     case .nftSet: return "set \(second) of table \(first)"
     case .nftObject: return "object \(second) of table \(first)"
+    case .nftFlowtable: return "flowtable \(second) of table \(first)"
     case .nftElement: return "element of set \(second) of table \(first)"
     case .nftRule: return "rule \(key.last ?? "") of chain \(second) of table \(first)"
     }

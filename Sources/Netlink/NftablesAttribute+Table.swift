@@ -100,6 +100,12 @@ extension NftablesAttribute {
   static let objectSynproxyScale = Self(.object, NFTNL_OBJ_SYNPROXY_WSCALE, u8)
   static let objectSynproxyFlags = Self(.object, NFTNL_OBJ_SYNPROXY_FLAGS, u32)
 
+  static let flowtableTable = Self(.flowtable, NFTNL_FLOWTABLE_TABLE, name)
+  static let flowtableName = Self(.flowtable, NFTNL_FLOWTABLE_NAME, name)
+  static let flowtableHook = Self(.flowtable, NFTNL_FLOWTABLE_HOOKNUM, u32)
+  static let flowtablePriority = Self(.flowtable, NFTNL_FLOWTABLE_PRIO, u32)
+  static let flowtableFlags = Self(.flowtable, NFTNL_FLOWTABLE_FLAGS, u32)
+
   static let payloadDestination = Self(.expression("payload"), NFTNL_EXPR_PAYLOAD_DREG, u32)
   static let payloadBase = Self(.expression("payload"), NFTNL_EXPR_PAYLOAD_BASE, u32)
   static let payloadOffset = Self(.expression("payload"), NFTNL_EXPR_PAYLOAD_OFFSET, u32)
@@ -247,6 +253,8 @@ extension NftablesAttribute {
   static let fwdAddress = Self(.expression("fwd"), NFTNL_EXPR_FWD_SREG_ADDR, u32)
   static let fwdFamily = Self(.expression("fwd"), NFTNL_EXPR_FWD_NFPROTO, u32)
 
+  static let flowTable = Self(.expression("flow_offload"), NFTNL_EXPR_FLOW_TABLE_NAME, name)
+
   static let connlimitCount = Self(.expression("connlimit"), NFTNL_EXPR_CONNLIMIT_COUNT, u32)
   static let connlimitFlags = Self(.expression("connlimit"), NFTNL_EXPR_CONNLIMIT_FLAGS, u32)
 
@@ -263,7 +271,9 @@ extension NftablesAttribute {
     objectLimitType, objectLimitFlags, objectHelperName, objectHelperNetwork, objectHelperTransport,
     objectTimeoutNetwork, objectTimeoutTransport, objectTimeoutSeconds, objectExpectNetwork,
     objectExpectTransport, objectExpectPort, objectExpectTimeout, objectExpectSize, objectSynproxyMSS,
-    objectSynproxyScale, objectSynproxyFlags, payloadDestination, payloadBase, payloadOffset, payloadLength,
+    objectSynproxyScale, objectSynproxyFlags, flowtableTable, flowtableName, flowtableHook,
+    flowtablePriority, flowtableFlags, flowTable, payloadDestination, payloadBase, payloadOffset,
+    payloadLength,
     payloadSource, payloadChecksumType, payloadChecksumOffset, payloadFlags, metaKey, metaDestination,
     metaSource, ctKey, ctDestination, ctSource, ctDirection, cmpSource, cmpOperation, cmpData, rangeSource,
     rangeOperation, rangeFrom, rangeTo, bitwiseSource, bitwiseDestination, bitwiseLength, bitwiseMask,

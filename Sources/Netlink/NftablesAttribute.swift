@@ -10,7 +10,7 @@ import CNftnl
 struct NftablesAttribute: Hashable, Sendable {
   /// A kind of object; each numbers its attributes by itself.
   enum Kind: Hashable, Sendable {
-    case table, chain, set, element, rule, object
+    case table, chain, set, element, rule, object, flowtable
     /// An expression, by the kernel's name.
     case expression(String)
   }
@@ -66,6 +66,7 @@ struct NftablesObject: ~Copyable {
       case .element: nftnl_set_elem_alloc()
       case .rule: nftnl_rule_alloc()
       case .object: nftnl_obj_alloc()
+      case .flowtable: nftnl_flowtable_alloc()
       case .expression(let name): nftnl_expr_alloc(name)
       }
     guard let pointer else {
@@ -90,6 +91,7 @@ struct NftablesObject: ~Copyable {
     case .element: nftnl_set_elem_free(pointer)
     case .rule: nftnl_rule_free(pointer)
     case .object: nftnl_obj_free(pointer)
+    case .flowtable: nftnl_flowtable_free(pointer)
     case .expression: nftnl_expr_free(pointer)
     }
   }
@@ -109,6 +111,7 @@ struct NftablesObject: ~Copyable {
       case .chain: return nftnl_chain_set_data(pointer, attribute.number, buffer.baseAddress, count)
       case .set: return nftnl_set_set_data(pointer, attribute.number, buffer.baseAddress, count)
       case .element: return nftnl_set_elem_set(pointer, attribute.number, buffer.baseAddress, count)
+      case .flowtable: return nftnl_flowtable_set_data(pointer, attribute.number, buffer.baseAddress, count)
       case .rule: return nftnl_rule_set_data(pointer, attribute.number, buffer.baseAddress, count)
       case .expression: return nftnl_expr_set(pointer, attribute.number, buffer.baseAddress, count)
       case .object:

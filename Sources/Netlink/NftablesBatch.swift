@@ -139,6 +139,12 @@ private struct NftablesBatch: ~Copyable {
         NFT_MSG_DELSETELEM.rawValue, key, set, set.kernelElements(of: elements, leading: false))
     case .addObject(_, let object): try self.object(NFT_MSG_NEWOBJ.rawValue, key, object)
     case .deleteObject(_, let object): try self.object(NFT_MSG_DELOBJ.rawValue, key, object)
+    case .addFlowtable(_, let flowtable): try add(flowtable, key)
+    case .deleteFlowtable(_, let name):
+      let object = try self.flowtable(name, key)
+      let header = try header(NFT_MSG_DELFLOWTABLE.rawValue, key.family)
+      nftnl_flowtable_nlmsg_build_payload(header, object.pointer)
+      try finish(header)
     case .appendRule(_, let chain, let rule):
       try self.rule(NFT_MSG_NEWRULE.rawValue, key, chain, rule, flags: NLM_F_CREATE | NLM_F_APPEND)
     case .prependRule(_, let chain, let rule):
@@ -201,6 +207,26 @@ private struct NftablesBatch: ~Copyable {
     try finish(header)
   }
 
+  private func flowtable(_ name: String, _ key: NftTableKey) throws(NftablesValueError) -> NftablesObject {
+    let object = try NftablesObject(.flowtable)
+    try object.set(.flowtableTable, text: key.name)
+    try object.set(.flowtableName, text: name)
+    return object
+  }
+
+  private mutating func add(_ flowtable: NftFlowtable, _ key: NftTableKey) throws(NftablesValueError) {
+    let object = try self.flowtable(flowtable.name, key)
+    // NF_NETDEV_INGRESS.
+    try object.set(.flowtableHook, UInt32(0))
+    try object.set(.flowtablePriority, UInt32(bitPattern: flowtable.priority))
+    if flowtable.counts { try object.set(.flowtableFlags, NFT_FLOWTABLE_COUNTER.rawValue) }
+    if !flowtable.devices.isEmpty { try setDevices(flowtable.devices, of: object) }
+    let header = try header(NFT_MSG_NEWFLOWTABLE.rawValue, key.family, NLM_F_CREATE)
+    nftnl_flowtable_nlmsg_build_payload(header, object.pointer)
+    try finish(header)
+  }
+
+  /// The devices of a chain or a flowtable.
   private func setDevices(_ devices: [String], of object: borrowing NftablesObject) throws(NftablesValueError)
   {
     for device in devices where device.utf8.isEmpty || device.utf8.count > 15 || device.utf8.contains(0) {
@@ -210,8 +236,11 @@ private struct NftablesBatch: ~Copyable {
     var names = devices.map { UnsafePointer<CChar>(strdup($0)) }
     names.append(nil)
     let result = names.withUnsafeMutableBufferPointer { buffer in
-      nftnl_chain_set_array(
-        object.pointer, UInt16(truncatingIfNeeded: NFTNL_CHAIN_DEVICES.rawValue), buffer.baseAddress)
+      object.kind == .flowtable
+        ? nftnl_flowtable_set_array(
+          object.pointer, UInt16(truncatingIfNeeded: NFTNL_FLOWTABLE_DEVICES.rawValue), buffer.baseAddress)
+        : nftnl_chain_set_array(
+          object.pointer, UInt16(truncatingIfNeeded: NFTNL_CHAIN_DEVICES.rawValue), buffer.baseAddress)
     }
     for name in names { free(UnsafeMutablePointer(mutating: name)) }
     guard result >= 0 else { throw NftablesValueError(text: "libnftnl refuses the devices") }

@@ -300,6 +300,36 @@ enum NftablesDecoder {
     return (table, object)
   }
 
+  static func flowtable(
+    _ reader: inout AttributeReader
+  ) throws(NetlinkDecodingError) -> (table: String, flowtable: NftFlowtable) {
+    var table = ""
+    var flowtable = NftFlowtable(name: "")
+    while let attribute = try reader.next() {
+      switch UInt32(attribute.type) {
+      case NFTA_FLOWTABLE_TABLE.rawValue: table = attribute.string()
+      case NFTA_FLOWTABLE_NAME.rawValue: flowtable.name = attribute.string()
+      case NFTA_FLOWTABLE_FLAGS.rawValue:
+        flowtable.counts = try attribute.be32() & NFT_FLOWTABLE_COUNTER.rawValue != 0
+      case NFTA_FLOWTABLE_HOOK.rawValue:
+        var hook = attribute.content
+        while let part = try hook.next() {
+          switch UInt32(part.type) {
+          case NFTA_FLOWTABLE_HOOK_PRIORITY.rawValue:
+            flowtable.priority = Int32(bitPattern: try part.be32())
+          case NFTA_FLOWTABLE_HOOK_DEVS.rawValue:
+            var list = part.content
+            while let device = try list.next() { flowtable.devices.append(device.string()) }
+            flowtable.devices.sort()
+          default: break
+          }
+        }
+      default: break
+      }
+    }
+    return (table, flowtable)
+  }
+
   /// A list of expressions.
   static func expressions(_ attribute: NetlinkAttribute) throws(NetlinkDecodingError) -> [NftExpression] {
     var result: [NftExpression] = []

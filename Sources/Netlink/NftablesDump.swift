@@ -17,6 +17,7 @@ struct NftablesDump {
   private var chains: [NftTableKey: [NftChain]] = [:]
   private var sets: [NftTableKey: [NftSet]] = [:]
   private var objects: [NftTableKey: [NftObject]] = [:]
+  private var flowtables: [NftTableKey: [NftFlowtable]] = [:]
   private var handles = NftHandles()
 
   init(only: NftTableKey?) { self.only = only }
@@ -40,7 +41,7 @@ struct NftablesDump {
     NftTable(
       family: table.family, name: table.name, flags: table.flags, comment: table.comment,
       chains: chains[table.key] ?? [], sets: (sets[table.key] ?? []).filter { !$0.isAnonymous },
-      objects: objects[table.key] ?? [])
+      objects: objects[table.key] ?? [], flowtables: flowtables[table.key] ?? [])
   }
 
   private mutating func readContents(_ connection: inout NftablesConnection) throws(NftablesError) {
@@ -71,6 +72,15 @@ struct NftablesDump {
       let owner = NftTableKey(family: key.family, name: table)
       guard dump.tables[owner] != nil else { return }
       dump.objects[owner, default: []].append(object)
+    }
+    try read(
+      &connection, "flowtables", NFT_MSG_GETFLOWTABLE.rawValue, NFT_MSG_NEWFLOWTABLE.rawValue,
+      table: NFTA_FLOWTABLE_TABLE.rawValue
+    ) { (dump, key, reader) throws(NetlinkDecodingError) in
+      let (table, flowtable) = try NftablesDecoder.flowtable(&reader)
+      let owner = NftTableKey(family: key.family, name: table)
+      guard dump.tables[owner] != nil else { return }
+      dump.flowtables[owner, default: []].append(flowtable)
     }
     try read(
       &connection, "rules", NFT_MSG_GETRULE.rawValue, NFT_MSG_NEWRULE.rawValue,

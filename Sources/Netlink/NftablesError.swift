@@ -78,7 +78,7 @@ extension NftablesError.Failure {
     case EPERM: return "this needs CAP_NET_ADMIN in the namespace's user namespace"
     case EBUSY:
       switch step {
-      case .deleteChain, .deleteSet, .deleteObject: return "something still refers to it"
+      case .deleteChain, .deleteSet, .deleteObject, .deleteFlowtable: return "something still refers to it"
       case .addChain: return "a chain of that name and another kind stands there"
       default: return "it is in use"
       }
@@ -93,6 +93,7 @@ extension NftablesError.Failure {
       case .appendRule, .prependRule, .insertRule, .replaceRule:
         return
           "the chain, or a chain, set or object that it names, does not exist, or the kernel lacks an expression"
+      case .addFlowtable: return "the kernel has no flowtables (CONFIG_NF_FLOW_TABLE), or not this device"
       case .deleteRule: return "there is no such rule any more"
       case .addChain: return "the table does not exist, or the kernel lacks that kind of chain"
       default: return "it does not exist"

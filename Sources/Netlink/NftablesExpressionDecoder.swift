@@ -332,6 +332,8 @@ struct NftablesExpressionDecoder {
           destination: try register(NFTA_SOCKET_DREG.rawValue)))
     case "exthdr": return try exthdr()
     case "tproxy": return try tproxy()
+    case "flow_offload":
+      return attributes[Int(NFTA_FLOW_TABLE_NAME.rawValue)].map { .flowOffload($0.string()) }
     case "dup":
       return .dup(
         NftDup(

@@ -57,6 +57,7 @@ extension NftExpression {
     case .dup: "dup"
     case .fwd: "fwd"
     case .connlimit: "connlimit"
+    case .flowOffload: "flow_offload"
     case .unknown: nil
     }
   }
@@ -124,6 +125,7 @@ extension NftExpression {
     case .nat, .masquerade, .redirect, .tproxy, .dup, .fwd: try fillTranslation(o)
     case .counter, .limit, .quota, .connlimit, .log, .reject, .notrack: try fillAction(o)
     case .dynset(let e): try e.fill(o)
+    case .flowOffload(let name): try o.set(.flowTable, text: name)
     case .objectReference(let e):
       switch e.target {
       case .named(let type, let name):

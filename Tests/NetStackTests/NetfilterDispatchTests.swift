@@ -19,7 +19,7 @@ struct NetfilterDispatchTests {
     let ports: [UInt16] = [22, 53, 80, 99, 1000, 5353]
     var rules: [Rule] = []
     for _ in 0...random.below(3) {
-      let kind = random.below(4)
+      let kind = random.below(8)
       let isInside = random.below(2) == 0
       for _ in 0..<random.below(20) + 3 {
         var statements: [Statement] = []
@@ -31,6 +31,22 @@ struct NetfilterDispatchTests {
         case 0: statements.append(.match(.is(.udpDestination, one(ports))))
         case 1: statements.append(.match(.is(.tcpDestination, one(ports))))
         case 2: statements.append(.match(.is(.mark, PacketMark(rawValue: UInt32(random.below(3))))))
+        case 3:
+          statements.append(
+            .match(.is(.inputInterface, one(["t0", "t1", "t2"].compactMap { InterfacePattern($0) }))))
+        case 4:
+          // Ranges, of which some overlap, and single values between them.
+          let first = one([1, 40, 53, 54, 1000] as [UInt16])
+          let last = one([first, 52, 53, 60, 1000, 6000])
+          statements.append(.match(.isIn(.udpDestination, Port(first)...Port(max(first, last)))))
+        case 5:
+          let text = one(["10.0.0.9", "10.0.1.8", "10.0.1.9"])
+          let (low, high) = (v4(text), v4(one([text, "10.0.1.9", "10.0.2.0"])))
+          statements.append(.match(.isIn(.ipDestination, low...max(low, high))))
+        case 6:
+          let mac = one(
+            ["02:00:00:00:09:09", "02:00:00:00:08:08", "02:00:00:00:01:01"].compactMap { MACAddress($0) })
+          statements.append(.match(.is(.etherSource, mac)))
         default:
           let address = one(["10.0.1.9", "10.0.1.8", "10.0.0.9"].compactMap { IPv4Address($0) })
           statements.append(.match(.is(.ipDestination, address)))

@@ -3,7 +3,10 @@
 // What rules give to connections, beside the host's kernel: helpers that read of connections to come, and times.
 
 import Glibc
+import NetTypes
+import Netlink
 import Nftables
+import Rtnetlink
 import Testing
 
 @testable import NetStack
@@ -156,5 +159,225 @@ struct NetfilterHelperTests {
       let theirs = line.split(separator: " ").dropFirst(2).first.flatMap { Int64($0) } ?? 0
       #expect((expected - 3...expected).contains(theirs), "Linux, \(port): \(line)")
     }
+  }
+
+  // MARK: FTP through NAT
+
+  /// A control connection in which the server knows the client by another address.
+  static func control(
+    from client: String, seenAs outside: String, to server: String, seenAs inside: String,
+    _ lines: [(Bool, String)], then others: [Oracle.Probe]
+  ) -> [Oracle.Probe] {
+    var probes = [
+      Oracle.tcp(client, 3000, server, 21, 2, seq: 99, options: [4, 2, 1, 1]),
+      Oracle.tcp(inside, 21, outside, 3000, 0x12, seq: 499, ack: 100, face: 1, options: [4, 2, 1, 1]),
+      Oracle.tcp(client, 3000, server, 21, 0x10, seq: 100, ack: 500),
+    ]
+    var (mine, theirs): (UInt32, UInt32) = (100, 500)
+    for (isClient, line) in lines {
+      if isClient {
+        probes.append(tcp(client, 3000, server, 21, seq: mine, ack: theirs, face: 0, line))
+        mine += UInt32(line.utf8.count)
+      } else {
+        probes.append(tcp(inside, 21, outside, 3000, seq: theirs, ack: mine, face: 1, line))
+        theirs += UInt32(line.utf8.count)
+      }
+      // Acknowledgements of what has been changed, and a block of what came out of order.
+      let block = [1, 1, 5, 10].map { UInt8($0) } + [theirs + 5, theirs + 9].flatMap(bytes)
+      let blockBack = [1, 1, 5, 10].map { UInt8($0) } + [mine + 5, mine + 9].flatMap(bytes)
+      probes += [
+        Oracle.tcp(client, 3000, server, 21, 0x10, seq: mine, ack: theirs, options: block),
+        Oracle.tcp(inside, 21, outside, 3000, 0x10, seq: theirs, ack: mine, face: 1, options: blockBack),
+        Oracle.tcp(inside, 21, outside, 3000, 0x10, seq: theirs, ack: mine + 3, face: 1),
+      ]
+    }
+    return probes + others
+  }
+
+  private static func bytes(_ value: UInt32) -> [UInt8] {
+    [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) }
+  }
+
+  @Test("What FTP says of addresses is written anew behind a translated source", arguments: dialogues.indices)
+  func translatedClient(_ index: Int) throws {
+    let lines = Self.dialogues[index].lines + [(false, "200 fine\r\n"), (true, "NOOP\r\n")]
+    try Oracle().compare(
+      "ftp behind snat: \(Self.dialogues[index].name)",
+      """
+      table ip t {
+      ct helper fh { type "ftp" protocol tcp; }
+      chain v { type filter hook prerouting priority -150; ct state invalid counter drop; }
+      chain f { type filter hook forward priority 0; tcp dport 21 ct helper set "fh"; \(Self.counted); }
+      chain p { type nat hook postrouting priority 100; oifname "t1" snat to 10.0.1.77 }
+      }
+      """,
+      Self.control(
+        from: Self.client, seenAs: "10.0.1.77", to: Self.server, seenAs: Self.server, lines,
+        then: [
+          Oracle.tcp(Self.server, 20, "10.0.1.77", 4000, 2, seq: 7, face: 1),
+          Oracle.tcp(Self.client, 4000, Self.server, 20, 0x12, seq: 9, ack: 8),
+          Oracle.tcp(Self.client, 4100, Self.server, 5000, 2, seq: 7),
+          Oracle.tcp(Self.server, 20, "10.0.1.77", 4000, 2, seq: 7, face: 1),
+        ]))
+  }
+
+  @Test("and before a translated destination", arguments: dialogues.indices)
+  func translatedServer(_ index: Int) throws {
+    let lines = Self.dialogues[index].lines + [(false, "200 fine\r\n"), (true, "NOOP\r\n")]
+    try Oracle().compare(
+      "ftp before dnat: \(Self.dialogues[index].name)",
+      """
+      table ip t {
+      ct helper fh { type "ftp" protocol tcp; }
+      chain d { type nat hook prerouting priority -100; ip daddr 10.0.1.77 dnat to 10.0.1.9 }
+      chain v { type filter hook prerouting priority -150; ct state invalid counter drop; }
+      chain f { type filter hook forward priority 0; tcp dport 21 ct helper set "fh"; \(Self.counted); }
+      }
+      """,
+      Self.control(
+        from: Self.client, seenAs: Self.client, to: "10.0.1.77", seenAs: Self.server, lines,
+        then: [
+          Oracle.tcp(Self.server, 20, Self.client, 4000, 2, seq: 7, face: 1),
+          Oracle.tcp(Self.client, 4100, "10.0.1.77", 5000, 2, seq: 7),
+          Oracle.tcp(Self.server, 5000, Self.client, 4100, 0x12, seq: 9, ack: 8, face: 1),
+        ]))
+  }
+
+  // MARK: Expected by rule
+
+  @Test("A rule expects connections, as many as its object says", arguments: [1, 2])
+  func expectation(_ size: Int) throws {
+    try Oracle().compare(
+      "ct expectation",
+      """
+      table ip t {
+      ct expectation e { protocol tcp; dport 5000; timeout 1m; size \(size); l3proto ip; }
+      ct expectation o { protocol udp; dport 5001; timeout 1m; size \(size); l3proto ip; }
+      chain f { type filter hook forward priority 0; udp dport 53 ct expectation set "e" counter; udp dport 53 ct expectation set "o" counter; \(Self.counted); }
+      }
+      """,
+      [
+        // Nothing is expected of who has not been let through yet.
+        Oracle.tcp(Self.server, 4000, Self.client, 5000, 2, seq: 7, face: 1),
+        Oracle.udp(Self.client, 1000, Self.server, 53),
+        Oracle.udp(Self.server, 53, Self.client, 1000, face: 1),
+        Oracle.tcp(Self.server, 4001, Self.client, 5000, 2, seq: 7, face: 1),
+        Oracle.tcp(Self.server, 4002, Self.client, 5000, 2, seq: 7, face: 1),
+        Oracle.udp(Self.server, 4000, Self.client, 5001, face: 1),
+        // Another connection between the same two expects the same: it is dropped while the first expects.
+        Oracle.udp(Self.client, 1001, Self.server, 53), Oracle.udp(Self.client, 1002, Self.server, 53),
+        Oracle.tcp(Self.server, 4003, Self.client, 5000, 2, seq: 7, face: 1),
+      ])
+  }
+
+  // MARK: Transparent sockets
+
+  private static let diversion = [
+    OracleSetup.route("default") {
+      $0.type = .local
+      $0.scope = .host
+      $0.table = 100
+      $0.outputIndex = 1
+    },
+    {
+      var rule = RuleMessage(family: .ipv4)
+      rule.table = 100
+      rule.mark = 1
+      return rule.request(.create)
+    }(),
+  ]
+
+  /// A transparent socket of the host's kernel in a router, bound to any address.
+  private static func socket(_ type: Int32, _ port: UInt16, in router: KernelOracleTests.Router) throws
+    -> Int32
+  {
+    try router.namespace.run { (_) throws(NetlinkError) in
+      let descriptor = Glibc.socket(AF_INET, type | Int32(SOCK_NONBLOCK.rawValue), 0)
+      var on: Int32 = 1
+      _ = unsafe setsockopt(descriptor, SOL_IP, 19, &on, 4)
+      var name = sockaddr_in()
+      name.sin_family = sa_family_t(AF_INET)
+      name.sin_port = port.bigEndian
+      let bound = unsafe withUnsafeBytes(of: &name) {
+        unsafe bind(
+          descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+          socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+      guard bound == 0, type != Int32(SOCK_STREAM.rawValue) || listen(descriptor, 8) == 0 else {
+        throw NetlinkError(.refused, "make a transparent socket")
+      }
+      return descriptor
+    }
+  }
+
+  @Test("A packet for somebody else is given to a transparent socket")
+  func transparent() throws {
+    let router = try KernelOracleTests.Router()
+    try Oracle.prepare(router)
+    let tables = try Oracle.load(
+      """
+      table ip t {
+      chain p { type filter hook prerouting priority -150; tcp dport 80 tproxy to :8080 meta mark set 1 counter accept; udp dport 53 tproxy to :5353 meta mark set 1 counter accept; udp dport 54 tproxy to 10.0.0.1:5354 counter; tcp dport 81 tproxy to :8081 counter; counter }
+      }
+      """, into: router)
+    var emulated = try KernelOracleTests.Emulated()
+    try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
+    try Oracle.prepare(&emulated)
+    for request in Self.diversion {
+      #expect(router.perform(request) == 0)
+      try emulated.kernel.perform(request, in: emulated.node)
+    }
+    let stream = try Self.socket(Int32(SOCK_STREAM.rawValue), 8080, in: router)
+    let datagrams = try Self.socket(Int32(SOCK_DGRAM.rawValue), 5353, in: router)
+    defer { for descriptor in [stream, datagrams] { close(descriptor) } }
+    let listener = try emulated.kernel.makeSocket(.tcp(.ipv4), in: emulated.node)
+    try emulated.kernel.setOption(.transparent(true), on: listener)
+    try emulated.kernel.bind(listener, to: SocketAddress(.v4(.any), 8080))
+    try emulated.kernel.listen(listener, backlog: 8)
+    let receiver = try emulated.kernel.makeSocket(.udp(.ipv4), in: emulated.node)
+    try emulated.kernel.setOption(.transparent(true), on: receiver)
+    try emulated.kernel.bind(receiver, to: SocketAddress(.v4(.any), 5353))
+    /// Who answers whom, and how.
+    func shape(_ answers: [[[UInt8]]]) -> [[[UInt8]]] {
+      answers.map { KernelOracleTests.normal($0).map { $0.count > 47 ? Array($0[26..<38]) + [$0[47]] : $0 } }
+    }
+    func acknowledgement(of answers: [[[UInt8]]]) -> UInt32? {
+      answers[0].first.map { $0[38..<42].reduce(0) { $0 << 8 | UInt32($1) } &+ 1 }
+    }
+    let probes = [
+      Oracle.udp(Self.client, 1000, Self.server, 53), Oracle.udp(Self.client, 1000, Self.server, 54),
+      Oracle.tcp(Self.client, 3001, Self.server, 81, 2, seq: 7),
+      Oracle.udp(Self.client, 1001, Self.server, 53),
+    ]
+    for probe in probes {
+      let expected = shape(try router.answers(to: probe.frame, by: probe.face))
+      #expect(shape(emulated.answers(to: probe.frame, by: probe.face)) == expected)
+    }
+    let syn = Oracle.tcp(Self.client, 3000, Self.server, 80, 2, seq: 100)
+    let (theirs, mine) = (try router.answers(to: syn.frame), emulated.answers(to: syn.frame))
+    #expect(shape(mine) == shape(theirs))
+    #expect(mine[0].count == 1)
+    let last = try [theirs, mine].map { answers in
+      Oracle.tcp(
+        Self.client, 3000, Self.server, 80, 0x10, seq: 101,
+        ack: try #require(acknowledgement(of: answers)))
+    }
+    _ = try router.answers(to: last[0].frame)
+    _ = emulated.answers(to: last[1].frame)
+    let accepted = try emulated.kernel.accept(listener)
+    #expect(try emulated.kernel.localName(of: accepted) == SocketAddress(.v4(v4(Self.server)), 80))
+    let there = accept(stream, nil, nil)
+    #expect(there >= 0)
+    if there >= 0 { close(there) }
+    var bytes = [UInt8](repeating: 0, count: 64)
+    for number in 0..<3 {
+      let heard = unsafe recv(datagrams, &bytes, bytes.count, 0)
+      var data: [UInt8] = []
+      let got = try? emulated.kernel.receive(receiver, into: &data)
+      #expect((got != nil) == (heard >= 0), "datagram \(number)")
+    }
+    let counted = try Oracle.observe(router).flatMap(Oracle.lines)
+    #expect(emulated.kernel.nftables(nil, in: emulated.node).tables.flatMap(Oracle.lines) == counted)
+    #expect(emulated.kernel.accounting.isClosed)
   }
 }

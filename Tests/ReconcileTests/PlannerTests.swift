@@ -2,6 +2,7 @@
 
 import LabCore
 import NetTypes
+import Nftables
 import Reconcile
 import Testing
 
@@ -112,5 +113,29 @@ struct PlannerTests {
     // A debug build is some twenty times slower than what users have; a quadratic loop would be far beyond this.
     #expect(first < .seconds(20))
     #expect(second < .seconds(20))
+  }
+
+  @Test("A flowtable comes before the rules that name it; another device makes its table anew")
+  func flowtables() {
+    func space(_ devices: [String]?) -> NamespaceState {
+      let rules = devices == nil ? [] : [NftRule(expressions: [.flowOffload("f")])].keyed
+      let chain = NftChain(name: "c", base: NftBaseChain(hook: .forward), rules: rules)
+      let table = NftTable(
+        family: .ip, name: "t", chains: [chain],
+        flowtables: devices.map { [NftFlowtable(name: "f", devices: $0)] } ?? [])
+      return NamespaceState(id: Self.id, links: [Self.lo], tables: [table])
+    }
+    func kinds(_ desired: NamespaceState, from owned: NamespaceState) -> [String] {
+      Self.plan(desired, owned: owned, unmarked: NamespaceState(id: Self.id)).changes.map {
+        "\($0.operation) \($0.path.kind.rawValue)"
+      }
+    }
+    #expect(kinds(space(["x0"]), from: space(["x0"])).isEmpty)
+    #expect(kinds(space(["x0"]), from: space(nil)) == ["create flowtables", "create nft-rules"])
+    #expect(kinds(space(nil), from: space(["x0"])) == ["delete nft-rules", "delete flowtables"])
+    #expect(
+      kinds(space(["x1"]), from: space(["x0"])) == [
+        "delete tables", "create tables", "create chains", "create flowtables", "create nft-rules",
+      ])
   }
 }

@@ -28,6 +28,9 @@ struct RulesetTests {
      "policy": "drop"}},
     {"chain": {"family": "inet", "table": "t", "name": "p", "type": "nat", "hook": "prerouting", "prio": -100}},
     {"chain": {"family": "inet", "table": "t", "name": "o"}},
+    {"flowtable": {"family": "inet", "name": "z", "table": "t", "hook": "ingress", "prio": -5, "dev": ["b", "a"]}},
+    {"chain": {"family": "inet", "table": "t", "name": "w", "type": "filter", "hook": "forward", "prio": 0}},
+    {"rule": {"family": "inet", "table": "t", "chain": "w", "expr": [{"flow": {"op": "add", "flowtable": "@z"}}]}},
     {"rule": {"family": "inet", "table": "t", "chain": "i", "comment": "x", "expr": [
      {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}},
      {"counter": "c"}, {"limit": "l"}, {"accept": null}]}},
@@ -52,7 +55,7 @@ struct RulesetTests {
   func taken() throws {
     let ruleset = try read(Self.rich).get()
     let table = try #require(ruleset.tables.first)
-    #expect(table.chains.map(\.name) == ["i", "p", "o"])
+    #expect(table.chains.map(\.name) == ["i", "p", "o", "w"])
     #expect(table.chains.first?.rules.count == 3)
     #expect(table.chains.first?.rules.first?.position == Self.position)
     guard case .success(let tables) = Compiler.compile(ruleset) else {
@@ -60,6 +63,8 @@ struct RulesetTests {
       return
     }
     #expect(tables.first?.objects.count == 5)
+    #expect(tables.first?.flowtables == [NftFlowtable(name: "z", priority: -5, devices: ["a", "b"])])
+    #expect(tables.first?.chain("w")?.rules.first?.expressions == [.flowOffload("z")])
   }
 
   @Test(
@@ -67,7 +72,7 @@ struct RulesetTests {
     arguments: [
       ("{\"nftables\": [", "line 1, column 15"), ("[]", "no list 'nftables'"),
       ("{\"nftables\": [7]}", "a number"),
-      ("{\"nftables\": [{\"flowtable\": {}}]}", "'flowtable' is not understood"),
+      ("{\"nftables\": [{\"secmark\": {}}]}", "'secmark' is not understood"),
       ("{\"nftables\": [{\"table\": {\"family\": \"x\", \"name\": \"t\"}}]}", "no family 'x'"),
       (
         "{\"nftables\": [{\"rule\": {\"family\": \"ip\", \"table\": \"t\", \"chain\": \"c\"}}]}",

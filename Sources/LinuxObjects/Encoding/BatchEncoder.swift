@@ -167,7 +167,7 @@ struct BatchEncoder<Source: EncoderSource> {
     case .neighbor: try encodeNeighbor(change, in: namespace)
     case .fdb: try encodeForwardingEntry(change, in: namespace)
     case .qdisc: try encodeQdisc(change, in: namespace)
-    case .nftTable, .nftObject, .nftSet, .nftElement, .nftChain, .nftRule:
+    case .nftTable, .nftObject, .nftFlowtable, .nftSet, .nftElement, .nftChain, .nftRule:
       emit(.nftables, in: namespace, "change")
     }
   }

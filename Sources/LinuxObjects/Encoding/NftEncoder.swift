@@ -91,6 +91,7 @@ struct NftEncoder {
     case .nftTable(let table): say(.addTable(table.declaration), index)
     case .nftChain(let table, let chain): say(.addChain(table, chain.declaration), index)
     case .nftObject(let table, let object): say(.addObject(table, object), index)
+    case .nftFlowtable(let table, let flowtable): say(.addFlowtable(table, flowtable), index)
     case .nftSet(let table, let set): say(.addSet(table, set), index)
     case .nftElement(let table, let set, let element):
       if case .nftElement(_, _, let old) = before {
@@ -110,6 +111,8 @@ struct NftEncoder {
       say(.deleteChain(table, name: chain.name), index)
       handles.chains[NftChainKey(table: table, chain: chain.name)] = nil
     case .nftObject(let table, let object): say(.deleteObject(table, object), index)
+    case .nftFlowtable(let table, let flowtable):
+      say(.deleteFlowtable(table, name: flowtable.name), index)
     case .nftSet(let table, let set): say(.deleteSet(table, name: set.name), index)
     case .nftElement(let table, let set, let element):
       say(.deleteElements(table, set.declaration, [element]), index)
@@ -176,7 +179,7 @@ extension StateObject {
     switch self {
     case .nftTable(let table): table.key
     case .nftChain(let table, _), .nftSet(let table, _), .nftObject(let table, _),
-      .nftElement(let table, _, _):
+      .nftFlowtable(let table, _), .nftElement(let table, _, _):
       table
     case .nftRule(let rule): rule.table
     default: nil

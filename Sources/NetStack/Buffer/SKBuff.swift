@@ -77,6 +77,8 @@ struct SKBuff: BitwiseCopyable {
     static let controlled = routerAlert
     /// It has waited for its answer already.
     static let delayed = Flags(rawValue: 128)
+    /// IP, which has no use for a bit of ARP's: a rule has given it to a socket (`skb->sk`).
+    static let assigned = delayed
   }
 }
 

@@ -69,6 +69,7 @@ extension Kernel {
     case .vxlanAge: vxlanAgeTimer(TableIndex(event.index))
     case .queue: queueTimer(DeviceIndex(event.index))
     case .conntrack: conntrackTimer(TableIndex(event.index))
+    case .flows: flowTimer(TableIndex(event.index))
     case .bridgeHello: helloTimer(TableIndex(event.index))
     case .bridgeNotification: notificationTimer(TableIndex(event.index))
     case .bridgeTopologyChange: topologyChangeTimer(TableIndex(event.index))

@@ -87,6 +87,12 @@ public struct Kernel: ~Copyable {
   var unconfirmed = ConntrackIndex.none
   /// Where the search for connections to give up goes on.
   var conntrackCursor: UInt32 = 0
+  /// Connections that go past the rules.
+  var flowOffloads: Table<FlowOffload>
+  /// Packets of theirs that leave together.
+  var offloaded = FlowOffloadRun()
+  /// The packet that was last given to a socket by a rule. It is delivered before the next one is.
+  var assigned: (slot: Slot, socket: SocketIndex) = (.none, .none)
   var nftLogs = NftLogList()
   var conntrackEvents = ConntrackEventLog()
   var nftTraces = NftTraceLog()
@@ -124,6 +130,7 @@ public struct Kernel: ~Copyable {
     trees = Table(limit: options.deviceLimit)
     netems = Table(limit: options.deviceLimit)
     conntracks = Table(limit: 1 << 24)
+    flowOffloads = Table(limit: 1 << 24)
   }
 
   /// The time that the kernel was last told.

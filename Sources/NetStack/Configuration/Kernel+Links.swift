@@ -127,6 +127,7 @@ extension Kernel {
     stackFollows(index, up: false)
     devices[index].flags.remove(.up)
     endMasqueraded(by: index, in: namespace)
+    tearDownFlows(of: index, in: namespace)
     syncRoutes(of: index)
     tellOthers(of: index)
     stopIPv6(index, forGood: false)

@@ -17,7 +17,18 @@ extension Kernel {
       dropAll(&burst, .deviceReady, in: devices[index].namespace)
       return
     }
-    if hasHook(.netdev, .ingress, in: namespace) { filterLink(&burst, .ingress, on: index) }
+    if hasHook(.netdev, .ingress, in: namespace) {
+      guard !namespaces[namespace].nftables.offloads else {
+        receivePastRules(&burst, on: index)
+        return
+      }
+      filterLink(&burst, .ingress, on: index)
+    }
+    receiveFiltered(&burst, on: index)
+  }
+
+  /// Takes frames that have met the rules of their device. The burst is empty afterwards.
+  @inline(__always) mutating func receiveFiltered(_ burst: inout Burst, on index: DeviceIndex) {
     if devices[index].isShared {
       receiveStacked(&burst, on: index)
     } else {

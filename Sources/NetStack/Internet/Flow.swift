@@ -8,6 +8,8 @@
 struct Flow<Address: InternetAddress>: BitwiseCopyable {
   var destination: Address
   var source: Address = 0
+  /// The source may be nobody's here (FLOWI_FLAG_ANYSRC).
+  var isFromAnywhere = false
   var mark: UInt32 = 0
   /// The device that it came in by; the loopback device for what this host sends.
   var inputDevice = DeviceIndex.none

@@ -47,7 +47,11 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
   private var compiledRuleCount = 0
   /// IPv4 without rules: local and main together.
   private var merged: CompiledRoutes<Address>?
-  private var isReady = false
+  private var isReady = false {
+    didSet { if !isReady { generation &+= 1 } }
+  }
+  /// Changes with every change (rt_genid).
+  private(set) var generation: UInt32 = 0
   private var hasDefaultTable = false
   var hashing: MultipathHash
   /// What has been learned of single destinations.

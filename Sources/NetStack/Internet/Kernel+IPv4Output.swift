@@ -8,6 +8,8 @@ import NetTypes
 struct IPv4Datagram {
   /// 0: chosen by the route.
   var source: UInt32 = 0
+  /// It may be nobody's here (FLOWI_FLAG_ANYSRC).
+  var isFromAnywhere = false
   var destination: UInt32
   var proto: UInt8
   /// Nil: `ip_default_ttl`.

@@ -49,6 +49,7 @@ extension Kernel {
   ) throws(KernelError) -> IPv4Path {
     var flow = Flow(destination: datagram.destination)
     flow.source = datagram.source
+    flow.isFromAnywhere = datagram.isFromAnywhere
     if datagram.isBound {
       guard devices.contains(datagram.bound) else { throw .noSuchDevice }
       flow.outputDevice = datagram.bound
@@ -86,7 +87,9 @@ extension Kernel {
         bound = device
         return finish(&flow, &path, direct: device, in: namespace)
       }
-      guard owner || namespaces[namespace].ipv4.nonLocalBind else { return .invalidArgument }
+      guard owner || flow.isFromAnywhere || namespaces[namespace].ipv4.nonLocalBind else {
+        return .invalidArgument
+      }
     }
     if !bound.isNone {
       guard devices.contains(bound), devices[bound].namespace == namespace else { return .noSuchDevice }

@@ -39,7 +39,11 @@ extension Kernel {
       case .conntrack: verdict = conntrackIn(&packet)
       case .nat: verdict = translate(&packet, step)
       case .confirm: verdict = conntrackConfirm(packet)
+      case .flowtable:
+        guard step.admits(packet.version), isMeant(step.devices, packet) else { continue }
+        verdict = passByFlow(packet, step.start)
       case .chain:
+        if family == .netdev { flushOffloaded() }
         guard step.devices == .max || isMeant(step.devices, packet), !step.needsIP || packet.version != 0
         else { continue }
         verdict = run(step.start, policy: step.policy, &packet)

@@ -18,6 +18,7 @@ extension Kernel {
     try namespaces[namespace].nftables.install(
       ruleset, seed: UInt32(truncatingIfNeeded: cpu.random.next()), now: cpu.now,
       groups: options.groupsRules, dryRun: dryRun)
+    if !dryRun { tearDownStrayFlows(in: namespace) }
   }
 
   /// The tables that `wanted` names (nil: all), with the counts of now.

@@ -15,6 +15,8 @@ struct NetfilterStep: BitwiseCopyable {
     /// `start` names the first of the hook's NAT chains, `count` how many there are.
     case nat
     case chain
+    /// `start` is its number.
+    case flowtable
     case confirm
   }
 
@@ -28,6 +30,10 @@ struct NetfilterStep: BitwiseCopyable {
   var devices: UInt32 = .max
   /// Of the family inet at a device: other frames than IP's do not meet it (nft_do_chain_inet_ingress).
   var needsIP = false
+  /// Of a flowtable: the IP version that it takes; 0 for both.
+  var version: UInt8 = 0
+
+  @inline(__always) func admits(_ version: UInt8) -> Bool { self.version == 0 || self.version == version }
 }
 
 /// The steps of all hooks of a namespace.
@@ -70,6 +76,10 @@ struct NetfilterStep: BitwiseCopyable {
         }
         for chain in mine where chain.type != .nat {
           var step = NetfilterStep(kind: .chain, start: chain.start, policy: chain.policy)
+          if let flowtable = chain.flowtable {
+            step = NetfilterStep(kind: .flowtable, start: flowtable)
+            step.version = chain.family == .ip ? 4 : chain.family == .ip6 ? 6 : 0
+          }
           step.needsIP = family == .netdev && chain.family == .inet
           if !chain.devices.isEmpty {
             step.devices = UInt32(devices.count)

@@ -111,6 +111,9 @@ struct NftPacket {
     return (bytes.ipv4HeaderLength, bytes.u8(IPv4Header.proto))
   }
 
+  /// The device that it comes in or goes out by.
+  var device: DeviceIndex { output.isNone ? input : output }
+
   var isICMP: Bool { proto == (version == 6 ? 58 : 1) }
 
   /// `skb->len` at this hook: from the network header on, but where a frame is ready to go, from the link header.

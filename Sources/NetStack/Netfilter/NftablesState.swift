@@ -12,6 +12,8 @@ struct NftablesState: ~Copyable {
   var steps = NetfilterSteps([], tracks: false)
   /// Whether packets meet anything at all.
   private(set) var isActive = false
+  /// Whether connections may go past the rules.
+  private(set) var offloads = false
   /// Whether connections are tracked (nf_ct_netns_get).
   private(set) var tracks = false
   /// Which packets are traced without a rule.
@@ -44,6 +46,7 @@ struct NftablesState: ~Copyable {
     ruleset = new
     // Once asked for, tracking stays until the last table is gone, so that its connections do not forget.
     tracks = assembly.needsConntrack || (tracks && !new.tables.isEmpty)
+    offloads = !assembly.flowtables.isEmpty
     steps = NetfilterSteps(assembly.hooks, tracks: tracks)
     isActive = tracks || assembly.hooks.contains { !$0.isEmpty }
     program = NftProgram(assembly, sets: assembler.takeSets())

@@ -69,6 +69,7 @@ extension Kernel {
     var datagram = IPv4Datagram(destination: target.v4?.rawValue ?? 0, proto: proto)
     let source = (control.source ?? sockets[index].source).v4 ?? .any
     datagram.source = source.rawValue
+    datagram.isFromAnywhere = sockets[index].options.transparent
     datagram.typeOfService = control.typeOfService ?? sockets[index].options.typeOfService
     datagram.ttl =
       control.ttl ?? (target.isMulticast ? sockets[index].options.multicastTTL : sockets[index].options.ttl)

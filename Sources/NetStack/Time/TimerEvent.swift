@@ -43,6 +43,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case queue
     /// A tracked connection's time may be over (index of the entry).
     case conntrack
+    /// Connections that go past the rules may be over (index of the namespace).
+    case flows
     /// Retransmission, or a window's probe (index of the connection).
     case tcpRetransmit
     /// An acknowledgment that waited (index of the connection).

@@ -51,7 +51,7 @@ extension Kernel {
       udpDeliverToAll(slot, flow, in: namespace)
       return
     }
-    let socket = udpSocket(for: flow, in: namespace)
+    let socket = assignedSocket(slot) ?? udpSocket(for: flow, in: namespace)
     guard !socket.isNone else {
       namespaces[namespace].snmp[counters.noPorts] &+= 1
       // What nobody takes has no connection any more (nf_reset_ct in __udp4_lib_rcv).

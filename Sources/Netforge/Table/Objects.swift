@@ -151,6 +151,32 @@ public struct ConnectionTimeouts: Sendable {
   }
 }
 
+/// Takes connections past the rules: what a rule has put into it goes from the ingress of its interfaces straight to where
+/// it leaves. `let fast = Flowtable("fast", on: ["lan0", "wan0"])`, and `fast` in a rule at forward.
+public struct Flowtable: Sendable {
+  let statement: RuleStatement
+  let declaration: TableDeclaration
+
+  /// - Parameters:
+  ///   - name: unique among the table's flowtables.
+  ///   - devices: the node's interfaces whose packets it takes.
+  ///   - priority: where among what hangs at the ingress of these.
+  ///   - counter: whether what goes past is counted with its connection.
+  public init(
+    _ name: String, on devices: [String], priority: Priority = .filter, counter: Bool? = nil,
+    file: StaticString = #fileID, line: UInt = #line
+  ) {
+    var record = Record("flowtable")
+    record.add("name", name)
+    record.add("devices", devices)
+    record.add("priority", priority.value)
+    record.add("counter", counter)
+    record.add(file: file, line: line)
+    declaration = TableDeclaration(object: record)
+    statement = .object("flowtable", name, declaration)
+  }
+}
+
 extension RuleStatement {
   fileprivate static func object(
     _ kind: String, _ name: String, _ declaration: TableDeclaration

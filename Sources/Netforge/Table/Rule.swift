@@ -82,6 +82,8 @@ public enum RuleBody {
   public static func buildExpression(_ item: ConnectionHelper) -> [RuleStatement] { [item.statement] }
   /// How long the connection's states last.
   public static func buildExpression(_ item: ConnectionTimeouts) -> [RuleStatement] { [item.statement] }
+  /// Past the rules from now on.
+  public static func buildExpression(_ item: Flowtable) -> [RuleStatement] { [item.statement] }
   /// A copy of the packet.
   public static func buildExpression(_ item: Duplicate) -> [RuleStatement] { [item.statement] }
   /// Out by another device.

@@ -89,6 +89,10 @@ public enum TableBody {
   public static func buildExpression(_ timeouts: ConnectionTimeouts) -> [TableItem] {
     [TableItem(chain: nil, declared: [timeouts.declaration])]
   }
+  /// Where connections go past the rules.
+  public static func buildExpression(_ flowtable: Flowtable) -> [TableItem] {
+    [TableItem(chain: nil, declared: [flowtable.declaration])]
+  }
   /// Items that a function made.
   public static func buildExpression(_ items: [TableItem]) -> [TableItem] { items }
   /// A statement that yields nothing, such as `print`.

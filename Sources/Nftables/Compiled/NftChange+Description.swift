@@ -17,6 +17,8 @@ extension NftChange: CustomStringConvertible {
       "delete \(elements.count) elements from \(key) \(set.name)"
     case .addObject(let key, let object): "add object \(key) \(object.name)"
     case .deleteObject(let key, let object): "delete object \(key) \(object.name)"
+    case .addFlowtable(let key, let flowtable): "add flowtable \(key) \(flowtable.name)"
+    case .deleteFlowtable(let key, let name): "delete flowtable \(key) \(name)"
     case .appendRule(let key, let chain, _): "add a rule to \(key) \(chain)"
     case .prependRule(let key, let chain, _): "insert a rule into \(key) \(chain)"
     case .insertRule(let key, let chain, _, let handle):

@@ -23,6 +23,9 @@ public enum NftChange: Hashable, Codable, Sendable {
   case deleteElements(NftTableKey, NftSet, [NftSetElement])
   case addObject(NftTableKey, NftObject)
   case deleteObject(NftTableKey, NftObject)
+  case addFlowtable(NftTableKey, NftFlowtable)
+  /// Refused while a rule puts connections into it.
+  case deleteFlowtable(NftTableKey, name: String)
   /// At the end of the chain.
   case appendRule(NftTableKey, chain: String, NftRule)
   /// Before all others of the chain.
@@ -38,7 +41,8 @@ public enum NftChange: Hashable, Codable, Sendable {
     case .deleteTable(let key), .addChain(let key, _), .deleteChain(let key, _), .flushChain(let key, _),
       .addSet(let key, _), .deleteSet(let key, _), .addElements(let key, _, _),
       .deleteElements(let key, _, _),
-      .addObject(let key, _), .deleteObject(let key, _), .appendRule(let key, _, _),
+      .addObject(let key, _), .deleteObject(let key, _), .addFlowtable(let key, _),
+      .deleteFlowtable(let key, _), .appendRule(let key, _, _),
       .prependRule(let key, _, _),
       .insertRule(let key, _, _, _), .replaceRule(let key, _, _, _), .deleteRule(let key, _, _):
       key
@@ -52,6 +56,7 @@ extension NftTable {
     var changes: [NftChange] = [.addTable(self)]
     changes += chains.map { .addChain(key, $0) }
     changes += objects.map { .addObject(key, $0) }
+    changes += flowtables.map { .addFlowtable(key, $0) }
     changes += sets.map { .addSet(key, $0) }
     for chain in chains {
       changes += chain.rules.map { .appendRule(key, chain: chain.name, $0) }

@@ -16,10 +16,13 @@ public struct NftTable: Hashable, Codable, Sendable {
   public var sets: [NftSet]
   /// Sorted by kind and name.
   public var objects: [NftObject]
+  /// Sorted by name.
+  public var flowtables: [NftFlowtable]
 
   public init(
     family: NftFamily, name: String, flags: UInt32 = 0, comment: String? = nil,
-    chains: [NftChain] = [], sets: [NftSet] = [], objects: [NftObject] = []
+    chains: [NftChain] = [], sets: [NftSet] = [], objects: [NftObject] = [],
+    flowtables: [NftFlowtable] = []
   ) {
     self.family = family
     self.name = name
@@ -28,6 +31,7 @@ public struct NftTable: Hashable, Codable, Sendable {
     self.chains = chains.sorted { $0.name < $1.name }
     self.sets = sets.sorted { $0.name < $1.name }
     self.objects = objects.sorted()
+    self.flowtables = flowtables.sorted()
   }
 
   /// What tells this table from every other in a namespace.
@@ -37,7 +41,8 @@ public struct NftTable: Hashable, Codable, Sendable {
   public var normalized: NftTable {
     NftTable(
       family: family, name: name, flags: flags, comment: comment,
-      chains: chains.map(\.normalized), sets: sets.map(\.normalized), objects: objects.map(\.normalized))
+      chains: chains.map(\.normalized), sets: sets.map(\.normalized), objects: objects.map(\.normalized),
+      flowtables: flowtables)
   }
 
   /// The chain of that name.

@@ -218,6 +218,8 @@ struct ChainGraph {
     case .reject:
       let hooks: [NftHook] = [.prerouting, .input, .forward, .output, .ingress]
       return hooks.contains(base.hook) ? nil : "reject cannot stand at \(base.hook.rawValue)"
+    case .flowOffload:
+      return base.hook == .forward ? nil : "connections are put into flowtables at forward only"
     case .tproxy: return base.hook == .prerouting ? nil : "tproxy stands at prerouting only"
     case .socket:
       return [.prerouting, .input, .output].contains(base.hook)

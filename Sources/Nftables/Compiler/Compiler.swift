@@ -58,7 +58,7 @@ struct TableCompilation {
     }
     return NftTable(
       family: source.family, name: source.name, comment: source.comment, chains: chains, sets: sets,
-      objects: source.objects)
+      objects: source.objects, flowtables: source.flowtables)
   }
 
   private mutating func fail(_ subject: String, _ position: NftSourcePosition?, _ message: String) {
@@ -90,6 +90,20 @@ struct TableCompilation {
       check(name: set.name, of: "\(subject), set '\(set.name)'", set.position)
       if !sets.insert(set.name).inserted { fail(", set \(set.name)", set.position, "declared twice") }
     }
+    var flowtables: Set<String> = []
+    var devices: Set<String> = []
+    for flowtable in source.flowtables {
+      let subject = ", flowtable \(flowtable.name)"
+      check(name: flowtable.name, of: "\(self.subject)\(subject)")
+      if !flowtables.insert(flowtable.name).inserted { fail(subject, nil, "declared twice") }
+      if ![.ip, .ip6, .inet].contains(source.family) {
+        fail(
+          subject, nil, "flowtables stand in the families ip, ip6 and inet, not in \(source.family.rawValue)")
+      }
+      for device in flowtable.devices where !devices.insert(device).inserted {
+        fail(subject, nil, "'\(device)' is a device of another flowtable of the table")
+      }
+    }
     var objects: Set<String> = []
     for object in source.objects {
       check(name: object.name, of: "\(subject), object '\(object.name)'")
@@ -113,7 +127,9 @@ struct TableCompilation {
   private mutating func compile(_ chain: Ruleset.Chain, _ sets: [String: NftSet]) -> [NftRule] {
     var rules: [NftRule] = []
     for (index, rule) in chain.rules.enumerated() {
-      var compiler = RuleCompiler(family: source.family, sets: sets, objects: source.objects)
+      var compiler = RuleCompiler(
+        family: source.family, sets: sets, objects: source.objects,
+        flowtables: source.flowtables)
       do {
         rules.append(try compiler.compile(rule))
       } catch {

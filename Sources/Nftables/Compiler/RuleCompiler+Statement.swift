@@ -41,6 +41,11 @@ extension RuleCompiler {
       emit(.exthdrWrite(NftExthdrWrite(operation: .tcpOption, type: type, source: nil)))
     case .updateSet(let update): try compile(update)
     case .tproxy(let address, let port): try tproxy(address, port)
+    case .addFlow(let name):
+      guard flowtables.contains(where: { $0.name == name }) else {
+        throw Fault("there is no flowtable '\(name)' in the table")
+      }
+      emit(.flowOffload(name))
     case .dup(let address, let device): try duplicate(address, device)
     case .fwd(let device, let address): try forward(device, address)
     }

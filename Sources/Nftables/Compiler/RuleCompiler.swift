@@ -11,6 +11,7 @@ struct RuleCompiler {
   /// Named sets of the table, compiled.
   let sets: [String: NftSet]
   let objects: [NftObject]
+  let flowtables: [NftFlowtable]
   var expressions: [NftExpression] = []
 
   private var network: EtherType?
@@ -23,10 +24,13 @@ struct RuleCompiler {
   var canMerge = false
   private var isDecided = false
 
-  init(family: NftFamily, sets: [String: NftSet], objects: [NftObject]) {
+  init(
+    family: NftFamily, sets: [String: NftSet], objects: [NftObject], flowtables: [NftFlowtable] = []
+  ) {
     self.family = family
     self.sets = sets
     self.objects = objects
+    self.flowtables = flowtables
     switch family {
     case .ip: network = .ipv4
     case .ip6: network = .ipv6

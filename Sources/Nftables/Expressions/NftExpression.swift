@@ -39,6 +39,8 @@ public enum NftExpression: Hashable, Codable, Sendable {
   case fwd(NftFwd)
   case connlimit(NftConnlimit)
   case notrack
+  /// Puts the packet's connection into the flowtable of that name.
+  case flowOffload(String)
   /// An expression that this library does not read, by the kernel's name.
   case unknown(String)
 }

@@ -27,11 +27,12 @@ public struct Ruleset: Hashable, Codable, Sendable {
     public var chains: [Chain]
     public var sets: [SetDeclaration]
     public var objects: [NftObject]
+    public var flowtables: [NftFlowtable]
 
     public init(
       family: NftFamily, name: String, comment: String? = nil, chains: [Chain] = [],
       sets: [SetDeclaration] = [],
-      objects: [NftObject] = []
+      objects: [NftObject] = [], flowtables: [NftFlowtable] = []
     ) {
       self.family = family
       self.name = name
@@ -39,6 +40,7 @@ public struct Ruleset: Hashable, Codable, Sendable {
       self.chains = chains
       self.sets = sets
       self.objects = objects
+      self.flowtables = flowtables
     }
   }
 

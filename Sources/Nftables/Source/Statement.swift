@@ -38,6 +38,8 @@ public enum Statement: Hashable, Codable, Sendable {
   case updateSet(SetUpdate)
   /// To a transparent socket of this host.
   case tproxy(IPAddress?, port: Port?)
+  /// Puts the packet's connection into a flowtable of the table (ip, ip6 and inet, at forward).
+  case addFlow(String)
 }
 
 extension Statement {

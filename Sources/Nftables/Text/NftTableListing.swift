@@ -9,6 +9,8 @@ public struct NftTableListing: Hashable, Codable, Sendable {
   public var name: String
   public var comment: String?
   public var objects: [ObjectListing]
+  /// Nil when it has none.
+  public var flowtables: [NftFlowtable]?
   public var sets: [SetListing]
   public var chains: [ChainListing]
 
@@ -60,6 +62,7 @@ public struct NftTableListing: Hashable, Codable, Sendable {
     name = table.name
     comment = table.comment
     objects = table.objects.map(ObjectListing.init)
+    flowtables = table.flowtables.isEmpty ? nil : table.flowtables
     sets = table.sets.map(SetListing.init)
     chains = table.chains.map { chain in
       ChainListing(

@@ -15,6 +15,7 @@ public enum NftText {
     if let comment = table.comment { lines.append("\tcomment \(quoted(comment))") }
     if table.flags & 1 != 0 { lines.append("\tflags dormant") }
     for object in table.objects { lines += indented(ObjectText.declaration(object)) + [""] }
+    for flowtable in table.flowtables { lines += indented(declaration(flowtable)) + [""] }
     for set in table.sets { lines += indented(SetText(set: set).declaration) + [""] }
     for chain in table.chains { lines += indented(declaration(chain, table.family)) + [""] }
     if lines.last?.isEmpty == true { lines.removeLast() }
@@ -37,6 +38,15 @@ public enum NftText {
   }
 
   private static func indented(_ lines: [String]) -> [String] { lines.map { "\t" + $0 } }
+
+  private static func declaration(_ flowtable: NftFlowtable) -> [String] {
+    var lines = ["flowtable \(flowtable.name) {", "\thook ingress priority \(flowtable.priority)"]
+    if !flowtable.devices.isEmpty {
+      lines.append("\tdevices = { \(flowtable.devices.map(quoted).joined(separator: ", ")) }")
+    }
+    if flowtable.counts { lines.append("\tcounter") }
+    return lines + ["}"]
+  }
 
   private static func declaration(_ chain: NftChain, _ family: NftFamily) -> [String] {
     var lines = ["chain \(chain.name) {"]

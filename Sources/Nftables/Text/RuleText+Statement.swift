@@ -13,6 +13,7 @@ extension RuleText {
     switch expression {
     case .log(let e): say(Self.log(e))
     case .notrack: say("notrack")
+    case .flowOffload(let name): say("flow add @\(name)")
     case .reject(let e): say(reject(e))
     case .objectReference(let e): try reference(e)
     case .metaSet(let e):

@@ -41,6 +41,9 @@ extension PlanWork {
     firewalls.create(.nftTable(table.declaration), in: id, reason: reason)
     for chain in table.chains { firewalls.create(.nftChain(key, chain.declaration), in: id, reason: reason) }
     for object in table.objects { firewalls.create(.nftObject(key, object), in: id, reason: reason) }
+    for flowtable in table.flowtables {
+      firewalls.create(.nftFlowtable(key, flowtable), in: id, reason: reason)
+    }
     for set in table.sets { firewalls.create(.nftSet(key, set), in: id, reason: reason) }
     for chain in table.chains {
       var predecessor: String?
@@ -75,6 +78,9 @@ extension PlanWork {
     where !old.objects.contains(where: { $0.type == object.type && $0.name == object.name }) {
       firewalls.create(.nftObject(key, object), in: id, reason: Self.missing)
     }
+    for flowtable in new.flowtables where !old.flowtables.contains(where: { $0.name == flowtable.name }) {
+      firewalls.create(.nftFlowtable(key, flowtable), in: id, reason: Self.missing)
+    }
     for set in new.sets {
       if let seen = oldSets[set.name] {
         changeElements(of: seen, to: set, table: key, in: id)
@@ -96,6 +102,9 @@ extension PlanWork {
     for object in old.objects
     where !new.objects.contains(where: { $0.type == object.type && $0.name == object.name }) {
       firewalls.delete(.nftObject(key, object), in: id, reason: Self.unwanted)
+    }
+    for flowtable in old.flowtables where !new.flowtables.contains(where: { $0.name == flowtable.name }) {
+      firewalls.delete(.nftFlowtable(key, flowtable), in: id, reason: Self.unwanted)
     }
     for chain in old.chains where !newChains.contains(chain.name) {
       firewalls.delete(.nftChain(key, chain.declaration), in: id, reason: Self.unwanted)
@@ -189,6 +198,10 @@ extension NftTable {
         continue
       }
       if seen.state != object.state { return "'\(object.name)' changes its settings" }
+    }
+    for flowtable in flowtables {
+      guard let seen = old.flowtables.first(where: { $0.name == flowtable.name }) else { continue }
+      if seen != flowtable { return "flowtable '\(flowtable.name)' changes its devices or settings" }
     }
     return nil
   }

@@ -13,7 +13,16 @@ extension ResolveWork {
     var result = Ruleset.Table(
       family: NftFamily(table.family), name: table.name, comment: Ownership(lab: lab).alias(for: id))
     result.objects = table.counters.map { NftObject(name: $0, state: .counter(NftCounter())) }
-    result.objects += table.objects.map { NftObject(name: $0.name, state: NftObject.State($0.state)) }
+    for object in table.objects {
+      if case .flowtable(let devices, let priority, let counts) = object.state {
+        result.flowtables.append(
+          NftFlowtable(
+            name: object.name, priority: priority, devices: devices.map { deviceName($0, in: id) },
+            counts: counts))
+      } else if let state = NftObject.State(object.state) {
+        result.objects.append(NftObject(name: object.name, state: state))
+      }
+    }
     result.sets = table.sets.map { declaration(of: $0, in: id) }
     result.chains = table.chains.map { chain in
       Ruleset.Chain(
@@ -146,7 +155,7 @@ extension ResolveWork {
         return [.verdictMap(selectors, .entries(entries))]
       }
     case .counter(let name): return [name.map { .object(.counter, $0) } ?? .counter]
-    case .object(let kind, let name): return [.object(NftObjectKind(kind), name)]
+    case .object(let kind, let name): return [NftObjectKind(kind).map { .object($0, name) } ?? .addFlow(name)]
     case .limit(let rate): return [.limit(NftLimit(rate))]
     case .quota(let bytes, let over): return [.quota(NftQuota(bytes: bytes, isInverted: over))]
     case .log(let prefix, let level, let group):
@@ -321,18 +330,21 @@ extension NftVerdict {
 }
 
 extension NftObjectKind {
-  init(_ kind: Topology.Object.Kind) {
+  /// Nil for flowtables, which nftables keeps apart.
+  init?(_ kind: Topology.Object.Kind) {
     switch kind {
     case .limit: self = .limit
     case .quota: self = .quota
     case .helper: self = .ctHelper
     case .timeouts: self = .ctTimeout
+    case .flowtable: return nil
     }
   }
 }
 
 extension NftObject.State {
-  init(_ state: Topology.Object.State) {
+  /// Nil for flowtables.
+  init?(_ state: Topology.Object.State) {
     switch state {
     case .limit(let rate): self = .limit(NftLimit(rate))
     case .quota(let bytes, let over): self = .quota(NftQuota(bytes: bytes, isInverted: over))
@@ -343,6 +355,7 @@ extension NftObject.State {
       self =
         NftCtTimeout(transport: number, seconds: seconds).map { .ctTimeout($0) }
         ?? .unknown(NftObjectKind.ctTimeout.rawValue)
+    case .flowtable: return nil
     }
   }
 }

@@ -30,6 +30,7 @@ extension TopologyCheck {
         return nil
       }
       state = transport.map { .helper(helper, $0) }
+    case "flowtable": state = flowtable(reader, who, scope)
     default: state = timeouts(reader, who)
     }
     guard let state else { return nil }
@@ -49,6 +50,38 @@ extension TopologyCheck {
     return Topology.Rate(
       count: UInt64(count), per: per, burst: number32(reader, "burst", "\(who): burst"),
       inBytes: reader.flag("bytes") ?? false, over: reader.flag("over") ?? false)
+  }
+
+  private mutating func flowtable(
+    _ reader: Reader, _ who: String, _ scope: TableScope
+  ) -> Topology.Object.State? {
+    guard [.ip, .ip6, .inet].contains(scope.family) else {
+      fail(
+        "\(who): flowtables stand in tables of family ip, ip6 and inet, not \(scope.family.rawValue)",
+        at: reader.location)
+      return nil
+    }
+    let devices = reader.texts("devices")
+    guard !devices.isEmpty, Set(devices).count == devices.count else {
+      fail("\(who): it should name its interfaces, each once", at: reader.location)
+      return nil
+    }
+    for device in devices {
+      guard self.device(device, of: scope.node, who, at: reader.location) != nil else { return nil }
+      let other = scope.objects.first {
+        if case .flowtable(let taken, _, _) = $0.state { taken.contains(device) } else { false }
+      }
+      if let other {
+        fail("\(who): '\(device)' belongs to flowtable '\(other.name)' already", at: reader.location)
+        return nil
+      }
+    }
+    return inRange(
+      reader.integer("priority") ?? 0, Int(Int32.min)...Int(Int32.max), "\(who): priority",
+      at: reader.location
+    ).map {
+      .flowtable(devices: devices, priority: Int32(clamping: $0), counts: reader.flag("counter") ?? false)
+    }
   }
 
   private mutating func timeouts(_ reader: Reader, _ who: String) -> Topology.Object.State? {
@@ -101,6 +134,12 @@ extension TopologyCheck {
       if kind == .helper || kind == .timeouts, let base, base.priority <= -200 {
         fail(
           "\(who): a connection is given its \(kind.rawValue) behind connection tracking (priority -200)",
+          at: location)
+        return nil
+      }
+      if kind == .flowtable, let base, base.hook != .forward {
+        fail(
+          "\(who): connections are put into a flowtable at forward, not at \(base.hook.rawValue)",
           at: location)
         return nil
       }

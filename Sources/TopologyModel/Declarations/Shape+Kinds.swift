@@ -313,6 +313,12 @@ extension Shape {
       "helper",
       [name, Field("helper", .text, required: true), Field("transport", .text, required: true)] + located),
     statement(
+      "flowtable",
+      [
+        name, Field("devices", .list(.text), required: true), Field("priority", .integer),
+        Field("counter", .flag),
+      ] + located),
+    statement(
       "timeouts",
       [
         name, Field("transport", .text, required: true),

@@ -35,13 +35,16 @@ extension Topology {
 
   /// What several rules share, or what connections are given.
   public struct Object: Hashable, Sendable {
-    public enum Kind: String, Hashable, CaseIterable, Sendable { case limit, quota, helper, timeouts }
+    public enum Kind: String, Hashable, CaseIterable, Sendable {
+      case limit, quota, helper, timeouts, flowtable
+    }
     public enum State: Hashable, Sendable {
       case limit(Rate)
       case quota(bytes: UInt64, over: Bool)
       case helper(String, Transport)
       /// Seconds by nft's names of the states.
       case timeouts(Transport, [String: UInt32])
+      case flowtable(devices: [String], priority: Int32, counts: Bool)
     }
 
     public var name: String
@@ -60,6 +63,7 @@ extension Topology {
       case .quota: .quota
       case .helper: .helper
       case .timeouts: .timeouts
+      case .flowtable: .flowtable
       }
     }
   }

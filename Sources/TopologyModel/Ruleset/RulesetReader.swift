@@ -42,7 +42,7 @@ public struct RulesetReader {
     guard items.count <= maximumObjects else { throw RulesetError("more than \(maximumObjects) objects") }
     var reader = RulesetReader(position)
     // Tables before what is in them, sets and objects before the rules that name them.
-    let order = [["table"], ["chain"], objectKinds, ["set", "map"], ["rule"]]
+    let order = [["table"], ["chain"], objectKinds, ["flowtable"], ["set", "map"], ["rule"]]
     for kinds in order {
       for item in items {
         guard case .object(let members) = item, let member = members.first, members.count == 1 else {
@@ -96,6 +96,14 @@ public struct RulesetReader {
     case "chain": tables[table].chains.append(try chain(item, name, place))
     case "set", "map": tables[table].sets.append(try set(item, name, place))
     case "rule": try addRule(item, to: table)
+    case "flowtable":
+      guard try item.requiredText("hook") == "ingress" else {
+        throw RulesetError("\(place): a flowtable hangs at ingress")
+      }
+      tables[table].flowtables.append(
+        NftFlowtable(
+          name: name, priority: try item.integer("prio").map { Int32(clamping: $0) } ?? 0,
+          devices: try item.texts("dev"), counts: try item.texts("flags").contains("counter")))
     default:
       let state = try place.prefixing { () throws(RulesetError) in try object(kind, item) }
       tables[table].objects.append(NftObject(name: name, state: state, comment: try item.text("comment")))

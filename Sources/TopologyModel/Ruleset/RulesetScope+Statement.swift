@@ -58,6 +58,10 @@ extension RulesetScope {
       let port = try ports(item["port"])
       guard port.map({ $0.first == $0.last }) ?? true else { throw RulesetError("tproxy to several ports") }
       return [.tproxy(address, port: port?.first)]
+    case "flow":
+      guard try item.requiredText("op") == "add", let name = try item.text("flowtable"), name.hasPrefix("@")
+      else { throw RulesetError("of flowtables only 'flow add @name' is understood") }
+      return [.addFlow(String(name.dropFirst()))]
     case "dup":
       guard item["dev"] == nil, family != .netdev else {
         throw RulesetError("a copy by a device is not understood: its number is not known here")

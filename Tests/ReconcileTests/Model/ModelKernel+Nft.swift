@@ -42,6 +42,13 @@ extension ModelKernel {
       let table = try index(key, in: id)
       self[id].tables[table].objects.append(object)
       self[id].tables[table].objects.sort()
+    case .nftFlowtable(let key, let flowtable):
+      let table = try index(key, in: id)
+      guard !self[id].tables[table].flowtables.contains(where: { $0.name == flowtable.name }) else {
+        throw ModelRefusal("flowtable exists")
+      }
+      self[id].tables[table].flowtables.append(flowtable)
+      self[id].tables[table].flowtables.sort()
     case .nftElement(let key, let set, let element):
       let table = try index(key, in: id)
       guard let position = self[id].tables[table].sets.firstIndex(where: { $0.name == set.name })
@@ -116,6 +123,8 @@ extension ModelKernel {
       self[id].tables[try index(key, in: id)].objects.removeAll {
         $0.name == object.name && $0.type == object.type
       }
+    case .nftFlowtable(let key, let flowtable):
+      self[id].tables[try index(key, in: id)].flowtables.removeAll { $0.name == flowtable.name }
     case .nftElement(let key, let set, let element):
       let table = try index(key, in: id)
       guard let position = self[id].tables[table].sets.firstIndex(where: { $0.name == set.name })

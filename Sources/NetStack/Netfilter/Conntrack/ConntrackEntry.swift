@@ -16,11 +16,14 @@ public struct ConntrackEntry: ~Copyable {
     static let confirmed = Status(rawValue: 1 << 3)
     static let sourceNAT = Status(rawValue: 1 << 4)
     static let destinationNAT = Status(rawValue: 1 << 5)
+    static let sequenceAdjusted = Status(rawValue: 1 << 6)
     static let sourceNATDone = Status(rawValue: 1 << 7)
     static let destinationNATDone = Status(rawValue: 1 << 8)
     static let dying = Status(rawValue: 1 << 9)
     static let fixedTimeout = Status(rawValue: 1 << 10)
     static let helped = Status(rawValue: 1 << 13)
+    /// It goes past the rules.
+    static let offload = Status(rawValue: 1 << 14)
 
     static let nat: Status = [.sourceNAT, .destinationNAT]
     static let natDone: Status = [.sourceNATDone, .destinationNATDone]
@@ -59,6 +62,8 @@ public struct ConntrackEntry: ~Copyable {
   /// Told to who asks for it; different for every entry of a run.
   let id: UInt32
   var timer = TimerID.none
+  /// What its sequence numbers are off by.
+  private var adjustments = InlineArray<2, SequenceAdjustment>(repeating: SequenceAdjustment())
   var packets = InlineArray<2, UInt64>(repeating: 0)
   var bytes = InlineArray<2, UInt64>(repeating: 0)
 
@@ -73,6 +78,14 @@ public struct ConntrackEntry: ~Copyable {
     _ segment: TrackedSegment, _ direction: ConntrackDirection, _ settings: ConntrackSettings
   ) -> (verdict: TCPTrackerVerdict, timeout: Int64?) {
     tcp.track(segment, direction, settings, &status)
+  }
+
+  func adjustment(_ direction: ConntrackDirection) -> SequenceAdjustment {
+    adjustments[Int(direction.rawValue)]
+  }
+
+  mutating func adjust(_ direction: ConntrackDirection, _ difference: Int, at sequence: UInt32) {
+    adjustments[Int(direction.rawValue)].add(difference, at: sequence)
   }
 
   func tuple(_ direction: ConntrackDirection) -> ConntrackTuple {

@@ -55,19 +55,42 @@ struct ConntrackExpectations {
 
   var isEmpty: Bool { all.isEmpty }
 
-  /// Expects a connection (nf_ct_expect_related); the one that its master expected before goes. False: there are too many.
-  mutating func expect(_ expectation: ConntrackExpectation, now: Int64) -> Bool {
-    all.removeAll { $0.masterID == expectation.masterID || $0.deadline <= now }
-    guard all.count < Self.limit else { return false }
-    all.append(expectation)
-    return true
+  /// What became of a connection that was to be expected.
+  enum Outcome {
+    case done
+    /// Another master expects the same.
+    case busy
+    case tooMany
   }
 
+  /// Expects a connection (nf_ct_expect_related). Of a master that expects `limit` already the oldest goes; nil: none.
+  mutating func expect(_ expectation: ConntrackExpectation, limit: Int?, now: Int64) -> Outcome {
+    all.removeAll { $0.deadline <= now }
+    if all.contains(where: { $0.tuple == expectation.tuple && $0.masterID != expectation.masterID }) {
+      return .busy
+    }
+    all.removeAll { $0.tuple == expectation.tuple }
+    if let limit, count(of: expectation.masterID) >= limit,
+      let oldest = all.firstIndex(where: { $0.masterID == expectation.masterID })
+    {
+      all.remove(at: oldest)
+    }
+    guard all.count < Self.limit else { return .tooMany }
+    all.append(expectation)
+    return .done
+  }
+
+  func count(of master: UInt32) -> Int { all.count { $0.masterID == master } }
+
   /// What a first packet was expected by, which it is no more then (nf_ct_find_expectation).
-  mutating func take(_ tuple: ConntrackTuple, now: Int64) -> ConntrackExpectation? {
+  /// A master whose own first packet has not left yet cannot have told anybody.
+  mutating func take(
+    _ tuple: ConntrackTuple, now: Int64, where isKnown: (ConntrackExpectation) -> Bool
+  ) -> ConntrackExpectation? {
     var plain = tuple
     plain.sourcePort = 0
-    guard let place = all.firstIndex(where: { $0.tuple == plain && $0.deadline > now }) else { return nil }
+    guard let place = all.firstIndex(where: { $0.tuple == plain && $0.deadline > now }), isKnown(all[place])
+    else { return nil }
     return all.remove(at: place)
   }
 

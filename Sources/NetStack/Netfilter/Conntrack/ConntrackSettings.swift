@@ -12,9 +12,15 @@ enum ConntrackSetting: Int, CaseIterable {
   case synSent, synReceived, established, finWait, closeWait, lastAck, timeWait, close
   case maximumRetransmissions, retransmission, unacknowledged
   case loose, beLiberal, ignoreInvalidReset
+  case flowtableTCP, flowtableUDP
 
   /// With slashes.
-  var path: String { "net/netfilter/nf_conntrack_" + described.name }
+  var path: String {
+    switch self {
+    case .flowtableTCP, .flowtableUDP: "net/netfilter/nf_flowtable_" + described.name
+    default: "net/netfilter/nf_conntrack_" + described.name
+    }
+  }
 
   var standard: Int32 { described.standard }
 
@@ -42,6 +48,8 @@ enum ConntrackSetting: Int, CaseIterable {
     case .loose: ("tcp_loose", 1)
     case .beLiberal: ("tcp_be_liberal", 0)
     case .ignoreInvalidReset: ("tcp_ignore_invalid_rst", 0)
+    case .flowtableTCP: ("tcp_timeout", 30)
+    case .flowtableUDP: ("udp_timeout", 30)
     }
   }
 
@@ -52,7 +60,7 @@ enum ConntrackSetting: Int, CaseIterable {
 
 /// The settings as packets read them.
 struct ConntrackSettings: BitwiseCopyable {
-  private var values = InlineArray<22, Int32>(repeating: 0)
+  private var values = InlineArray<24, Int32>(repeating: 0)
 
   init() { for setting in ConntrackSetting.allCases { self[setting] = setting.standard } }
 
@@ -103,11 +111,14 @@ struct ConntrackSettings: BitwiseCopyable {
     var icmp: Int64
     var icmpv6: Int64
     var generic: Int64
+    var flowtableTCP: Int64
+    var flowtableUDP: Int64
   }
 
   var usual: Usual {
     Usual(
       verifies: isOn(.checksum), counts: isOn(.accounting), maximum: Int(self[.maximum]), udp: time(.udp),
-      udpStream: time(.udpStream), icmp: time(.icmp), icmpv6: time(.icmpv6), generic: time(.generic))
+      udpStream: time(.udpStream), icmp: time(.icmp), icmpv6: time(.icmpv6), generic: time(.generic),
+      flowtableTCP: time(.flowtableTCP), flowtableUDP: time(.flowtableUDP))
   }
 }

@@ -15,6 +15,8 @@ struct ConntrackState: ~Copyable {
   var statistics = ConntrackStatistics()
   /// Connections that are expected of others.
   var expectations = ConntrackExpectations()
+  /// Those that go past the rules.
+  var flows: FlowOffloadTable
   /// Whether a connection was ever masqueraded.
   var masquerades = false
   /// Whether somebody listens to events (ctnetlink_has_listener).
@@ -22,7 +24,10 @@ struct ConntrackState: ~Copyable {
   /// Numbers the entries.
   var nextID: UInt32 = 1
 
-  init(seed: UInt64) { table = ConntrackTable(seed: seed) }
+  init(seed: UInt64) {
+    table = ConntrackTable(seed: seed)
+    flows = FlowOffloadTable(seed: seed)
+  }
 }
 
 /// Counters of connection tracking.
@@ -66,9 +71,9 @@ public struct ConntrackListing: Hashable, Sendable {
   public var isIPv6: Bool
   /// IPPROTO_*.
   public var proto: UInt8
-  /// Seconds it has left; nil for one that has ended by itself.
+  /// Seconds it has left; nil for one that has ended by itself or that goes past the rules.
   public var timeout: Int64?
-  /// Of TCP, as `conntrack -L` names it.
+  /// Of TCP, as `conntrack -L` names it; nil while it goes past the rules.
   public var state: String?
   /// Who began, as it was seen.
   public var original: Tuple

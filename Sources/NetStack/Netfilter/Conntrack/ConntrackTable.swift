@@ -23,22 +23,7 @@
   }
 
   /// An entry and the direction whose tuple is meant.
-  struct Link: BitwiseCopyable {
-    var index: ConntrackIndex
-    var direction: ConntrackDirection
-
-    var rawValue: UInt32 { index.rawValue << 1 | UInt32(direction.rawValue) }
-
-    init(_ index: ConntrackIndex, _ direction: ConntrackDirection) {
-      self.index = index
-      self.direction = direction
-    }
-
-    init(_ rawValue: UInt32) {
-      index = ConntrackIndex(rawValue >> 1)
-      direction = rawValue & 1 == 0 ? .original : .reply
-    }
-  }
+  typealias Link = ConntrackDirection.Of<ConntrackEntry>
 
   @inline(__always) private func bucket(_ tuple: ConntrackTuple) -> Int {
     Int(truncatingIfNeeded: tuple.hash(seed)) & (size &- 1)

@@ -92,4 +92,22 @@ enum ConntrackDirection: UInt8, BitwiseCopyable {
   case reply = 1
 
   var other: ConntrackDirection { self == .original ? .reply : .original }
+
+  /// An entry of a table and the direction whose tuple is meant, in one number.
+  struct Of<Entry: ~Copyable>: BitwiseCopyable {
+    var index: TableIndex<Entry>
+    var direction: ConntrackDirection
+
+    @inline(__always) var rawValue: UInt32 { index.rawValue << 1 | UInt32(direction.rawValue) }
+
+    @inline(__always) init(_ index: TableIndex<Entry>, _ direction: ConntrackDirection) {
+      self.index = index
+      self.direction = direction
+    }
+
+    @inline(__always) init(_ rawValue: UInt32) {
+      index = TableIndex(rawValue >> 1)
+      direction = rawValue & 1 == 0 ? .original : .reply
+    }
+  }
 }

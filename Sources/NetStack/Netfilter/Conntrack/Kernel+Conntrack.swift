@@ -80,7 +80,8 @@ extension Kernel {
       conntrackCursor = (conntrackCursor + 1) % UInt32(conntracks.end)
       let index = ConntrackIndex(conntrackCursor)
       guard conntracks.contains(index), conntracks[index].namespace == namespace,
-        conntracks[index].status.contains(.confirmed), !conntracks[index].status.contains(.assured)
+        conntracks[index].status.contains(.confirmed),
+        conntracks[index].status.isDisjoint(with: [.assured, .offload])
       else { continue }
       namespaces[namespace].conntrack.statistics.earlyDrop &+= 1
       removeConntrack(index)
@@ -144,7 +145,13 @@ extension Kernel {
       let settings = settings(of: index, packet.namespace)
       let bytes = pool.bytes(packet.slot, from: packet.networkHeader).dropFirst(packet.transport)
       let length = packet.length(in: pool) - packet.transport
-      guard let segment = TrackedSegment(bytes, length: length) else { return .invalid }
+      guard var segment = TrackedSegment(bytes, length: length) else { return .invalid }
+      if conntracks[index].status.contains(.sequenceAdjusted) {
+        // What is acknowledged is the changed text (nf_ct_seq_offset).
+        let offset = conntracks[index].adjustment(direction.other).offset(of: segment.acknowledgement &- 1)
+        segment.acknowledgement &-= offset
+        segment.highestAcknowledged &-= offset
+      }
       guard !verifies || hasRightChecksum(packet) else { return .invalid }
       if !isConfirmed {
         guard conntracks[index].tcp.begin(segment) else { return .invalid }
@@ -224,7 +231,7 @@ extension Kernel {
     if isSooner { armConntrack(index) }
   }
 
-  private mutating func armConntrack(_ index: ConntrackIndex) {
+  mutating func armConntrack(_ index: ConntrackIndex) {
     cpu.wheel.cancel(&conntracks[index].timer)
     conntracks[index].timer = cpu.wheel.arm(
       TimerEvent(kind: .conntrack, index: index.rawValue), at: conntracks[index].timeout)
@@ -234,6 +241,7 @@ extension Kernel {
   mutating func conntrackTimer(_ index: ConntrackIndex) {
     guard conntracks.contains(index) else { return }
     conntracks[index].timer = .none
+    if conntracks[index].status.contains(.offload) { keepOffloaded(index) }
     if cpu.now >= conntracks[index].timeout { removeConntrack(index) } else { armConntrack(index) }
   }
 
@@ -311,6 +319,11 @@ extension Kernel {
     let index = reference.index
     guard !index.isNone, conntracks.contains(index) else { return .accept }
     if conntracks[index].helper != .none, !help(packet, index, reference.info) { return .drop }
+    if conntracks[index].status.contains(.sequenceAdjusted), !devices[packet.device].isLoopback,
+      !adjustSequence(packet, index, reference.info)
+    {
+      return .drop
+    }
     guard conntracks[index].status.isDisjoint(with: [.confirmed, .dying]),
       reference.info == .new || reference.info == .related
     else {
@@ -373,9 +386,7 @@ extension Kernel {
     if index == unconfirmed { unconfirmed = .none }
     cpu.wheel.cancel(&conntracks[index].timer)
     let namespace = conntracks[index].namespace
-    if conntracks[index].helper != .none {
-      namespaces[namespace].conntrack.expectations.forget(conntracks[index].id)
-    }
+    namespaces[namespace].conntrack.expectations.forget(conntracks[index].id)
     if conntracks[index].status.contains(.confirmed) {
       tellConntrackEnd(index)
       namespaces[namespace].conntrack.table.remove(index, in: &conntracks)
@@ -385,6 +396,7 @@ extension Kernel {
 
   /// Ends all connections of a namespace.
   mutating func removeConntracks(of namespace: NamespaceIndex) {
+    removeFlows(of: namespace)
     for index in namespaces[namespace].conntrack.table.all(in: conntracks) { removeConntrack(index) }
     reapUnconfirmed()
   }

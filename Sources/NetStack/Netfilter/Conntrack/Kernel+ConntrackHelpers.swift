@@ -2,7 +2,8 @@
 
 // Helpers read connections whose protocol says where others will come from: TFTP's answers from a port of their own
 // (nf_conntrack_tftp.c, nf_nat_tftp.c), FTP's data connections as a command or an answer names them
-// (nf_conntrack_ftp.c). What FTP says is not rewritten: of a translated control connection nothing is expected.
+// (nf_conntrack_ftp.c), and what rules expect (nft_ct.c). Of a translated connection the address and port that FTP names
+// are written anew (nf_nat_ftp.c).
 
 import NetTypes
 import Nftables
@@ -22,12 +23,16 @@ extension Kernel {
 
   /// What a connection was expected by makes it related, and gives it its master's mark and translation (init_conntrack).
   mutating func fulfil(_ index: ConntrackIndex, in namespace: NamespaceIndex) {
-    guard !namespaces[namespace].conntrack.expectations.isEmpty,
-      let expectation = namespaces[namespace].conntrack.expectations.take(
-        conntracks[index].original, now: cpu.now)
-    else { return }
+    guard !namespaces[namespace].conntrack.expectations.isEmpty else { return }
+    var expectations = ConntrackExpectations()
+    swap(&expectations, &namespaces[namespace].conntrack.expectations)
+    let taken = expectations.take(conntracks[index].original, now: cpu.now) { expectation in
+      conntracks.contains(expectation.master) && conntracks[expectation.master].id == expectation.masterID
+        && conntracks[expectation.master].status.contains(.confirmed)
+    }
+    swap(&expectations, &namespaces[namespace].conntrack.expectations)
+    guard let expectation = taken else { return }
     let master = expectation.master
-    guard conntracks.contains(master), conntracks[master].id == expectation.masterID else { return }
     conntracks[index].status.insert(.expected)
     conntracks[index].expectedBy = conntracks[master].helper
     conntracks[index].mark = conntracks[master].mark
@@ -59,12 +64,30 @@ extension Kernel {
 
   private mutating func expect(
     _ tuple: ConntrackTuple, of index: ConntrackIndex, savedPort: UInt16 = 0,
-    translated: ConntrackDirection? = nil
-  ) -> Bool {
+    translated: ConntrackDirection? = nil, limit: Int? = 1, for time: Int64 = ConntrackHelper.patience
+  ) -> ConntrackExpectations.Outcome {
     let expectation = ConntrackExpectation(
       master: index, masterID: conntracks[index].id, tuple: tuple, savedPort: savedPort,
-      translated: translated, deadline: cpu.now + ConntrackHelper.patience)
-    return namespaces[conntracks[index].namespace].conntrack.expectations.expect(expectation, now: cpu.now)
+      translated: translated, deadline: cpu.now + time)
+    return namespaces[conntracks[index].namespace].conntrack.expectations.expect(
+      expectation, limit: limit, now: cpu.now)
+  }
+
+  /// `ct expectation set`: while nobody else knows the connection yet (nft_ct_expect_obj_eval). What stands there as
+  /// milliseconds Linux takes for seconds.
+  mutating func expectByRule(_ instruction: NftInstruction, _ packet: NftPacket) -> NftVerdictCode {
+    let reference = pool.conntrack(packet.slot)
+    let index = reference.index
+    guard conntracks.contains(index), !conntracks[index].status.contains(.confirmed),
+      let wanted = namespaces[packet.namespace].nftables.program.expectations[instruction.a],
+      namespaces[packet.namespace].conntrack.expectations.count(of: conntracks[index].id) < Int(wanted.size)
+    else { return .break }
+    var tuple = conntracks[index].tuple(reference.info.direction.other)
+    tuple.proto = wanted.transport
+    tuple.sourcePort = 0
+    tuple.destinationPort = wanted.destinationPort
+    let outcome = expect(tuple, of: index, limit: nil, for: Int64(wanted.timeout) * 1_000_000_000)
+    return outcome == .done ? .continue : .drop
   }
 
   /// A request to read or write is answered from another port.
@@ -76,7 +99,7 @@ extension Kernel {
     let isTranslated = !conntracks[index].status.isDisjoint(with: .nat)
     return expect(
       tuple, of: index, savedPort: conntracks[index].original.sourcePort,
-      translated: isTranslated ? .reply : nil)
+      translated: isTranslated ? .reply : nil) == .done
   }
 
   private mutating func helpFTP(
@@ -93,28 +116,51 @@ extension Kernel {
     let sequence = segment.u32(4)
     let namespace = conntracks[index].namespace
     let id = conntracks[index].id
+    let end = sequence &+ UInt32(line.count)
+    let endsLine = line.u8(line.count - 1) == 0x0a
     var isAllowed = true
     if namespaces[namespace].conntrack.expectations.beginsLine(sequence, of: id, direction) {
       switch FTPLine.read(line, direction, isIPv6: conntracks[index].original.isIPv6) {
       case .nothing: break
       // Half of a command would be expected of the wrong port (nf_ct_helper_log).
       case .partial: return false
-      case .port(let port, let address):
-        guard conntracks[index].status.isDisjoint(with: .nat) else { break }
+      case .port(let named):
+        let (port, address) = (named.port, named.address)
         let own = conntracks[index].tuple(direction).source
         // Who names another's address is not believed (`loose`).
         if let address, address != own { break }
         var tuple = conntracks[index].tuple(direction.other)
         tuple.sourcePort = 0
         tuple.destinationPort = port
-        isAllowed = expect(tuple, of: index)
+        isAllowed =
+          conntracks[index].status.isDisjoint(with: .nat)
+          ? expect(tuple, of: index) == .done : translate(named, tuple, packet, index, direction)
       }
     }
-    if line.u8(line.count - 1) == 0x0a {
-      namespaces[namespace].conntrack.expectations.noteLine(
-        sequence &+ UInt32(line.count), of: id, direction)
-    }
+    if endsLine { namespaces[namespace].conntrack.expectations.noteLine(end, of: id, direction) }
     return isAllowed
+  }
+
+  /// Writes the address that others see, and a port that nobody else expects, into a line, and expects that
+  /// (nf_nat_ftp).
+  private mutating func translate(
+    _ named: FTPLine.Port, _ wanted: ConntrackTuple, _ packet: NftPacket, _ index: ConntrackIndex,
+    _ direction: ConntrackDirection
+  ) -> Bool {
+    var tuple = wanted
+    var outcome = expect(tuple, of: index, savedPort: named.port, translated: direction.other)
+    // nf_nat_exp_find_port.
+    var attempts = min(65535 - Int(named.port), 128)
+    while outcome == .busy, attempts > 0 {
+      attempts -= 1
+      tuple.destinationPort = named.port &+ UInt16(cpu.random.below(UInt64(65535 - named.port)))
+      outcome = expect(tuple, of: index, savedPort: named.port, translated: direction.other)
+    }
+    guard outcome == .done else { return false }
+    let text = named.text(address: tuple.destination, port: tuple.destinationPort, isIPv6: tuple.isIPv6)
+    guard !mangle(packet, index, direction, named.match, text) else { return true }
+    namespaces[conntracks[index].namespace].conntrack.expectations.forget(conntracks[index].id)
+    return false
   }
 }
 
@@ -123,8 +169,45 @@ enum FTPLine: Equatable {
   case nothing
   /// It begins as one, and is not whole.
   case partial
+  case port(Port)
+
   /// A port, and the address that is named with it.
-  case port(UInt16, UInt128?)
+  struct Port: Equatable {
+    enum Form: Equatable {
+      /// `10,0,0,1,4,1`
+      case numbers
+      /// `|1|10.0.0.1|1025|`
+      case command
+      /// `|||1025|`
+      case answer
+    }
+
+    var port: UInt16
+    var address: UInt128?
+    /// Where that stands in the line.
+    var match: Range<Int>
+    var form: Form
+
+    /// The same with another address and port (nf_nat_ftp_fmt_cmd).
+    func text(address: UInt128, port: UInt16, isIPv6: Bool) -> [UInt8] {
+      let bytes = (0..<4).map { UInt8(truncatingIfNeeded: address >> (24 - 8 * $0)) }
+      switch form {
+      case .numbers:
+        let all = bytes.map(String.init) + ["\(port >> 8)", "\(port & 255)"]
+        return Array(all.joined(separator: ",").utf8)
+      case .command where isIPv6:
+        // Written out, as %pI6 is.
+        let groups = (0..<8).map { group in
+          let digits = String(UInt16(truncatingIfNeeded: address >> (112 - 16 * group)), radix: 16)
+          return String(repeating: "0", count: 4 - digits.count) + digits
+        }
+        return Array("|2|\(groups.joined(separator: ":"))|\(port)|".utf8)
+      case .command:
+        return Array("|1|\(bytes.map(String.init).joined(separator: "."))|\(port)|".utf8)
+      case .answer: return Array("|||\(port)|".utf8)
+      }
+    }
+  }
 
   static func read(_ line: PacketBytes, _ direction: ConntrackDirection, isIPv6: Bool) -> FTPLine {
     let forms: [(word: StaticString, opens: UInt8, closes: UInt8, isExtended: Bool)] =
@@ -152,7 +235,9 @@ enum FTPLine: Equatable {
         form.isExtended
         ? extended(rest, isCommand: direction == .original, form.closes, isIPv6)
         : numbers(rest, form.closes)
-      return found ?? .partial
+      guard var found else { return .partial }
+      found.match = found.match.lowerBound + place..<found.match.upperBound + place
+      return .port(found)
     }
     return .nothing
   }
@@ -161,7 +246,7 @@ enum FTPLine: Equatable {
 
   /// `10,0,0,1,4,1`, ended by a byte, or by whatever is no digit when that is 0. How large the numbers are nobody asks
   /// (try_number, try_rfc959).
-  private static func numbers(_ bytes: PacketBytes, _ end: UInt8) -> FTPLine? {
+  private static func numbers(_ bytes: PacketBytes, _ end: UInt8) -> Port? {
     var values = InlineArray<6, UInt32>(repeating: 0)
     var number = 0
     var place = 0
@@ -175,16 +260,18 @@ enum FTPLine: Equatable {
       } else {
         guard number == 5, end == 0 || byte == end else { return nil }
         let address = values[0] << 24 | values[1] << 16 | values[2] << 8 | values[3]
-        return .port(UInt16(truncatingIfNeeded: values[4] << 8 | values[5]), UInt128(address))
+        return Port(
+          port: UInt16(truncatingIfNeeded: values[4] << 8 | values[5]), address: UInt128(address),
+          match: 0..<place - 1, form: .numbers)
       }
     }
     return nil
   }
 
   /// `|1|10.0.0.1|1025|`, or in answers `|||1025|`.
-  private static func extended(_ bytes: PacketBytes, isCommand: Bool, _ end: UInt8, _ isIPv6: Bool)
-    -> FTPLine?
-  {
+  private static func extended(
+    _ bytes: PacketBytes, isCommand: Bool, _ end: UInt8, _ isIPv6: Bool
+  ) -> Port? {
     guard bytes.count > 3 else { return nil }
     let mark = bytes.u8(0)
     guard mark > 0x20, mark < 0x7f, !(0x30...0x39).contains(mark) else { return nil }
@@ -214,6 +301,7 @@ enum FTPLine: Equatable {
       place += 1
     }
     guard place < bytes.count, bytes.u8(place) == mark, port > 0 else { return nil }
-    return .port(UInt16(port), address)
+    return Port(
+      port: UInt16(port), address: address, match: 0..<place + 1, form: isCommand ? .command : .answer)
   }
 }

@@ -21,11 +21,13 @@ extension Kernel {
       reply.packets = conntracks[index].packets[1]
       reply.bytes = conntracks[index].bytes[1]
     }
+    // Of what goes past the rules neither is known (ctnetlink_dump_info).
+    let isOffloaded = conntracks[index].status.contains(.offload)
     return ConntrackListing(
       id: conntracks[index].id, isIPv6: conntracks[index].original.isIPv6,
       proto: conntracks[index].original.proto,
-      timeout: max(conntracks[index].timeout - cpu.now, 0) / 1_000_000_000,
-      state: conntracks[index].original.proto == 6 ? conntracks[index].tcp.state.name : nil,
+      timeout: isOffloaded ? nil : max(conntracks[index].timeout - cpu.now, 0) / 1_000_000_000,
+      state: conntracks[index].original.proto == 6 && !isOffloaded ? conntracks[index].tcp.state.name : nil,
       original: original, reply: reply, status: conntracks[index].status.rawValue,
       mark: conntracks[index].mark, zone: conntracks[index].original.zone)
   }

@@ -155,6 +155,20 @@ struct TCPTracker: BitwiseCopyable {
     transitions[(Int(direction.rawValue) * 6 + Int(kind.rawValue)) * 10 + Int(state.rawValue)]
   }
 
+  // MARK: Past the rules
+
+  /// Whatever the windows say is let through: not every segment is seen (nft_flow_offload_eval).
+  mutating func beLiberal() {
+    original.flags.insert(.beLiberal)
+    reply.flags.insert(.beLiberal)
+  }
+
+  /// The next segment of each side begins its window anew (flow_offload_fixup_tcp).
+  mutating func forgetWindows() {
+    original.maximumWindow = 0
+    reply.maximumWindow = 0
+  }
+
   // MARK: A segment
 
   /// Begins with a connection's first segment (tcp_new). False: no connection begins like this.

@@ -79,7 +79,7 @@ extension Kernel {
   }
 
   /// Writes a tuple's source or destination into a packet (nf_nat_ipv4_manip_pkt, nf_nat_ipv6_manip_pkt).
-  private func rewrite(
+  func rewrite(
     _ network: PacketBytes, _ transport: Int, _ proto: UInt8, _ target: ConntrackTuple,
     _ manipulation: NATManipulation, isPartial: Bool
   ) -> Bool {

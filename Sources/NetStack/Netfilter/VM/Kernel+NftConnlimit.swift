@@ -17,6 +17,8 @@ struct ConnectionCount {
   }
 
   var members: [Member] = []
+  /// The millisecond in which one was added last.
+  var added = Int64.min
 }
 
 extension Kernel {
@@ -30,7 +32,10 @@ extension Kernel {
     // What nobody tracks counts for a moment, if it can be told apart from others.
     guard isTracked || packet.hasTransport else { return .drop }
     var count = namespaces[namespace].nftables.states.takeConnections(state)
-    let isKnown = revise(&count, meeting: index)
+    // Within a jiffy of the last that was added nobody is looked for, not even the connection itself.
+    let jiffy = cpu.now / 1_000_000
+    let isKnown = count.added != jiffy && revise(&count, meeting: index)
+    if !isKnown { count.added = jiffy }
     let id = isTracked ? conntracks[index].id : 0
     if !isKnown, count.members.count < ConnectionCount.limit {
       count.members.append(ConnectionCount.Member(index: isTracked ? index : .none, id: id))

@@ -53,6 +53,8 @@ extension Kernel {
         rule = -1
         next = Int(instruction.a)
       case .dispatch: place = dispatch(instruction, registers, namespace) ?? next
+      case .dispatchLong: place = dispatchLong(instruction, registers, namespace) ?? next
+      case .dispatchInterval: place = dispatchInterval(instruction, registers, namespace) ?? next
       case .skip:
         if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
         rule = -1
@@ -115,13 +117,64 @@ extension Kernel {
     let value = registers[Int(instruction.source)] & instruction.b
     let base = Int(instruction.a)
     let mask = (1 &<< Int(instruction.c)) &- 1
-    var slot = Int((value &* 0x9e37_79b1) &>> (32 &- instruction.c))
+    var slot = Int(NftDispatchGroup.mix(0, value) &>> (32 &- instruction.c))
     while true {
       let place = namespaces[namespace].nftables.program.constants[base &+ slot &* 2 &+ 1]
       guard place != .max else { return nil }
       if namespaces[namespace].nftables.program.constants[base &+ slot &* 2] == value { return Int(place) }
       slot = (slot &+ 1) & mask
     }
+  }
+
+  /// The same for values of more than four bytes.
+  @inline(never)
+  private func dispatchLong(
+    _ instruction: NftInstruction, _ registers: NftRegisters, _ namespace: NamespaceIndex
+  ) -> Int? {
+    let source = Int(instruction.source)
+    let last = (Int(instruction.length) &+ 3) / 4 &- 1
+    let base = Int(instruction.a)
+    let mask = (1 &<< Int(instruction.c)) &- 1
+    let end = registers[source &+ last] & instruction.b
+    var hash: UInt32 = 0
+    for position in 0..<last { hash = NftDispatchGroup.mix(hash, registers[source &+ position]) }
+    hash = NftDispatchGroup.mix(hash, end)
+    var slot = Int(hash &>> (32 &- instruction.c))
+    while true {
+      let entry = base &+ slot &* (last &+ 2)
+      let place = namespaces[namespace].nftables.program.constants[entry &+ last &+ 1]
+      guard place != .max else { return nil }
+      var isSame = namespaces[namespace].nftables.program.constants[entry &+ last] == end
+      for position in 0..<last where isSame {
+        isSame =
+          namespaces[namespace].nftables.program.constants[entry &+ position] == registers[source &+ position]
+      }
+      if isSame { return Int(place) }
+      slot = (slot &+ 1) & mask
+    }
+  }
+
+  /// The same for intervals, by halving.
+  @inline(never)
+  private func dispatchInterval(
+    _ instruction: NftInstruction, _ registers: NftRegisters, _ namespace: NamespaceIndex
+  ) -> Int? {
+    let value = (registers[Int(instruction.source)] & instruction.b).bigEndian
+    let base = Int(instruction.a)
+    var low = 0
+    var high = Int(instruction.c)
+    while low < high {
+      let middle = (low &+ high) / 2
+      if namespaces[namespace].nftables.program.constants[base &+ middle &* 3] <= value {
+        low = middle &+ 1
+      } else {
+        high = middle
+      }
+    }
+    guard low > 0 else { return nil }
+    let entry = base &+ (low &- 1) &* 3
+    guard value <= namespaces[namespace].nftables.program.constants[entry &+ 1] else { return nil }
+    return Int(namespaces[namespace].nftables.program.constants[entry &+ 2])
   }
 
   @inline(never)
@@ -145,7 +198,7 @@ extension Kernel {
     case .ctSet:
       setConntrack(instruction, packet, registers)
       return .continue
-    case .limit, .quota, .connlimit, .ctTimeout, .ctHelper:
+    case .limit, .quota, .connlimit, .ctTimeout, .ctHelper, .ctExpectation:
       return evaluate(instruction, instruction.a, packet)
     case .objectMap:
       let index = TableIndex<NftElements>(instruction.a)
@@ -183,7 +236,10 @@ extension Kernel {
       if pool.conntrack(packet.slot).index.isNone { pool.setConntrack(.untracked, of: packet.slot) }
       return .continue
     case .dynset: return update(instruction, packet, registers)
-    case .rule, .end, .prelude, .dispatch, .skip, .compareWord, .payload, .meta, .verdict, .lookup, .counter:
+    case .tproxy: return proxy(instruction, packet, registers)
+    case .flowOffload: return offload(instruction.a, packet)
+    case .rule, .end, .prelude, .dispatch, .dispatchLong, .dispatchInterval, .skip, .compareWord, .payload,
+      .meta, .verdict, .lookup, .counter:
       return .continue
     }
   }
@@ -328,6 +384,7 @@ extension Kernel {
     case .ctHelper:
       giveHelper(instruction, packet)
       return .continue
+    case .ctExpectation: return expectByRule(instruction, packet)
     default:
       count(state, packet)
       return .continue

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Rules one after the other that ask the same of a packet and differ in one value become one lookup. nf_tables has nothing
-// like it: there each rule is tried. What a packet meets is the same, and so is what is counted, since a rule whose value
+// Rules one after the other that ask the same of a packet and differ in one value, or in the interval that it lies in, become
+// one lookup. nf_tables has nothing like it: there each rule is tried. What a packet meets is the same, and so is what is counted, since a rule whose value
 // is another's does nothing.
 //
 //    before    │ rule 22 │ rule 80 │ rule 22 │ end │
@@ -19,7 +19,7 @@ extension NftAssembler {
     let rules = Self.ranges(assembly.instructions, from: start)
     guard rules.count >= Self.fewest else { return }
     let old = assembly.instructions
-    var groups: [(rules: Range<Int>, length: Int)] = []
+    var groups: [NftDispatchGroup] = []
     var first = 0
     while first < rules.count {
       if let group = group(old, rules, first) {
@@ -53,58 +53,36 @@ extension NftAssembler {
   }
 
   private mutating func append(
-    group: (rules: Range<Int>, length: Int), _ rules: [Range<Int>], _ old: [NftInstruction],
-    _ moved: inout [Int: Int]
+    group: NftDispatchGroup, _ rules: [Range<Int>], _ old: [NftInstruction], _ moved: inout [Int: Int]
   ) {
     let model = rules[group.rules.lowerBound]
     let prelude = assembly.instructions.count
     assembly.instructions.append(NftInstruction(.prelude))
     assembly.instructions += old[model.lowerBound + 1..<model.lowerBound + group.length]
-    let test = old[model.lowerBound + group.length]
     let dispatch = assembly.instructions.count
     assembly.instructions.append(NftInstruction(.dispatch))
-    var starts: [Int] = []
+    var starts: [UInt32] = []
     var skips: [Int] = []
     for rule in group.rules {
-      starts.append(assembly.instructions.count)
+      starts.append(UInt32(assembly.instructions.count))
       append(rules[rule], old, &moved)
       skips.append(assembly.instructions.count)
       assembly.instructions.append(NftInstruction(.skip))
     }
     let end = UInt32(assembly.instructions.count)
-    // Behind a rule comes the next of its value.
-    var following: [UInt32: UInt32] = [:]
-    var order: [UInt32] = []
-    for (position, rule) in group.rules.enumerated().reversed() {
-      let value = old[rules[rule].lowerBound + group.length].a
-      let next = following[value] ?? end
-      if following[value] == nil { order.append(value) }
-      assembly.instructions[starts[position]].a = next
+    // Behind a rule comes the next that may hold for the same value.
+    for (position, following) in group.following.enumerated() {
+      let next = following.map { starts[$0] } ?? end
+      assembly.instructions[Int(starts[position])].a = next
       assembly.instructions[skips[position]].a = next
-      following[value] = UInt32(starts[position])
     }
     assembly.instructions[prelude].a = end
-    var instruction = NftInstruction(.dispatch)
-    instruction.source = test.source
-    instruction.b = test.b
+    var instruction = group.instruction
     instruction.a = UInt32(assembly.constants.count)
-    var bits: UInt32 = 4
-    while 1 << bits < order.count * 2 { bits += 1 }
-    instruction.c = bits
+    let (words, size) = group.table(places: starts)
+    instruction.c = size
     assembly.instructions[dispatch] = instruction
-    assembly.constants += Self.table(order.map { ($0, following[$0] ?? end) }, bits: bits)
-  }
-
-  /// Values and where they lead to, by hash; a place that is empty leads to `max`.
-  private static func table(_ entries: [(value: UInt32, place: UInt32)], bits: UInt32) -> [UInt32] {
-    var words = [UInt32](repeating: .max, count: 2 << Int(bits))
-    for entry in entries {
-      var slot = Int((entry.value &* 0x9e37_79b1) >> (32 - bits))
-      while words[slot * 2 + 1] != .max { slot = (slot + 1) & (1 << Int(bits) - 1) }
-      words[slot * 2] = entry.value
-      words[slot * 2 + 1] = entry.place
-    }
-    return words
+    assembly.constants += words
   }
 
   // MARK: What belongs together
@@ -119,48 +97,44 @@ extension NftAssembler {
     return ranges
   }
 
-  /// The rules from one on that are the same up to a comparison of one word, and how many instructions they share.
+  /// The rules from one on that are the same up to a test of one value, and how many instructions they share.
   private func group(
     _ instructions: [NftInstruction], _ rules: [Range<Int>], _ first: Int
-  ) -> (rules: Range<Int>, length: Int)? {
+  ) -> NftDispatchGroup? {
     guard first + Self.fewest <= rules.count else { return nil }
     let model = rules[first]
     var length = 1
-    // The comparison that the first two differ in.
+    // The test that the first two differ in.
     let second = rules[first + 1]
     while length < model.count, length < second.count,
       Self.isSame(instructions[model.lowerBound + length], instructions[second.lowerBound + length])
     {
       length += 1
     }
-    guard length > 1, isTest(instructions, model, length), Self.isHarmless(instructions, model, length) else {
-      return nil
+    guard length > 1, Self.isHarmless(instructions, model, length) else { return nil }
+    var tests: [NftDispatchTest] = []
+    while first + tests.count < rules.count,
+      let test = test(instructions, model, rules[first + tests.count], length),
+      tests.isEmpty || test.isComparable(with: tests[0])
+    {
+      tests.append(test)
     }
-    var last = first
-    while last < rules.count, shares(instructions, model, rules[last], length) { last += 1 }
-    return last - first >= Self.fewest ? (first..<last, length) : nil
+    return tests.count >= Self.fewest
+      ? NftDispatchGroup(rules: first..<first + tests.count, length: length, tests: tests) : nil
   }
 
-  /// Whether a rule begins as another does, then compares the same with something, and leaves the packet as it is.
-  private func shares(
+  /// What a rule tests when it begins as another does and leaves the packet as it is; nil otherwise.
+  private func test(
     _ instructions: [NftInstruction], _ model: Range<Int>, _ rule: Range<Int>, _ length: Int
-  ) -> Bool {
-    guard rule.count > length, isTest(instructions, rule, length) else { return false }
+  ) -> NftDispatchTest? {
     for offset in 1..<length {
-      guard
+      guard offset < rule.count,
         Self.isSame(instructions[model.lowerBound + offset], instructions[rule.lowerBound + offset])
-      else { return false }
+      else { return nil }
     }
-    var test = instructions[rule.lowerBound + length]
-    test.a = instructions[model.lowerBound + length].a
-    guard Self.isSame(test, instructions[model.lowerBound + length]) else { return false }
-    return rule.dropFirst(length).allSatisfy { Self.leavesPacket(instructions[$0]) }
-  }
-
-  private func isTest(_ instructions: [NftInstruction], _ rule: Range<Int>, _ length: Int) -> Bool {
-    guard length < rule.count else { return false }
-    let test = instructions[rule.lowerBound + length]
-    return test.operation == .compareWord && test.flags == 0
+    guard length < rule.count, rule.dropFirst(length).allSatisfy({ Self.leavesPacket(instructions[$0]) })
+    else { return nil }
+    return NftDispatchTest(instructions[rule.dropFirst(length)], assembly.constants)
   }
 
   /// Whether what the rules share can be done once for all of them.

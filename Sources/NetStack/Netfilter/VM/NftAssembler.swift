@@ -48,11 +48,15 @@ struct NftAssembler: ~Copyable {
 
   /// All tables; what has state takes it from `old` where it was there before.
   mutating func assemble(
-    _ tables: [NftTable], _ handles: [NftChainKey: [UInt64]], order: [NftChainKey: UInt64],
+    _ tables: [NftTable], _ handles: [NftChainKey: [UInt64]], order: NftRuleset.Ages,
     states: inout NftStates, old: borrowing NftProgram
   ) throws(NftAssemblyError) {
     for table in tables {
       for object in table.objects { try add(object, of: table.key, &states, old) }
+      for flowtable in table.flowtables {
+        let number = state(.flowtable(table.key, name: flowtable.name), .init(), &states, old)
+        assembly.flowtables[number] = flowtable
+      }
       for set in table.sets { try add(set, of: table, &states, old) }
     }
     for table in tables {
@@ -91,7 +95,7 @@ struct NftAssembler: ~Copyable {
     }
   }
 
-  private mutating func addHooks(_ tables: [NftTable], _ order: [NftChainKey: UInt64])
+  private mutating func addHooks(_ tables: [NftTable], _ order: NftRuleset.Ages)
     throws(NftAssemblyError)
   {
     var found: [(hook: NftProgram.Hook, number: NetfilterHook, age: UInt64)] = []
@@ -106,13 +110,22 @@ struct NftAssembler: ~Copyable {
         let hook = NftProgram.Hook(
           family: table.family, type: base.type, priority: base.priority, start: starts[key] ?? 0,
           policy: base.policy == .drop ? 0 : 1, devices: base.devices.compactMap { InterfaceName($0) })
-        found.append((hook, NetfilterHook(base.hook), order[key] ?? 0))
+        found.append((hook, NetfilterHook(base.hook), order.chains[key] ?? 0))
+      }
+      for flowtable in table.flowtables where !flowtable.devices.isEmpty {
+        let hook = NftProgram.Hook(
+          family: table.family, type: .filter, priority: flowtable.priority, start: 0, policy: 1,
+          devices: flowtable.devices.compactMap { InterfaceName($0) },
+          flowtable: assembly.states[.flowtable(table.key, name: flowtable.name)])
+        found.append((hook, .ingress, order.flowtables[.init(table: table.key, name: flowtable.name)] ?? 0))
       }
     }
     // Of one priority the one that came last comes first (nf_hook_entries_grow).
     found.sort { ($0.hook.priority, $1.age) < ($1.hook.priority, $0.age) }
     for (hook, number, _) in found {
-      for family in NetfilterFamily.families(of: hook.family, number) {
+      // A flowtable of whatever family hangs at devices.
+      let families = hook.flowtable == nil ? NetfilterFamily.families(of: hook.family, number) : [.netdev]
+      for family in families {
         assembly.hooks[NftProgram.place(family, number)].append(hook)
       }
     }
@@ -163,7 +176,16 @@ struct NftAssembler: ~Copyable {
     case .ctHelper(let helper):
       try addHelper(helper, object, of: table)
       return
-    case .ctExpectation, .synproxy, .unknown:
+    case .ctExpectation(let expectation):
+      let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
+      var instruction = NftInstruction(.ctExpectation)
+      instruction.a = state(key, .init(), &states, old)
+      assembly.expectations[instruction.a] = expectation
+      assembly.needsConntrack = true
+      assembly.objectPlaces[key] = UInt32(assembly.objects.count)
+      assembly.objects.append(instruction)
+      return
+    case .synproxy, .unknown:
       let kind = object.kind?.name ?? "object of type \(object.type)"
       throw NftAssemblyError(error: .notSupported("the emulated kernel has no \(kind)"))
     }

@@ -77,6 +77,7 @@ struct NftChainValidator {
     case .redirect: allowed = base.type == .nat && [.prerouting, .output].contains(base.hook)
     case .reject:
       allowed = table.family == .netdev ? base.hook == .ingress : base.hook != .postrouting
+    case .flowOffload: allowed = [.ip, .ip6, .inet].contains(table.family) && base.hook == .forward
     case .tproxy: allowed = base.hook == .prerouting
     case .socket: allowed = [.prerouting, .input, .output].contains(base.hook)
     case .fwd: allowed = table.family == .netdev

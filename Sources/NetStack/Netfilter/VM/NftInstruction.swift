@@ -17,6 +17,10 @@ struct NftInstruction: BitwiseCopyable {
     /// To the first of them whose value is the operand's under the mask `b`; `a` the table's constant, `c` its size in
     /// bits. To where `prelude` says when there is none.
     case dispatch
+    /// The same for a value of `length` bytes, whose last word `b` is the mask of.
+    case dispatchLong
+    /// The same for intervals: `c` says how many there are.
+    case dispatchInterval
     /// To the instruction `a`.
     case skip
     /// Compares up to four bytes: `a` the value, `b` the mask of bytes that count. `flags` 1: unequal.
@@ -55,6 +59,8 @@ struct NftInstruction: BitwiseCopyable {
     case ctTimeout
     /// Gives the connection a helper: `b` which; `flags` IPPROTO_*, `c` the family, 0 for both.
     case ctHelper
+    /// Expects a connection: `a` the number of what is expected among the program's.
+    case ctExpectation
     /// The object that a map gives for the register, by its number in the program's list: `a` the map.
     case objectMap
     /// `a` the modulus, `b` the offset, `c` the state; `flags` 1: random.
@@ -84,6 +90,10 @@ struct NftInstruction: BitwiseCopyable {
     /// A device from `destination`; `flags` bit 0: a neighbour's address from `source`, bit 2: IPv6.
     case forward
     case notrack
+    /// An address from `source` and a port from `destination`, 0xff for none; `flags` 4, 6, or 0 for both.
+    case tproxy
+    /// `a` the flowtable's number.
+    case flowOffload
     /// `a` the set, `c` the timeout in milliseconds; `flags` bits 0 and 1 the operation, bit 2 inverted, bit 3 gives
     /// data from register `offset`.
     case dynset

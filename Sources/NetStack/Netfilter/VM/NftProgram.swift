@@ -19,6 +19,8 @@ import Nftables
     var policy: Int32
     /// Of ingress and egress chains; empty for all.
     var devices: [InterfaceName]
+    /// The number of a flowtable that hangs here instead of a chain.
+    var flowtable: UInt32?
   }
 
   /// A stateful expression, wherever it is.
@@ -26,6 +28,7 @@ import Nftables
     /// The n-th expression of a rule.
     case rule(NftTableKey, handle: UInt64, Int)
     case object(NftTableKey, type: UInt32, name: String)
+    case flowtable(NftTableKey, name: String)
     /// The n-th expression of an element.
     case element(NftTableKey, set: String, key: [UInt32], Int)
   }
@@ -43,6 +46,10 @@ import Nftables
   let objects: [NftInstruction]
   /// How long states of connections last that rules have given these to, by the number of the object's state.
   let timeouts: [UInt32: NftCtTimeout]
+  /// What rules expect, by number.
+  let expectations: [UInt32: NftCtExpectation]
+  /// By the numbers of their states.
+  let flowtables: [UInt32: NftFlowtable]
   /// For traces: the chains by their first instruction, and rules by the numbers that their first instructions have.
   let chainNames: [UInt32: NftChainKey]
   let ruleNames: [(chain: NftChainKey, handle: UInt64)]
@@ -61,6 +68,8 @@ import Nftables
     logs = parts.logs
     objects = parts.objects
     timeouts = parts.timeouts
+    flowtables = parts.flowtables
+    expectations = parts.expectations
     chainNames = parts.chainNames
     ruleNames = parts.ruleNames
     states = parts.states
@@ -101,6 +110,8 @@ struct NftAssembly {
   var logs: [NftLog] = []
   var objects: [NftInstruction] = []
   var timeouts: [UInt32: NftCtTimeout] = [:]
+  var flowtables: [UInt32: NftFlowtable] = [:]
+  var expectations: [UInt32: NftCtExpectation] = [:]
   /// The place in `objects` of each.
   var objectPlaces: [NftProgram.StateKey: UInt32] = [:]
   var chainNames: [UInt32: NftChainKey] = [:]

@@ -231,6 +231,14 @@ struct NftRuleLoader {
     case .notrack:
       assembler.assembly.needsConntrack = true
       assembler.append(NftInstruction(.notrack))
+    case .flowOffload(let name):
+      guard let number = assembler.assembly.states[.flowtable(table.key, name: name)] else {
+        throw .noSuchEntry
+      }
+      assembler.assembly.needsConntrack = true
+      var instruction = NftInstruction(.flowOffload)
+      instruction.a = number
+      assembler.append(instruction)
     case .dynset(let dynset): try add(dynset, to: &assembler)
     case .objectReference(let reference): try add(reference, to: &assembler, &states, old)
     case .socket(let socket):
@@ -244,7 +252,20 @@ struct NftRuleLoader {
       instruction.flags = UInt8(socket.key.rawValue)
       instruction.destination = try store(socket.destination, socket.key == .mark ? 4 : 1)
       assembler.append(instruction)
-    case .tproxy: throw .notSupported("the emulated kernel has no transparent proxying yet")
+    case .tproxy(let tproxy):
+      guard table.family == .inet ? true : tproxy.family == table.family,
+        [.ip, .ip6, .inet].contains(table.family), tproxy.address != nil || tproxy.port != nil
+      else { throw .invalidArgument }
+      var instruction = NftInstruction(.tproxy)
+      instruction.flags = tproxy.family == .ip ? 4 : tproxy.family == .ip6 ? 6 : 0
+      instruction.source = 0xff
+      instruction.destination = 0xff
+      if let address = tproxy.address {
+        guard tproxy.family != .inet else { throw .invalidArgument }
+        instruction.source = try load(address, tproxy.family == .ip ? 4 : 16)
+      }
+      if let port = tproxy.port { instruction.destination = try load(port, 2) }
+      assembler.append(instruction)
     case .dup(let dup):
       var instruction = NftInstruction(.duplicate)
       if let address = dup.address {

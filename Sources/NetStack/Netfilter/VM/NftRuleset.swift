@@ -18,8 +18,13 @@ struct NftRuleset {
   private(set) var tables: [NftTable] = []
   /// For each chain, in the order of its rules.
   private(set) var handles: [NftChainKey: [UInt64]] = [:]
-  /// When each base chain came: of one priority the younger comes first.
-  private(set) var ages: [NftChainKey: UInt64] = [:]
+  /// When each base chain and flowtable came: of one priority the younger comes first.
+  struct Ages {
+    var chains: [NftChainKey: UInt64] = [:]
+    var flowtables: [NftSetKey: UInt64] = [:]
+  }
+
+  private(set) var ages = Ages()
   private(set) var generation: UInt32 = 1
   private var lastHandle: UInt64 = 0
   /// Which step brought a rule, for the errors of what is checked at the end.
@@ -66,6 +71,7 @@ struct NftRuleset {
     case .deleteTable(let key):
       let table = try place(key)
       for chain in tables[table].chains { forget(NftChainKey(table: key, chain: chain.name)) }
+      for flowtable in tables[table].flowtables { forget(flowtable.name, of: key) }
       tables.remove(at: table)
     case .addChain(let key, let chain): try add(chain, to: key)
     case .deleteChain(let key, let name):
@@ -101,6 +107,15 @@ struct NftRuleset {
       guard let same else { throw .noSuchEntry }
       guard !isUsed(object: object, in: tables[table]) else { throw .busy }
       tables[table].objects.remove(at: same)
+    case .addFlowtable(let key, let flowtable): try add(flowtable, to: key)
+    case .deleteFlowtable(let key, let name):
+      let table = try place(key)
+      guard let place = tables[table].flowtables.firstIndex(where: { $0.name == name }) else {
+        throw .noSuchEntry
+      }
+      guard !isUsed(flowtable: name, in: tables[table]) else { throw .busy }
+      tables[table].flowtables.remove(at: place)
+      forget(name, of: key)
     case .appendRule(let key, let chain, let rule):
       try insert(rule, in: key, chain, index) { $0.count }
     case .prependRule(let key, let chain, let rule):
@@ -122,7 +137,31 @@ struct NftRuleset {
 
   private mutating func forget(_ key: NftChainKey) {
     handles[key] = nil
-    ages[key] = nil
+    ages.chains[key] = nil
+  }
+
+  private mutating func forget(_ flowtable: String, of table: NftTableKey) {
+    ages.flowtables[NftSetKey(table: table, name: flowtable)] = nil
+  }
+
+  /// nf_tables_newflowtable. A device belongs to one flowtable of a table.
+  private mutating func add(_ flowtable: NftFlowtable, to key: NftTableKey) throws(KernelError) {
+    let table = try place(key)
+    guard [.ip, .ip6, .inet].contains(key.family) else { throw .noSuchEntry }
+    guard !flowtable.name.isEmpty, flowtable.name.utf8.count < 256, flowtable.devices.count <= 256 else {
+      throw .invalidArgument
+    }
+    if let known = tables[table].flowtables.first(where: { $0.name == flowtable.name }) {
+      guard known == flowtable else { throw .exists }
+      return
+    }
+    for other in tables[table].flowtables where !Set(other.devices).isDisjoint(with: flowtable.devices) {
+      throw .exists
+    }
+    tables[table].flowtables.append(flowtable)
+    tables[table].flowtables.sort()
+    lastHandle += 1
+    ages.flowtables[NftSetKey(table: key, name: flowtable.name)] = lastHandle
   }
 
   private mutating func add(_ table: NftTable) throws(KernelError) {
@@ -163,7 +202,7 @@ struct NftRuleset {
     let chainKey = NftChainKey(table: key, chain: chain.name)
     handles[chainKey] = []
     lastHandle += 1
-    ages[chainKey] = lastHandle
+    ages.chains[chainKey] = lastHandle
   }
 
   private mutating func insert(
@@ -308,6 +347,10 @@ struct NftRuleset {
         }
       }
     }
+  }
+
+  private func isUsed(flowtable name: String, in table: NftTable) -> Bool {
+    table.chains.contains { $0.rules.contains { $0.expressions.contains(.flowOffload(name)) } }
   }
 
   private func isUsed(object: NftObject, in table: NftTable) -> Bool {

@@ -144,7 +144,8 @@ extension Kernel {
     tcpReply(
       sequence: request.initialSend, acknowledgment: request.initialReceive &+ 1,
       flags: request.hasECN ? [.syn, .ack, .ece] : [.syn, .ack],
-      window: UInt16(clamping: request.receiveWindow), options, request.local, request.remote, in: namespace)
+      window: UInt16(clamping: request.receiveWindow), options, request.local, request.remote,
+      isTransparent: sockets[tcps[request.listener].socket].options.transparent, in: namespace)
   }
 
   /// The request that a cookie stands for (cookie_v4_check); nil: it stands for none.

@@ -88,7 +88,8 @@ extension Kernel {
       let device = sockets[socket].options.device
       guard device == 0 || device == devices[DeviceIndex(pool[segment.slot].device)].ifindex else { break }
       if tcps[index].state == .timeWait, tcpMayReopen(index, segment) {
-        let listener = tcpListener(local, remote, segment.slot, in: namespace)
+        let listener =
+          assignedListener(segment.slot) ?? tcpListener(local, remote, segment.slot, in: namespace)
         if !listener.isNone {
           let reuse = max(tcps[index].sendNext &+ 65537, 1)
           tcpDone(index)
@@ -103,13 +104,21 @@ extension Kernel {
       return
     case nil: break
     }
-    let listener = tcpListener(local, remote, segment.slot, in: namespace)
+    let listener =
+      assignedListener(segment.slot) ?? tcpListener(local, remote, segment.slot, in: namespace)
     guard !listener.isNone else {
       tcpReplyReset(to: segment, local, remote, in: namespace)
       drop(segment.slot, .noSocket, in: namespace)
       return
     }
     tcpListen(segment, listener, key, local, remote)
+  }
+
+  /// The listener that a rule has given a segment to.
+  private func assignedListener(_ slot: Slot) -> TCPIndex? {
+    guard let socket = assignedSocket(slot), sockets[socket].kind.proto == 6 else { return nil }
+    let index = sockets[socket].tcp
+    return tcps.contains(index) && tcps[index].state == .listen ? index : nil
   }
 
   /// The socket that listens for an address and a port, the most exact one (inet_lhash2_lookup).
@@ -176,7 +185,8 @@ extension Kernel {
   /// A segment without data that no connection sends (ip_send_unicast_reply).
   mutating func tcpReply(
     sequence: UInt32, acknowledgment: UInt32, flags: TCPFlags, window: UInt16, _ options: TCPOptions,
-    _ local: SocketAddress, _ remote: SocketAddress, typeOfService: UInt8 = 0, in namespace: NamespaceIndex
+    _ local: SocketAddress, _ remote: SocketAddress, typeOfService: UInt8 = 0,
+    isTransparent: Bool = false, in namespace: NamespaceIndex
   ) {
     let length = TCPHeader.length + options.size
     let slot = pool.allocate(length: length)
@@ -190,17 +200,20 @@ extension Kernel {
     bytes.set(TCPHeader.urgent, u16: 0)
     options.write(to: bytes.dropFirst(TCPHeader.length))
     tcpSend(
-      slot, by: tcpRoute(local, remote, typeOfService, in: namespace), local.port, remote.port, in: namespace)
+      slot, by: tcpRoute(local, remote, typeOfService, isTransparent, in: namespace), local.port, remote.port,
+      in: namespace)
   }
 
   /// The way of a segment that no connection sends.
   private mutating func tcpRoute(
-    _ local: SocketAddress, _ remote: SocketAddress, _ typeOfService: UInt8, in namespace: NamespaceIndex
+    _ local: SocketAddress, _ remote: SocketAddress, _ typeOfService: UInt8, _ isTransparent: Bool,
+    in namespace: NamespaceIndex
   ) -> SocketRoute? {
     switch (local.address, remote.address) {
     case (.v4(let source), .v4(let destination)):
       var datagram = IPv4Datagram(source: source.rawValue, destination: destination.rawValue, proto: 6)
       datagram.pathMTUDiscovery = .do
+      datagram.isFromAnywhere = isTransparent
       datagram.typeOfService = typeOfService
       return (try? ipv4Route(datagram, in: namespace)).map { .v4(datagram, $0) }
     case (.v6(let source), .v6(let destination)):
