@@ -5,6 +5,7 @@
 // and told with its number. `make fuzz` lengthens the rounds.
 
 import Glibc
+import NetTypes
 import Nftables
 import Testing
 
@@ -34,6 +35,9 @@ struct NetfilterFuzzTests {
   struct Case {
     var chains: [Chain]
     var probes: [Oracle.Probe]
+    /// ip, or in the rounds of both families ip6 or inet.
+    var family = "ip"
+    var setup: OracleSetup { family == "ip" ? .ipv4 : .dual }
 
     static let sets = """
       set ports { type inet_service; flags interval; elements = { 53, 80-90, 2000-2001 }; }
@@ -44,8 +48,20 @@ struct NetfilterFuzzTests {
       counter c { packets 0 bytes 0; }
       """
 
+    /// The same of IPv6.
+    static let sets6 = """
+      set ports { type inet_service; flags interval; elements = { 53, 80-90, 2000-2001 }; }
+      set hosts6 { type ipv6_addr; elements = { 2001:db8::9, 2001:db8:1::8 }; }
+      set nets6 { type ipv6_addr; flags interval; elements = { 2001:db8::/126, 2001:db8:1::8-2001:db8:1::a }; }
+      set pairs6 { type ipv6_addr . inet_service; elements = { 2001:db8:1::9 . 53, 2001:db8:1::9 . 80 }; }
+      set dyn6 { type ipv6_addr; flags dynamic; }
+      map marks { type inet_service : mark; elements = { 53 : 1, 80 : 2, 22 : 3 }; }
+      counter c { packets 0 bytes 0; }
+      """
+
     var text: String {
-      "table ip t {\n\(Self.sets)\n" + chains.map(\.text).joined(separator: "\n") + "\n}"
+      "table \(family) t {\n\(family == "ip" ? Self.sets : Self.sets6)\n"
+        + chains.map(\.text).joined(separator: "\n") + "\n}"
     }
   }
 
@@ -53,6 +69,7 @@ struct NetfilterFuzzTests {
 
   private struct Maker {
     var random: RandomState
+    var family = "ip"
 
     mutating func one<Value>(of values: [Value]) -> Value {
       values[Int(random.below(UInt64(values.count)))]
@@ -62,7 +79,7 @@ struct NetfilterFuzzTests {
 
     /// A match; `tracks`: connections are known where it stands.
     mutating func match(_ hook: String, tracks: Bool) -> String {
-      let plain = [
+      var plain = [
         "ip saddr 10.0.0.9", "ip daddr 10.0.1.0/24", "ip saddr != 10.0.0.0/28", "ip daddr 10.0.1.8-10.0.1.9",
         "ip protocol udp", "ip protocol { icmp, tcp }", "ip ttl < 33", "ip ttl 32-33", "ip length > 32",
         "ip id 4660", "ip dscp cs0", "ip dscp != cs1", "ip frag-off & 0x1fff != 0", "ip version 4",
@@ -89,11 +106,16 @@ struct NetfilterFuzzTests {
         "ct l3proto ipv4",
         "meta l4proto udp ct original proto-dst 53", "ct count over 3", "ct count 4", "ct zone 0",
       ]
+      if family != "ip" { plain = Self.common + Self.plain6 + (family == "inet" ? Self.plainBoth : []) }
       var devices: [String] = []
       if hook != "output" { devices += ["iifname \"t0\"", "iifname != \"t1\"", "iifname \"t*\""] }
       if hook != "input", hook != "prerouting" { devices += ["oifname \"t1\"", "oifname != \"t0\""] }
       switch random.below(tracks ? 6 : 5) {
-      case 5: return one(of: connections)
+      case 5:
+        return one(
+          of: family == "ip"
+            ? connections
+            : connections.filter { !$0.contains("10.0") && !$0.contains("l3proto") } + Self.connections6)
       case 4: return one(of: devices)
       default: return one(of: plain)
       }
@@ -101,6 +123,7 @@ struct NetfilterFuzzTests {
 
     /// What a rule does; `plain` chains there are to go to.
     mutating func statement(_ hook: String, type: String, tracks: Bool, _ plain: [String]) -> String {
+      if type == "nat", family != "ip", !chance(3) { return one(of: translations6(hook)) }
       if type == "nat", !chance(3) {
         if hook == "postrouting" {
           return one(of: ["masquerade", "snat to 10.0.1.77", "snat to 10.0.1.1", "snat to 10.0.1.77:4000"])
@@ -116,14 +139,27 @@ struct NetfilterFuzzTests {
         "counter udp dport set 5353", "counter ip daddr set 10.0.1.8", "counter tcp dport set 8080",
         "udp dport vmap { 53 : drop, 80 : accept }", "log prefix \"seen\" counter", "counter ip id set 7",
       ]
+      if family != "ip" {
+        choices = choices.filter {
+          !$0.contains(" ip ") && !$0.contains("ip saddr") && !$0.contains("ip daddr")
+        }
+        choices += Self.statements6
+      }
       if !plain.isEmpty {
         choices += plain.flatMap {
-          ["counter jump \($0)", "counter goto \($0)", "ip protocol vmap { udp : jump \($0), tcp : drop }"]
+          [
+            "counter jump \($0)", "counter goto \($0)",
+            "\(family == "ip" ? "ip protocol" : "meta l4proto") vmap { udp : jump \($0), tcp : drop }",
+          ]
         }
       }
       if hook == "forward" || hook == "input" {
         choices += [
-          "counter reject", "counter reject with tcp reset", "counter reject with icmp type host-prohibited",
+          "counter reject", "counter reject with tcp reset",
+          family == "ip"
+            ? "counter reject with icmp type host-prohibited"
+            : family == "ip6"
+              ? "counter reject with icmpv6 type admin-prohibited" : "counter reject with icmpx no-route",
         ]
       }
       if tracks {
@@ -139,8 +175,11 @@ struct NetfilterFuzzTests {
         var parts = (0..<random.below(3)).map { _ in match(hook, tracks: tracks) }
         let statement = statement(hook, type: type, tracks: tracks, plain)
         // A statement of one protocol wants to know that it is one.
-        if statement.contains("tcp ") { parts.insert("ip protocol tcp", at: 0) }
-        if statement.contains("udp dport set") { parts.insert("ip protocol udp", at: 0) }
+        let transport = family == "ip" ? "ip protocol" : "meta l4proto"
+        if statement.contains("tcp ") { parts.insert("\(transport) tcp", at: 0) }
+        if statement.contains("udp dport set") || statement.contains("]:") {
+          parts.insert("\(transport) udp", at: 0)
+        }
         return (parts + [statement]).joined(separator: " ")
       }
     }
@@ -171,6 +210,78 @@ struct NetfilterFuzzTests {
               head.hook, type: head.type, tracks: head.priority > -200, head.type == "nat" ? [] : plain)))
       }
       return chains
+    }
+
+    private static let common = [
+      "udp dport 53", "udp dport { 53, 80, 1000-2000 }", "udp sport 1000-1001", "udp length > 12",
+      "tcp dport != 22", "tcp flags syn", "tcp flags & (syn|ack) == syn", "tcp sequence 1-100",
+      "tcp option maxseg exists", "th dport 53", "meta l4proto { tcp, udp } th dport @ports",
+      "meta l4proto udp",
+      "meta l4proto != tcp", "meta length 50-68", "meta mark 1", "meta mark & 3 == 1", "meta pkttype host",
+      "@th,16,16 53", "udp dport @ports", "numgen inc mod 3 0", "limit rate 2/hour burst 2 packets",
+      "quota over 100 bytes", "udp sport . udp dport { 1000 . 53, 1001 . 80 }",
+    ]
+    private static let plain6 = [
+      "ip6 saddr 2001:db8::9", "ip6 daddr 2001:db8:1::/64", "ip6 saddr != 2001:db8::/124",
+      "ip6 daddr 2001:db8:1::8-2001:db8:1::9", "ip6 nexthdr udp", "ip6 nexthdr { icmpv6, tcp }",
+      "ip6 hoplimit < 33", "ip6 hoplimit 32-33", "ip6 length > 12", "ip6 version 6", "ip6 dscp cs0",
+      "ip6 saddr @hosts6", "ip6 daddr @nets6", "ip6 saddr != @nets6", "ip6 daddr . udp dport @pairs6",
+      "icmpv6 type echo-request", "icmpv6 id 42", "@nh,48,8 17", "exthdr hbh missing",
+      "jhash ip6 saddr . ip6 daddr mod 7 seed 0x5 < 4", "ip6 daddr . tcp dport { 2001:db8:1::9 . 80 }",
+      "fib daddr type local", "fib saddr type unicast",
+    ]
+    private static let plainBoth = [
+      "meta nfproto ipv6", "meta nfproto ipv4", "ip saddr 10.0.0.9", "ip daddr 10.0.1.0/24",
+      "meta protocol ip6",
+      "ip ttl < 33", "icmp type echo-request",
+    ]
+    private static let connections6 = [
+      "ct original ip6 saddr 2001:db8::9", "ct reply ip6 saddr 2001:db8:1::/64", "ct l3proto ipv6",
+    ]
+    private static let statements6 = [
+      "counter ip6 hoplimit set 7", "counter ip6 daddr set 2001:db8:1::8", "counter ip6 dscp set cs1",
+      "add @dyn6 { ip6 saddr } counter", "update @dyn6 { ip6 daddr } counter",
+    ]
+
+    private func translations6(_ hook: String) -> [String] {
+      let word = family == "inet" ? "ip6 " : ""
+      return hook == "postrouting"
+        ? [
+          "masquerade", "snat \(word)to 2001:db8:1::77", "snat \(word)to 2001:db8:1::1",
+          "snat \(word)to [2001:db8:1::77]:4000",
+        ]
+        : [
+          "dnat \(word)to 2001:db8:1::8", "dnat \(word)to [2001:db8:1::9]:53", "redirect",
+          "dnat \(word)to [2001:db8:1::8]:80",
+        ]
+    }
+
+    /// A probe of IPv6, or with the family inet now and then of IPv4.
+    mutating func probe6() -> Oracle.Probe {
+      guard family == "ip6" || !chance(3) else { return probe() }
+      typealias Frames = Netfilter6OracleTests
+      let isBack = chance(3)
+      let ports: [UInt16] = [53, 80, 22, 99, 1000, 2000, 5353]
+      let target =
+        isBack
+        ? one(of: ["2001:db8::9", "2001:db8:1::1", "2001:db8:1::77"])
+        : one(of: ["2001:db8:1::9", "2001:db8:1::8", "2001:db8::1", "2001:db8:1::9"])
+      let source = isBack ? one(of: ["2001:db8:1::9", "2001:db8:1::8"]) : "2001:db8::9"
+      let asked: UInt16 = one(of: [1000, 1001, 2000])
+      let (from, to) = isBack ? (one(of: ports), asked) : (asked, one(of: ports))
+      let face = isBack ? 1 : 0
+      switch random.below(5) {
+      case 0: return Frames.ping(source, target, face: face, type: isBack ? 129 : 128)
+      case 1, 2:
+        return Frames.udp(
+          source, from, target, to, face: face, data: Int(random.below(60)), hopLimit: chance(6) ? 1 : 33)
+      default:
+        let flags: UInt8 = one(of: isBack ? [0x12, 0x10, 0x14, 0x11] : [2, 2, 0x10, 0x18, 0x11, 4])
+        return Frames.tcp(
+          source, from, target, to, flags, seq: UInt32(random.below(200)), ack: UInt32(random.below(200)),
+          face: face, data: flags & 2 == 0 ? Int(random.below(20)) : 0,
+          options: flags & 2 != 0 ? [2, 4, 5, 180] : [])
+      }
     }
 
     mutating func probe() -> Oracle.Probe {
@@ -205,15 +316,24 @@ struct NetfilterFuzzTests {
     return Case(chains: chains, probes: (0..<4 + maker.random.below(10)).map { _ in maker.probe() })
   }
 
+  /// A case of IPv6 or of both families; they have numbers of their own.
+  static func makeDualCase(_ number: UInt64) -> Case {
+    let family = number % 2 == 0 ? "inet" : "ip6"
+    var maker = Maker(random: RandomState(seed: number &* 0x9e37_79b9 &+ 7), family: family)
+    let chains = maker.chains()
+    return Case(
+      chains: chains, probes: (0..<4 + maker.random.below(10)).map { _ in maker.probe6() }, family: family)
+  }
+
   // MARK: Running
 
   /// Whether chance decides what comes out, a port where one is taken: another seed gives other frames.
   private func isByChance(_ one: Case) throws -> Bool {
-    let router = try KernelOracleTests.Router()
+    let router = try KernelOracleTests.Router(one.setup)
     let tables = try Oracle.load(one.text, into: router)
     var answers: [[[[[UInt8]]]]] = []
     for seed in [1, 2, 3] as [UInt64] {
-      var emulated = try KernelOracleTests.Emulated(seed: seed)
+      var emulated = try KernelOracleTests.Emulated(one.setup, seed: seed)
       try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
       try Oracle.prepare(&emulated)
       answers.append([])
@@ -230,10 +350,11 @@ struct NetfilterFuzzTests {
     var found: String?
     for round in 0..<3 {
       if round == 1, try isByChance(one) { return nil }
-      let router = try KernelOracleTests.Router()
+      let router = try KernelOracleTests.Router(one.setup)
       try Oracle.prepare(router)
+      if one.setup.settles { _ = try router.answers(to: nil, wait: .milliseconds(200)) }
       do {
-        found = try Oracle.differences(one.text, one.probes, router).first
+        found = try Oracle.differences(one.text, one.probes, router, one.setup).first
       } catch is Shell.Failure {
         return nil
       }
@@ -269,10 +390,18 @@ struct NetfilterFuzzTests {
 
   @Test("A fuzz of rulesets and packets has the kernel's answers")
   func fuzz() throws {
-    let rounds = UInt64(max(16, HostileTests.rounds / 180))
+    try run(UInt64(max(16, HostileTests.rounds / 180)), Self.makeCase)
+  }
+
+  @Test("So has one of IPv6 and of both families")
+  func dualFuzz() throws {
+    try run(UInt64(max(8, HostileTests.rounds / 360)), Self.makeDualCase)
+  }
+
+  private func run(_ rounds: UInt64, _ make: (UInt64) -> Case) throws {
     let first = unsafe getenv("NETFORGE_FUZZ_SEED").flatMap { unsafe UInt64(String(cString: $0)) } ?? 1
     for number in first..<first + rounds {
-      let one = Self.makeCase(number)
+      let one = make(number)
       guard try difference(one) != nil else { continue }
       let small = try shrink(one)
       let frames = small.probes.map { probe in

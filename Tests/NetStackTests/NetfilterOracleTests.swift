@@ -126,7 +126,9 @@ struct NetfilterOracleTests {
 
   private static func connections(_ router: KernelOracleTests.Router) throws -> [String] {
     guard Shell.has("conntrack") else { return [] }
-    let output = try Shell.run("conntrack", ["-L", "-o", "id"], in: router.name)
+    let output = try ["ipv4", "ipv6"].map {
+      try Shell.run("conntrack", ["-L", "-f", $0, "-o", "id"], in: router.name)
+    }.joined(separator: "\n")
     return output.split(separator: "\n").map { line in
       // Timeouts, ids and marks aside: protocol, state and both tuples say what there is.
       line.split(separator: " ").filter { word in
@@ -145,7 +147,7 @@ struct NetfilterOracleTests {
         var text = "src=\(tuple.source) dst=\(tuple.destination)"
         if [6, 17].contains(entry.proto) {
           text += " sport=\(tuple.sourcePort) dport=\(tuple.destinationPort)"
-        } else if entry.proto == 1 {
+        } else if entry.proto == 1 || entry.proto == 58 {
           text += " type=\(tuple.destinationPort >> 8) code=\(tuple.destinationPort & 255)"
         }
         return text
@@ -189,9 +191,10 @@ struct NetfilterOracleTests {
 
   /// What an emulated router does differently from one of the host's kernel that has been prepared.
   static func differences(
-    _ text: String, _ probes: [Probe], _ router: KernelOracleTests.Router
+    _ text: String, _ probes: [Probe], _ router: KernelOracleTests.Router, _ setup: OracleSetup = .ipv4
   ) throws -> [String] {
-    var emulated = try KernelOracleTests.Emulated()
+    var emulated = try KernelOracleTests.Emulated(setup)
+    _ = emulated.answers(to: nil, wait: .seconds(setup.settles ? 2 : 0))
     let tables = try Self.load(text, into: router)
     try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
     try prepare(&emulated)
@@ -221,7 +224,7 @@ struct NetfilterOracleTests {
   /// Frames as text, by face.
   private static func text(_ answers: [[[UInt8]]]) -> [String] {
     answers.enumerated().flatMap { face, frames in
-      KernelOracleTests.normal(frames).map { frame in
+      IPv6OracleTests.normal(KernelOracleTests.normal(frames)).map { frame in
         "t\(face) " + frame.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
       }
     }

@@ -19,9 +19,29 @@ struct OracleSetup {
   var settings: [(String, String)] = []
   var faces = 2
   var requests: [NetlinkMessage] = []
+  /// Whether something is still said of its having been made for a while.
+  var settles = false
 }
 
 extension OracleSetup {
+  /// Both families: that of IPv4, and the addresses and neighbours of IPv6 beside it.
+  static let dual: OracleSetup = {
+    var setup = OracleSetup.ipv4
+    setup.settings =
+      setup.settings.filter { !$0.0.hasSuffix("disable_ipv6") } + IPv6OracleTests.setup.settings
+    setup.settings.append(("net/ipv6/icmp/ratelimit", "0"))
+    // But for its MTU, which is too small for IPv6.
+    setup.requests = IPv6OracleTests.setup.requests
+    for face in 0...1 {
+      setup.requests += [
+        address("10.0.\(face).1/24", face), neighbor("10.0.\(face).9", face, mac(9 - face)),
+      ]
+    }
+    for last in ["8", "77"] { setup.requests.append(neighbor("2001:db8:1::\(last)", 1, [2, 0, 0, 0, 8, 7])) }
+    setup.settles = true
+    return setup
+  }()
+
   /// Two subnets, a neighbour on each, and a route behind the second.
   static let ipv4: OracleSetup = {
     var setup = OracleSetup()

@@ -89,8 +89,9 @@ public struct Kernel: ~Copyable {
   var conntrackCursor: UInt32 = 0
   /// Connections that go past the rules.
   var flowOffloads: Table<FlowOffload>
-  /// Packets of theirs that leave together.
-  var offloaded = FlowOffloadRun()
+  /// Packets that leave together, and whether what is passed on joins them.
+  var outgoing = TransmitRun()
+  var joinsOutgoing = false
   /// The packet that was last given to a socket by a rule. It is delivered before the next one is.
   var assigned: (slot: Slot, socket: SocketIndex) = (.none, .none)
   var nftLogs = NftLogList()

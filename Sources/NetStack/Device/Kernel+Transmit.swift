@@ -5,6 +5,7 @@
 extension Kernel {
   /// Sends frames by a device. The burst is empty afterwards.
   mutating func transmit(_ burst: inout Burst, by index: DeviceIndex) {
+    flushOutgoing()
     guard devices[index].isUp else {
       devices[index].statistics.txDropped &+= UInt64(burst.count)
       dropAll(&burst, .deviceReady, in: devices[index].namespace)

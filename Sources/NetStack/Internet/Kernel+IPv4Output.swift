@@ -216,7 +216,7 @@ extension Kernel {
     let group =
       IPv4Header.isMulticast(nextHop) ? 0x0100_5e00_0000 | UInt64(nextHop & 0x7f_ffff) : nil
     guard linkOutput(slot, NeighborKey(device, nextHop), group: group, type: 0x0800) else { return }
-    transmit(slot, by: device)
+    if joinsOutgoing { transmitLater(slot, by: device) } else { transmit(slot, by: device) }
   }
 
   /// Gives a packet of either family its link header, or lets it wait for one (neigh_output). False: it is gone, or waits.

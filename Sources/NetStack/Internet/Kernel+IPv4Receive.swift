@@ -93,6 +93,7 @@ extension Kernel {
       }
     }
     flush(&run)
+    flushOutgoing()
     burst.removeAll()
   }
 
@@ -119,7 +120,7 @@ extension Kernel {
   ) -> Slot {
     var whole = slot
     let pieces = IPv4Header.moreFragments | IPv4Header.offsetMask
-    if needsDefragmentation(in: namespace), pool.bytes(slot).u16(IPv4Header.fragment) & pieces != 0 {
+    if needsDefragmentation(.ipv4, in: namespace), pool.bytes(slot).u16(IPv4Header.fragment) & pieces != 0 {
       whole = ipv4Reassemble(slot, in: namespace)
     }
     guard whole != .none, netfilter(whole, .ipv4, .prerouting, in: index, out: .none, namespace) else {
@@ -318,7 +319,9 @@ extension Kernel {
     if redirects { icmpRedirect(slot, to: nextHop, by: egress, in: namespace) }
     guard netfilter(slot, .ipv4, .forward, in: index, out: egress, namespace) else { return }
     if hasOptions(slot) { forwardOptions(slot, nextHop, by: egress, in: namespace) }
+    joinsOutgoing = true
     ipv4Finish(slot, gateway: isDirect ? 0 : nextHop, by: egress, mtu: mtu, namespace)
+    joinsOutgoing = false
   }
 
   // MARK: Up

@@ -43,7 +43,6 @@ extension Kernel {
         guard step.admits(packet.version), isMeant(step.devices, packet) else { continue }
         verdict = passByFlow(packet, step.start)
       case .chain:
-        if family == .netdev { flushOffloaded() }
         guard step.devices == .max || isMeant(step.devices, packet), !step.needsIP || packet.version != 0
         else { continue }
         verdict = run(step.start, policy: step.policy, &packet)
@@ -64,7 +63,8 @@ extension Kernel {
   }
 
   /// Whether packets that come in must be whole before they meet the hooks (nf_defrag).
-  @inline(__always) func needsDefragmentation(in namespace: NamespaceIndex) -> Bool {
-    namespaces[namespace].nftables.tracks
+  @inline(__always)
+  func needsDefragmentation(_ family: NetfilterFamily, in namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].nftables.tracks.contains(family)
   }
 }

@@ -18,7 +18,12 @@ extension Kernel {
     try namespaces[namespace].nftables.install(
       ruleset, seed: UInt32(truncatingIfNeeded: cpu.random.next()), now: cpu.now,
       groups: options.groupsRules, dryRun: dryRun)
-    if !dryRun { tearDownStrayFlows(in: namespace) }
+    guard !dryRun else { return }
+    tearDownStrayFlows(in: namespace)
+    if namespaces[namespace].nftables.asksForCounts {
+      // It stays so when the rule goes, as in Linux (nf_ct_set_acct).
+      try? setSysctl(ConntrackSetting.accounting.path, to: "1", in: namespace)
+    }
   }
 
   /// The tables that `wanted` names (nil: all), with the counts of now.

@@ -51,7 +51,7 @@ struct NetfilterStep: BitwiseCopyable {
   private let rerouting: [Bool]
 
   /// - Parameter hooks: by `NftProgram.place`, sorted by priority and age.
-  init(_ hooks: [[NftProgram.Hook]], tracks: Bool) {
+  init(_ hooks: [[NftProgram.Hook]], tracks: TrackedFamilies) {
     var all: [NetfilterStep] = []
     var nat: [NetfilterStep] = []
     var devices: [[InterfaceName]] = []
@@ -115,9 +115,9 @@ struct NetfilterStep: BitwiseCopyable {
   }
 
   private static func own(
-    _ family: NetfilterFamily, _ hook: NetfilterHook, _ tracks: Bool
+    _ family: NetfilterFamily, _ hook: NetfilterHook, _ tracks: TrackedFamilies
   ) -> [(priority: Int32, step: NetfilterStep)] {
-    guard tracks, family == .ipv4 || family == .ipv6 else { return [] }
+    guard tracks.contains(family) else { return [] }
     switch hook {
     case .prerouting, .output:
       return [(-400, NetfilterStep(kind: .defragment)), (-200, NetfilterStep(kind: .conntrack))]

@@ -9,13 +9,15 @@ struct NftablesState: ~Copyable {
   private(set) var ruleset = NftRuleset()
   var program: NftProgram
   var states = NftStates()
-  var steps = NetfilterSteps([], tracks: false)
+  var steps = NetfilterSteps([], tracks: [])
   /// Whether packets meet anything at all.
   private(set) var isActive = false
   /// Whether connections may go past the rules.
   private(set) var offloads = false
-  /// Whether connections are tracked (nf_ct_netns_get).
-  private(set) var tracks = false
+  /// Whether rules ask for what connections have counted.
+  private(set) var asksForCounts = false
+  /// Of which families connections are tracked (nf_ct_netns_get).
+  private(set) var tracks: TrackedFamilies = []
   /// Which packets are traced without a rule.
   var traced: NftTraceFilter? {
     didSet { isTraced = traced != nil }
@@ -45,10 +47,11 @@ struct NftablesState: ~Copyable {
     release(program.states, keeping: assembly.states)
     ruleset = new
     // Once asked for, tracking stays until the last table is gone, so that its connections do not forget.
-    tracks = assembly.needsConntrack || (tracks && !new.tables.isEmpty)
+    tracks = assembly.tracked.union(new.tables.isEmpty ? [] : tracks)
     offloads = !assembly.flowtables.isEmpty
+    asksForCounts = assembly.needsAccounting
     steps = NetfilterSteps(assembly.hooks, tracks: tracks)
-    isActive = tracks || assembly.hooks.contains { !$0.isEmpty }
+    isActive = !tracks.isEmpty || assembly.hooks.contains { !$0.isEmpty }
     program = NftProgram(assembly, sets: assembler.takeSets())
   }
 

@@ -309,7 +309,7 @@ extension Kernel {
     let group = IPv6.isMulticast(nextHop) ? IPv6.mac(ofGroup: nextHop) : nil
     guard linkOutput(slot, NeighborKey(device, nextHop), group: group, type: 0x86dd) else { return }
     namespaces[devices[device].namespace].snmp[.ip6OutTransmits] &+= 1
-    transmit(slot, by: device)
+    if joinsOutgoing { transmitLater(slot, by: device) } else { transmit(slot, by: device) }
   }
 
   /// Sends a packet of this host's in pieces (ip6_fragment, RFC 8200 4.5): what every hop reads comes in each of them.

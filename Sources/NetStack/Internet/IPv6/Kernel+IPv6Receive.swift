@@ -30,7 +30,7 @@ extension Kernel {
       if hasHook(.ipv6, .prerouting, in: namespace) {
         // Rules may answer: what came before goes first.
         flush(&run, namespace)
-        if needsDefragmentation(in: namespace) { slot = ipv6Defragment(slot, in: namespace) }
+        if needsDefragmentation(.ipv6, in: namespace) { slot = ipv6Defragment(slot, in: namespace) }
         guard slot != .none else { continue }
         guard netfilter(slot, .ipv6, .prerouting, in: index, out: .none, namespace) else { continue }
       }
@@ -87,6 +87,7 @@ extension Kernel {
       }
     }
     flush(&run, namespace)
+    flushOutgoing()
     burst.removeAll()
   }
 
@@ -303,7 +304,9 @@ extension Kernel {
     pool[slot].flags.insert(.forwarded)
     let isDirect = bytes.ipv6Destination == nextHop
     guard netfilter(slot, .ipv6, .forward, in: index, out: egress, namespace) else { return }
+    joinsOutgoing = true
     ipv6Finish(slot, gateway: isDirect ? 0 : nextHop, mtu: mtu, by: egress, namespace)
+    joinsOutgoing = false
   }
 
   /// A packet that this host sent to a group it listens to comes up again.

@@ -161,6 +161,8 @@ extension Kernel {
       let outcome = conntracks[index].track(segment, direction, settings)
       if conntracks[index].tcp.state != before.state || !isConfirmed { note(.protocolState, of: index) }
       if conntracks[index].status != before.status { note(.assured, of: index) }
+      // What ends a connection is counted too (nf_ct_kill_acct).
+      if outcome.verdict == .kill { count(packet, index, direction) }
       guard outcome.verdict == .accept || outcome.verdict == .ignore else { return outcome.verdict }
       timeout = outcome.timeout
       if timeout == nil, !isConfirmed { timeout = settings.time(.synSent) }
@@ -180,13 +182,20 @@ extension Kernel {
       timeout = packet.proto == 1 ? usual.icmp : usual.icmpv6
     default: timeout = namespaces[packet.namespace].conntrack.usual.generic
     }
-    if conntracks[index].countsPackets {
-      let place = Int(direction.rawValue)
-      conntracks[index].packets[place] &+= 1
-      conntracks[index].bytes[place] &+= UInt64(packet.length(in: pool))
-    }
+    count(packet, index, direction)
     if let timeout, !conntracks[index].status.contains(.fixedTimeout) { refresh(index, timeout, isConfirmed) }
     return .accept
+  }
+
+  /// nf_ct_acct_update.
+  @inline(__always)
+  private mutating func count(
+    _ packet: NftPacket, _ index: ConntrackIndex, _ direction: ConntrackDirection
+  ) {
+    guard conntracks[index].countsPackets else { return }
+    let place = Int(direction.rawValue)
+    conntracks[index].packets[place] &+= 1
+    conntracks[index].bytes[place] &+= UInt64(packet.length(in: pool))
   }
 
   /// Only requests begin an exchange.

@@ -221,8 +221,8 @@ struct TCPTracker: BitwiseCopyable {
     case .synReceived:
       if direction == .reply, segment.kind == .ack, isSimultaneous { new = .established }
     case .close where segment.kind == .reset:
-      switch judgeReset(segment, direction, old, &new, status) {
-      case .invalid where !settings.isOn(.ignoreInvalidReset): return (.invalid, nil)
+      switch judgeReset(segment, direction, old, &new, status, settings.isOn(.ignoreInvalidReset)) {
+      case .invalid: return (.invalid, nil)
       case .ignore: isKnownGood = true
       default: break
       }
@@ -315,12 +315,14 @@ struct TCPTracker: BitwiseCopyable {
   /// through before, and needs no window.
   private func judgeReset(
     _ segment: TrackedSegment, _ direction: ConntrackDirection, _ old: TCPTrackerState,
-    _ new: inout TCPTrackerState, _ status: ConntrackEntry.Status
+    _ new: inout TCPTrackerState, _ status: ConntrackEntry.Status, _ ignoresInvalid: Bool
   ) -> TCPTrackerVerdict {
     let other = self[direction.other]
     if other.flags.contains(.maximumAckSet) {
-      if Self.isBefore(segment.sequence, other.maximumAck) { return .invalid }
       let isEstablished = old == .established && status.contains(.assured)
+      // Most likely the answer to a SYN that was let through.
+      if segment.sequence == 0, !isEstablished { return .accept }
+      if Self.isBefore(segment.sequence, other.maximumAck), !ignoresInvalid { return .invalid }
       if !isEstablished || segment.sequence == other.maximumAck { return .accept }
       if lastKind == .ack, lastDirection == direction, segment.sequence == lastEnd { return .accept }
       new = old

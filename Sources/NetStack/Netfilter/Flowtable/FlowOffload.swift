@@ -120,9 +120,3 @@ struct FlowOffload: BitwiseCopyable {
     unsafe places[place] = entry.rawValue
   }
 }
-
-/// Packets on their way out past the rules, by one device.
-struct FlowOffloadRun: ~Copyable {
-  var packets = Burst()
-  var device = DeviceIndex.none
-}

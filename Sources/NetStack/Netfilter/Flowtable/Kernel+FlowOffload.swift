@@ -232,28 +232,14 @@ extension Kernel {
     let key =
       isIPv6 ? NeighborKey(device, way.nextHop) : NeighborKey(device, UInt32(truncatingIfNeeded: way.nextHop))
     let neighbor = namespaces[devices[device].namespace].neighbors.find(key)
-    if offloaded.device != device || offloaded.packets.isFull { flushOffloaded() }
     if !neighbor.isNone, !neighbors[neighbor].state.isDisjoint(with: .connected),
       pushEthernet(slot, to: neighbors[neighbor].mac, from: devices[device].mac, type: type)
     {
       pool[slot].etherType = type
-      offloaded.device = device
-      offloaded.packets.append(slot)
+      transmitLater(slot, by: device)
       return
     }
-    flushOffloaded()
     if linkOutput(slot, key, group: nil, type: type) { transmit(slot, by: device) }
-  }
-
-  /// Lets go what waits to leave: before anything else may send.
-  @inline(__always) mutating func flushOffloaded() {
-    if !offloaded.packets.isEmpty { sendOffloaded() }
-  }
-
-  @inline(never) private mutating func sendOffloaded() {
-    var run = FlowOffloadRun()
-    swap(&run, &offloaded)
-    transmit(&run.packets, by: run.device)
   }
 
   // MARK: Ends

@@ -13,11 +13,10 @@ extension Kernel {
         placeHeaders(slot)
         guard netfilter(slot, .netdev, .ingress, in: index, out: .none, namespace) else { continue }
       }
-      flushOffloaded()
       var single = Burst(slot)
       receiveFiltered(&single, on: index)
     }
-    flushOffloaded()
+    flushOutgoing()
     burst.removeAll()
   }
 }

@@ -52,6 +52,7 @@ struct NftAssembler: ~Copyable {
     states: inout NftStates, old: borrowing NftProgram
   ) throws(NftAssemblyError) {
     for table in tables {
+      assembly.family = table.family
       for object in table.objects { try add(object, of: table.key, &states, old) }
       for flowtable in table.flowtables {
         let number = state(.flowtable(table.key, name: flowtable.name), .init(), &states, old)
@@ -60,6 +61,7 @@ struct NftAssembler: ~Copyable {
       for set in table.sets { try add(set, of: table, &states, old) }
     }
     for table in tables {
+      assembly.family = table.family
       for chain in table.chains {
         let key = NftChainKey(table: table.key, chain: chain.name)
         starts[key] = UInt32(assembly.instructions.count)
@@ -181,7 +183,7 @@ struct NftAssembler: ~Copyable {
       var instruction = NftInstruction(.ctExpectation)
       instruction.a = state(key, .init(), &states, old)
       assembly.expectations[instruction.a] = expectation
-      assembly.needsConntrack = true
+      assembly.track()
       assembly.objectPlaces[key] = UInt32(assembly.objects.count)
       assembly.objects.append(instruction)
       return
@@ -212,7 +214,7 @@ struct NftAssembler: ~Copyable {
     instruction.a = state(key, .init(), &states, old)
     instruction.flags = timeout.transport
     assembly.timeouts[instruction.a] = timeout
-    assembly.needsConntrack = true
+    assembly.track()
     assembly.objectPlaces[key] = UInt32(assembly.objects.count)
     assembly.objects.append(instruction)
   }
@@ -228,7 +230,7 @@ struct NftAssembler: ~Copyable {
     instruction.flags = helper.transport
     instruction.b = UInt32(kind.rawValue)
     instruction.c = helper.network.map { UInt32($0.rawValue) } ?? 0
-    assembly.needsConntrack = true
+    assembly.track()
     let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
     assembly.objectPlaces[key] = UInt32(assembly.objects.count)
     assembly.objects.append(instruction)

@@ -103,8 +103,12 @@ struct NftAssembly {
   /// By family and hook (`NftProgram.place`), sorted by priority and age.
   var hooks = [[NftProgram.Hook]](
     repeating: [], count: NetfilterFamily.allCases.count * NetfilterHook.count)
-  /// Whether the ruleset asks for connection tracking (nf_ct_netns_get).
-  var needsConntrack = false
+  /// The family of the table that is being assembled.
+  var family = NftFamily.inet
+  /// Which packets the ruleset wants tracked (nf_ct_netns_get).
+  private(set) var tracked: TrackedFamilies = []
+  /// Whether it asks for what connections have counted.
+  var needsAccounting = false
   var setPlaces: [NftSetKey: UInt32] = [:]
   var templates: [[NftInstruction]] = []
   var logs: [NftLog] = []
@@ -117,4 +121,25 @@ struct NftAssembly {
   var chainNames: [UInt32: NftChainKey] = [:]
   var ruleNames: [(chain: NftChainKey, handle: UInt64)] = []
   var states: [NftProgram.StateKey: UInt32] = [:]
+
+  /// Something in the table wants connections tracked.
+  mutating func track() {
+    switch family {
+    case .ip: tracked.insert(.ipv4)
+    case .ip6: tracked.insert(.ipv6)
+    case .inet, .arp, .bridge, .netdev: tracked = [.ipv4, .ipv6]
+    }
+  }
+}
+
+/// Families whose packets belong to connections.
+struct TrackedFamilies: OptionSet, BitwiseCopyable {
+  var rawValue: UInt8
+  static let ipv4 = TrackedFamilies(rawValue: 1)
+  static let ipv6 = TrackedFamilies(rawValue: 2)
+
+  /// Packets of the other families belong to none.
+  @inline(__always) func contains(_ family: NetfilterFamily) -> Bool {
+    rawValue & (family == .ipv4 ? 1 : family == .ipv6 ? 2 : 0) != 0
+  }
 }

@@ -87,10 +87,12 @@ struct NftRuleLoader {
       instruction.source = try load(set.source, width)
       assembler.append(instruction)
     case .ct(let ct):
-      assembler.assembly.needsConntrack = true
+      assembler.assembly.track()
       var instruction = NftInstruction(.ct)
       instruction.flags = UInt8(ct.key.rawValue)
       instruction.a = ct.direction.map { UInt32($0.rawValue) } ?? 2
+      // Who asks what has been counted has it counted from now on (nft_ct_get_init).
+      if [.packets, .bytes, .averagePacket].contains(ct.key) { assembler.assembly.needsAccounting = true }
       let width = try Self.width(of: ct, table.family)
       instruction.length = UInt16(width)
       instruction.destination = try store(ct.destination, width)
@@ -99,7 +101,7 @@ struct NftRuleLoader {
       guard set.key == .mark || set.key == .zone || set.key == .labels else {
         throw .notSupported("the emulated kernel does not set ct \(set.key.name)")
       }
-      assembler.assembly.needsConntrack = true
+      assembler.assembly.track()
       var instruction = NftInstruction(.ctSet)
       instruction.flags = UInt8(set.key.rawValue)
       instruction.source = try load(set.source, set.key == .mark ? 4 : set.key == .zone ? 2 : 16)
@@ -220,7 +222,7 @@ struct NftRuleLoader {
         (nat.portMax ?? nat.portMin).map { (register) throws(KernelError) in try load(register, 2) })
       instruction.b = nat.flags.rawValue
       instruction.flags = (nat.kind == .destination ? 1 : 0) | (nat.family == .ipv6 ? 2 : 0)
-      assembler.assembly.needsConntrack = true
+      assembler.assembly.track()
       assembler.append(instruction)
     case .masquerade(let masquerade):
       assembler.append(
@@ -229,13 +231,13 @@ struct NftRuleLoader {
       assembler.append(
         try translation(.redirect, redirect.portMin, redirect.portMax, redirect.flags, &assembler))
     case .notrack:
-      assembler.assembly.needsConntrack = true
+      assembler.assembly.track()
       assembler.append(NftInstruction(.notrack))
     case .flowOffload(let name):
       guard let number = assembler.assembly.states[.flowtable(table.key, name: name)] else {
         throw .noSuchEntry
       }
-      assembler.assembly.needsConntrack = true
+      assembler.assembly.track()
       var instruction = NftInstruction(.flowOffload)
       instruction.a = number
       assembler.append(instruction)
@@ -467,7 +469,7 @@ struct NftRuleLoader {
       nil, nil, low.map { (register) throws(KernelError) in try load(register, 2) },
       (high ?? low).map { (register) throws(KernelError) in try load(register, 2) })
     instruction.b = flags.rawValue
-    assembler.assembly.needsConntrack = true
+    assembler.assembly.track()
     return instruction
   }
 
@@ -503,7 +505,7 @@ struct NftRuleLoader {
       instruction.flags = quota.isInverted ? 1 : 0
       return instruction
     case .connlimit(let limit):
-      assembler.assembly.needsConntrack = true
+      assembler.assembly.track()
       var instruction = NftInstruction(.connlimit)
       instruction.b = limit.count
       instruction.flags = limit.isInverted ? 1 : 0
