@@ -26,4 +26,5 @@ let clients = (1...2).map { i in
 lab.expect(clients[0], reaches: balancer["eth0"], on: .tcp(80))
 lab.expect(clients[1], reaches: balancer["eth0"], on: .tcp(80))
 lab.expect(clients[0], reaches: balancer["eth0"], spreadOver: servers, connections: 300)
+lab.expect(clients[0], staysConnectedTo: balancer["eth0"], requests: 20)
 lab.expect(clients[0], cannotReach: "10.0.0.1", because: .noRoute)

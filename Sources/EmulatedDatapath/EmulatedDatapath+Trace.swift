@@ -68,10 +68,18 @@ struct TraceSession {
       case .waitsForNeighbor:
         guard !isAnswer else { return }
         kind = .waitsForNeighbor
+      case .ring(let device, let fill, let size):
+        guard !isAnswer, let point = interfaces[device] else { return }
+        kind = .ring(point: point, fill: fill, size: size)
+      case .polled(let device, let place):
+        guard !isAnswer, let point = interfaces[device] else { return }
+        kind = .polled(point: point, place: place)
       }
-      report.notes.append(TraceReport.Note(namespace: namespace, kind: kind))
+      report.notes.append(TraceReport.Note(namespace: namespace, kind: kind, time: time(event.time)))
     }
   }
+
+  private func time(_ instant: Instant) -> UInt64 { UInt64(clamping: instant.nanoseconds &+ epoch) }
 
   /// Notes a frame if it is the packet, or an answer to it.
   private mutating func take(_ record: CaptureRecord) {
@@ -89,7 +97,7 @@ struct TraceSession {
     report.sightings.append(
       TraceReport.Sighting(
         point: place, direction: record.direction == .received ? .received : .transmitted,
-        time: UInt64(clamping: record.time.nanoseconds &+ epoch), bytes: bytes))
+        time: time(record.time), bytes: bytes))
   }
 }
 
@@ -98,6 +106,7 @@ extension EmulatedKernel {
     let interfaces = try interfaces(of: request.points)
     let number = captures.add(TraceSession(interfaces: interfaces, request: request, epoch: epoch))
     listen(to: interfaces)
+    stack.setRingEvents(true)
     return number
   }
 
@@ -116,6 +125,7 @@ extension EmulatedKernel {
     writeCaptures()
     guard let session = captures.traces.removeValue(forKey: number) else { return TraceReport() }
     release(session.interfaces)
+    stack.setRingEvents(!captures.traces.isEmpty)
     return session.report
   }
 }

@@ -61,7 +61,10 @@ final class EmulatedEndpoint: NodeEndpoint {
     case .connectTCP(let remote, let source, _):
       let socket = try kernel.openSocket(.tcp(remote.address.family), in: namespace) {
         (stack, socket) throws(KernelError) in
-        if let source { try stack.bind(socket, to: SocketAddress(source, 0)) }
+        if let source {
+          if source.port != 0 { try stack.setOption(.reuseAddress(true), on: socket) }
+          try stack.bind(socket, to: SocketAddress(source.address, source.port))
+        }
         do throws(KernelError) {
           try stack.connect(socket, to: SocketAddress(remote.address, remote.port))
         } catch {

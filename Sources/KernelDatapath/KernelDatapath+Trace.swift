@@ -52,7 +52,7 @@ extension KernelDatapath {
     }
     var report = TraceReport(
       sightings: sightings, drops: drops ?? [],
-      untold: drops == nil ? [Self.silence, Self.waiting] : [Self.waiting])
+      untold: (drops == nil ? [Self.silence] : []) + [Self.waiting, Self.rings])
     for id in watched.keys.sorted() { report.rules += watched[id]?.steps() ?? [] }
     return report
   }
@@ -60,6 +60,7 @@ extension KernelDatapath {
   private static let silence =
     "why a packet was dropped, but by rules: that takes the tracepoint skb:kfree_skb, which only root may see"
   private static let waiting = "packets that wait for their neighbour"
+  private static let rings = "the rings of devices, and how NAPI empties them"
 
   /// Sends the packet as it is, header included (IPPROTO_RAW).
   private static func send(_ probe: ProbePacket) throws(TransportError) {

@@ -56,7 +56,11 @@ final class NodeSocket: NodeEndpoint {
       return socket
     case .connectTCP(let remote, let source, _):
       let socket = try make(node, .stream(remote), remote.address.family, SOCK_STREAM, 0)
-      if let source { try socket.bind(SocketEndpoint(source, 0)) }
+      if let source {
+        // One that has ended keeps its port for a while.
+        if source.port != 0 { try socket.set(SOL_SOCKET, SO_REUSEADDR, 1) }
+        try socket.bind(source)
+      }
       return socket
     case .bindUDP(let local):
       let socket = try make(node, .datagram, local.address.family, SOCK_DGRAM, 0)

@@ -21,8 +21,9 @@ extension SocketEndpoint: CustomStringConvertible {
 public enum EndpointRequest: Hashable, Codable, Sendable {
   /// A TCP listener; the unspecified address takes every one, port 0 a free one.
   case listenTCP(SocketEndpoint)
-  /// A TCP connection. Fails with the kernel's error when it is refused or times out.
-  case connectTCP(to: SocketEndpoint, from: IPAddress?, timeout: Interval)
+  /// A TCP connection; from port 0 it has one of the kernel's choice. Fails with the kernel's error when it is refused or
+  /// times out.
+  case connectTCP(to: SocketEndpoint, from: SocketEndpoint?, timeout: Interval)
   case bindUDP(SocketEndpoint)
   /// An ICMP or ICMPv6 echo socket; sends payloads, receives the answers' payloads, and the errors that routers and
   /// hosts send instead.

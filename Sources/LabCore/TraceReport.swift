@@ -79,14 +79,21 @@ public struct TraceReport: Hashable, Codable, Sendable {
       case answerDropped(String)
       /// It waits until its next hop has answered.
       case waitsForNeighbor
+      /// It stands in the ring of one of the request's points: how many do with it, and how many can.
+      case ring(point: Int, fill: Int, size: Int)
+      /// A turn of NAPI has taken it out of that ring, as the so manyth of the turn.
+      case polled(point: Int, place: Int)
     }
 
     public var namespace: NamespaceID
     public var kind: Kind
+    /// Nanoseconds of the capture's clock, where it tells.
+    public var time: UInt64?
 
-    public init(namespace: NamespaceID, kind: Kind) {
+    public init(namespace: NamespaceID, kind: Kind, time: UInt64? = nil) {
       self.namespace = namespace
       self.kind = kind
+      self.time = time
     }
   }
 

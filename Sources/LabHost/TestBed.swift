@@ -18,7 +18,7 @@ public struct TestBed: Sendable {
   public var seed: UInt64?
   /// The host's clock on the emulated datapath too.
   public var isRealTime = false
-  /// Leaves a lab of the host's kernel up.
+  /// Leaves the lab up; an emulated one stands in a process of its own then, and in the host's time.
   public var isKept = false
   /// Per cent of what each interface sends that is lost.
   public var loss: Double?
@@ -41,7 +41,7 @@ public struct TestBed: Sendable {
   public func bringUp(_ written: Declarations) async throws -> Standing {
     let declarations = try loss.map { try written.losing(percent: $0) } ?? written
     // An emulated lab goes with the last reference to it.
-    if kind == .emulated {
+    if kind == .emulated, !isKept {
       return Standing(lab: try await emulated(try Topology(declarations)), takeDown: {})
     }
     let folder = try Self.makeFolder(for: try Topology(declarations).name)

@@ -98,6 +98,39 @@ extension Expecting {
     }
   }
 
+  /// Expects that a connection stays with the server that has taken it, while others go elsewhere: all its requests are
+  /// answered by the same one.
+  /// - Parameters:
+  ///   - port: of the target; netforge's own `Service(.http)` says who answers.
+  ///   - count: how many requests are made on the connection. Before each another connection is made.
+  public func expect(
+    _ source: some Place, staysConnectedTo target: some Place, on port: Int = 80, requests count: Int = 10,
+    _ options: CheckOption..., function: StaticString = #function, file: StaticString = #fileID,
+    line: UInt = #line
+  ) {
+    flow("stays", source, target, .http(port), options, function, file, line) { $0.add("count", count) }
+  }
+
+  /// Expects that nodes that send from one source port at the same time are told apart, as behind a NAT they must be:
+  /// each has its own answer.
+  /// - Parameters:
+  ///   - nodes: who sends.
+  ///   - target: a node, an interface or an address.
+  ///   - probe: `.tcp(80)` or `.udp(53)`.
+  ///   - port: where all of them send from.
+  public func expect(
+    _ nodes: [Node], reach target: some Place, on probe: Probe, fromPort port: Int,
+    _ options: CheckOption..., function: StaticString = #function, file: StaticString = #fileID,
+    line: UInt = #line
+  ) {
+    declare("samePort", options, function, file, line) {
+      $0.add("groups", json: Record.list([Record.list(nodes.map { Record.quoted($0.name) })]))
+      $0.add("target", target.placeRecord)
+      $0.add("probe", probe.record)
+      $0.add("sourcePort", port)
+    }
+  }
+
   /// Expects the largest IP packet that gets to the target in one piece.
   /// - Parameter bytes: with the IP header.
   public func expect(

@@ -71,6 +71,73 @@ extension Acceptance {
       }
     }
 
+    @Test(
+      "What a file has happen is played in a running lab, and taken back when that is asked for",
+      arguments: Caller.available + [.emulated])
+    func playing(caller: Caller) throws {
+      let lab = TestLab(caller, "eyes-play")
+      let scratch = try Scratch()
+      let file = try scratch.topology(
+        "quickstart",
+        [
+          (
+            "lab.expect(web[0], reaches",
+            """
+            lab.at(.milliseconds(50), .linkDown(web[0]["eth0"]))
+            lab.at(.milliseconds(100), .impair(web[1]["eth0"], Impairment(rate: .mbps(10))))
+            lab.scenario("cut", .linkDown(web[1]["eth0"]), .wait(.milliseconds(20)))
+            lab.expect(web[0], reaches
+            """
+          )
+        ])
+      func play(_ arguments: String...) throws -> Outcome {
+        try caller.netforge(["play", "--name", lab.name] + arguments)
+      }
+      try lab.during(file) {
+        let list = try play("--list")
+        #expect(list.status == 0 && list.output.contains("50 ms   web1:eth0 goes down"), "\(list)")
+        #expect(try lab.plan(file).isEmpty, "a list changes nothing")
+        let played = try play()
+        #expect(
+          played.status == 0 && played.error.contains("web2:eth0 is impaired: rate 10mbit"), "\(played)")
+        let paths = Set(try lab.plan(file).map(\.path))
+        #expect(paths.contains("/nodes/web1/links/eth0/up") && paths.contains("/nodes/web2/qdiscs/eth0/root"))
+        let cut = try play("cut", "--reset")
+        #expect(cut.status == 0 && cut.error.contains("web2:eth0 goes down"), "\(cut)")
+        #expect(try lab.plan(file).isEmpty, "as the topology says")
+        let script = try scratch.file(
+          "storm.swift",
+          """
+          import Netforge
+          let lab = Topology("storm")
+          let a = lab.node("web1") { Interface("eth0", address: "10.0.0.1/24") }
+          let b = lab.node("web2") { Interface("eth0", address: "10.0.0.2/24") }
+          lab.link(a["eth0"], b["eth0"])
+          lab.at(.milliseconds(10), .flap(b["eth0"], for: .milliseconds(30)))
+
+          """)
+        let storm = try play("--script", script)
+        #expect(storm.status == 0 && storm.error.contains("web2:eth0 goes down for 30 ms"), "\(storm)")
+        #expect(try lab.plan(file).isEmpty)
+        let unknown = try play("storm")
+        #expect(unknown.status == 1 && unknown.error.contains("it has 'cut'"), "\(unknown)")
+      }
+    }
+
+    @Test(
+      "A lab's bridges show nothing to the rules of IP, whatever the host has loaded",
+      .enabled(
+        if: FileManager.default.fileExists(atPath: "/proc/sys/net/bridge/bridge-nf-call-iptables"),
+        "needs br_netfilter"), arguments: Caller.available)
+    func bridges(caller: Caller) throws {
+      let lab = TestLab(caller, "eyes-bridge")
+      try lab.during(Host.topology("vxlan-overlay")) {
+        let settings = try lab.exec(
+          "left", "sh", "-c", "cat /proc/sys/net/bridge/bridge-nf-call-*")
+        #expect(settings.output == "0\n0\n0\n", "\(settings)")
+      }
+    }
+
     private static func rows(_ outcome: Outcome) throws -> [String: String?] {
       let rows = try #require(outcome.json()["impairments"] as? [[String: Any]], "\(outcome)")
       return Dictionary(

@@ -117,7 +117,8 @@ struct EndpointTests {
     #expect(refused?.errno == ECONNREFUSED)
     let listener = try await lab.datapath.endpoint(.listenTCP(target), in: node(1), of: lab.name)
     let client = try await lab.datapath.endpoint(
-      .connectTCP(to: target, from: Self.first.address, timeout: .seconds(5)), in: node(0), of: lab.name)
+      .connectTCP(to: target, from: SocketEndpoint(Self.first.address, 0), timeout: .seconds(5)), in: node(0),
+      of: lab.name)
     let (server, peer) = try await listener.accept(timeout: .seconds(5))
     #expect(try await client.localEndpoint() == peer && peer.address == Self.first.address)
     // More than all buffers hold, so that both ends have to take turns.

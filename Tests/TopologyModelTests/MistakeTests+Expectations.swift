@@ -95,6 +95,28 @@ extension MistakeTests {
       "a group without the other", expecting(#""what":"isolated","groups":[["a","b"]]"#), line: 7,
       "two groups or more"),
     Mistake(
+      "a connection that stays, without a web server",
+      expecting(
+        #""what":"stays","source":{"node":"a"},"target":{"node":"b"},"probe":{"transport":"tcp","port":80}"#),
+      line: 7, "it takes http"),
+    Mistake(
+      "a source port of one node",
+      expecting(
+        #""what":"samePort","groups":[["a"]],"target":{"node":"b"},"probe":{"transport":"udp","port":53},"sourcePort":5"#
+      ), line: 7, "two nodes or more"),
+    Mistake(
+      "a source port of pings",
+      expecting(#""what":"samePort","groups":[["a","b"]],"target":{"address":"10.0.0.9"},"sourcePort":5"#),
+      line: 7, "tcp or udp"),
+    Mistake(
+      "no source port", expecting(#""what":"samePort","groups":[["a","b"]],"target":{"address":"10.0.0.9"}"#),
+      line: 7, "needs 'sourcePort'"),
+    Mistake(
+      "a source port to oneself",
+      expecting(
+        #""what":"samePort","groups":[["a","b"]],"target":{"node":"b"},"probe":{"transport":"udp","port":53},"sourcePort":5"#
+      ), line: 7, "both source and target"),
+    Mistake(
       "an unknown scenario",
       expecting(#""what":"reaches","source":{"node":"a"},"target":{"node":"b"},"scenario":"cut""#), line: 7,
       "no scenario 'cut'"),

@@ -9,6 +9,7 @@ import NetTypes
 import Netlink
 import Rtnetlink
 import Synchronization
+import SystemPackage
 
 /// What stays open of a lab between two calls.
 struct LabSession: Sendable {
@@ -105,8 +106,25 @@ final class HostKernel: LabKernel {
     for outcome in try HostChannel(open, thread).transact(new.marks) {
       if let outcome { throw outcome }
     }
+    try keepBridgesApart(open, thread)
     try thread.name(name)
     return open
+  }
+
+  /// Where br_netfilter is loaded, a bridge of a new namespace shows what it forwards to the rules of IP; those of a lab
+  /// are for what is routed. In the namespace itself: the module's settings are each namespace's own since 5.3.
+  private static func keepBridgesApart(
+    _ open: OpenNamespace, _ thread: HostThread
+  ) throws(TransportError) {
+    try thread.enter(open.namespace)
+    for family in ["ip", "ip6", "arp"] {
+      do throws(NetlinkError) {
+        try thread.visitor.writeSysctl("net/bridge/bridge-nf-call-\(family)tables", "0")
+      } catch {
+        if error.errno == .noSuchFileOrDirectory { return }
+        throw TransportError(error)
+      }
+    }
   }
 
   func withChannels<Failure: Error>(

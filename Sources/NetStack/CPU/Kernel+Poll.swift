@@ -154,6 +154,7 @@ extension Kernel {
         devices[index].ring.pop(min(options.burst, budget &- done), into: &burst)
       }
       guard !burst.isEmpty else { break }
+      if tellsRing(of: index) { recordPoll(burst, on: index, after: done) }
       done &+= burst.count
       if joins { groReceive(&burst, on: index) } else { receive(&burst, on: index) }
     }

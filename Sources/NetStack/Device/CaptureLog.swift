@@ -34,6 +34,10 @@ public struct PacketEvent: Hashable, Sendable {
     case dropped(DropReason)
     /// Its next hop has to be found first.
     case waitsForNeighbor
+    /// It stands in a device's ring: how many do with it, and how many can.
+    case ring(DeviceIndex, fill: Int, size: Int)
+    /// A turn of NAPI has taken it out of the ring, as the so manyth of that turn.
+    case polled(DeviceIndex, place: Int)
   }
 
   /// When.
@@ -67,6 +71,8 @@ struct CaptureLog: ~Copyable {
   private(set) var missed: UInt64 = 0
   /// The latest number that a packet was given.
   private var lastNumber: UInt32 = 0
+  /// Whether rings are told of: they are for whoever follows one packet, and twice as much as its frames.
+  var tellsRings = false
 
   mutating func append(_ record: CaptureRecord) { append(.frame(record), size: record.frame.count) }
 
@@ -102,6 +108,9 @@ extension Kernel {
     devices[device].isCaptured = isOn
   }
 
+  /// Begins or ends telling of the rings that packets stand in, of captured devices.
+  public mutating func setRingEvents(_ isOn: Bool) { capture.tellsRings = isOn }
+
   /// The frames captured since this was last asked, oldest first.
   public mutating func takeCapture() -> [CaptureRecord] {
     capture.take().compactMap { entry in
@@ -126,6 +135,31 @@ extension Kernel {
         CaptureRecord(
           time: now, device: device, direction: direction, packet: pool.watchNumber(slot), frame: frame))
     }
+  }
+
+  /// Notes that packets have come into a device's ring, where the last of them stands as the `fill`th.
+  @inline(never)
+  mutating func recordRing(
+    _ burst: borrowing Burst, _ count: Int, on device: DeviceIndex, fill: Int, size: Int
+  ) {
+    for position in 0..<count where pool[burst[position]].isWatched {
+      let place = fill &- count &+ position &+ 1
+      note(.ring(device, fill: place, size: size), burst[position], in: devices[device].namespace)
+    }
+  }
+
+  /// Notes that a turn of NAPI, which had taken `done` packets before, has taken these out of a device's ring.
+  @inline(never)
+  mutating func recordPoll(_ burst: borrowing Burst, on device: DeviceIndex, after done: Int) {
+    for position in 0..<burst.count where pool[burst[position]].isWatched {
+      note(
+        .polled(device, place: done &+ position &+ 1), burst[position], in: devices[device].namespace)
+    }
+  }
+
+  /// Whether what stands in a device's ring is told of.
+  @inline(__always) func tellsRing(of device: DeviceIndex) -> Bool {
+    devices[device].isCaptured && capture.tellsRings
   }
 
   /// Notes what befalls a packet that has a number.

@@ -131,6 +131,10 @@ extension Kernel {
       }
       taken &+= 1
     }
+    if tellsRing(of: receiver) {
+      let ring = (fill: devices[receiver].ring.count, size: Int(devices[receiver].ring.limit))
+      recordRing(burst, taken, on: receiver, fill: ring.fill, size: ring.size)
+    }
     if index != receiver {
       devices[index].statistics.txPackets &+= UInt64(taken)
       devices[index].statistics.txBytes &+= UInt64(bytes)

@@ -58,8 +58,8 @@ public struct TracedPacket: Hashable, Sendable {
 public struct PacketTracer: Sendable {
   private let datapath: any Datapath
   private let lab: LabName
-  private let resolution: Resolution
-  private let points: LabPoints
+  let resolution: Resolution
+  let points: LabPoints
 
   public init(_ datapath: any Datapath, lab: LabName, _ resolution: Resolution, _ points: LabPoints) {
     self.datapath = datapath
@@ -116,15 +116,18 @@ public struct PacketTracer: Sendable {
   public func story(of request: TraceRequest) async throws(DatapathError) -> TraceStory {
     let report = try await datapath.trace(request, of: lab)
     let story = TraceStory(request, report, resolution, points)
-    guard let end = story.openEnd, let found = await look(end) else { return story }
+    guard let end = story.openEnd, let found = await look(end, sender: request.node) else { return story }
     return TraceStory(request, report, resolution, points, found: found)
   }
 
   // MARK: What is missing
 
   /// Why nothing goes on to an address; nil when the lab knows a way, or cannot be asked.
-  private func look(_ end: TraceStory.OpenEnd) async -> TraceStory.Missing? {
+  private func look(_ end: TraceStory.OpenEnd, sender: NodeName) async -> TraceStory.Missing? {
     var address = end.address
+    if !end.isAnswer, end.namespace != .node(sender), !owns(address, end.namespace), isHost(end) {
+      return TraceStory.Missing(words: "it is no router and forwards nothing", isMisled: true)
+    }
     if owns(address, end.namespace) {
       guard let translated = await translation(of: address, in: end.namespace) else { return nil }
       address = translated
@@ -146,7 +149,9 @@ public struct PacketTracer: Sendable {
     }
     if isSilent {
       return TraceStory.Missing(
-        words: "its next hop \(hop) on \(link) does not answer", reasons: ["neigh_failed"])
+        words: "its next hop \(hop) on \(link) does not answer"
+          + (causeOfSilence(address, hop, link, end) ?? ""),
+        reasons: ["neigh_failed"], isMisled: hop == address)
     }
     guard end.isTooLong else { return nil }
     let device = resolution.state[end.namespace]?.links.first { $0.name.text == link }
@@ -155,8 +160,26 @@ public struct PacketTracer: Sendable {
       words: "it is longer than the \(most) bytes that \(link) takes", reasons: ["pkt_too_big"])
   }
 
+  /// What of the topology may be wrong where a next hop does not answer: the tunnel on the way, the route that names it.
+  private func causeOfSilence(
+    _ address: IPAddress, _ hop: IPAddress, _ link: String, _ end: TraceStory.OpenEnd
+  ) -> String? {
+    guard let link = InterfaceName(link) else { return nil }
+    if let broken = brokenTunnel(behind: LinkReference(end.namespace, link)) { return ": \(broken)" }
+    guard hop != address, let route = resolution.route(to: address, by: link, in: end.namespace) else {
+      return nil
+    }
+    return ", says \(route.words)"
+  }
+
   private static func noRoute(to address: IPAddress) -> TraceStory.Missing {
-    TraceStory.Missing(words: "no route to \(address)", reasons: ["ip_innoroutes", "ip_outnoroutes"])
+    TraceStory.Missing(
+      words: "no route to \(address)", reasons: ["ip_innoroutes", "ip_outnoroutes"], isMisled: true)
+  }
+
+  private func isHost(_ end: TraceStory.OpenEnd) -> Bool {
+    let name = end.address.family == .ipv4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding"
+    return resolution.state[end.namespace]?.sysctls.contains { $0.name == name && $0.value == "0" } ?? false
   }
 
   private func owns(_ address: IPAddress, _ namespace: NamespaceID) -> Bool {

@@ -33,7 +33,7 @@ extension TraceStory {
     if answer?.kind == Self.tooBig { openEnd?.isTooLong = true }
     guard let target, answer == nil else { return }
     guard let last else {
-      openEnd = OpenEnd(namespace: target.namespace, address: target.source, isAnswer: true)
+      openEnd = OpenEnd(namespace: target.namespace, address: target.flow.source, isAnswer: true)
       cause = complaint.map { "its answer did not leave: \($0)" }
       return
     }
@@ -62,14 +62,14 @@ extension TraceStory {
   }
 
   /// What the lab says of an open end.
-  mutating func close(_ end: OpenEnd, _ found: String) {
+  mutating func close(_ end: OpenEnd, _ found: Missing) {
     guard end.isAnswer else {
-      cause = found
+      cause = found.words + (found.isMisled ? misled.map { "; \($0)" } ?? "" : "")
       return
     }
     let isAtTarget = end.namespace == target?.namespace
     let place = end.namespace.node?.text ?? "\(end.namespace)"
-    cause = (isAtTarget ? "its answer did not leave: " : "its answer ended at \(place): ") + found
+    cause = (isAtTarget ? "its answer did not leave: " : "its answer ended at \(place): ") + found.words
   }
 
   // MARK: The end
@@ -81,7 +81,8 @@ extension TraceStory {
       let back =
         answer.map { "answered by \($0.from) after \($0.after.brief): \($0.kind)" } ?? cause
         ?? "nothing came back"
-      return "delivered to \(place), \(back)" + (passage.map { "; \($0)" } ?? "")
+      return "delivered to \(place), " + [absence, back].compactMap { $0 }.joined(separator: "; ")
+        + [passage, remark].compactMap { $0.map { "; \($0)" } }.joined()
     case .dropped(let place, let reason):
       let why = cause.map { isKernelReason(reason) ? "\($0) (\(reason))" : $0 }
       let says = answer.map { "; \($0.from) answers '\($0.kind)'" } ?? ""

@@ -28,8 +28,9 @@ extension TraceStory {
   private var comparable: [String] {
     let hasEqualWays = resolution.state.namespaces.contains { $0.routes.contains { $0.nextHops.count > 1 } }
     let end = steps.firstIndex(where: \.isOneOfSeveral) ?? steps.endIndex
-    var lines = steps[..<end].filter { $0.kind != .neighbor && !(hasEqualWays && $0.kind == .answer) }.map {
-      step in
+    let untold: Set<Step.Kind> =
+      hasEqualWays ? [.neighbor, .ring, .napi, .answer] : [.neighbor, .ring, .napi]
+    var lines = steps[..<end].filter { !untold.contains($0.kind) }.map { step in
       step.kind == .drop ? "\(step.place) drop" : "\(step.place) \(step.kind.rawValue) \(step.text)"
     }
     switch verdict {

@@ -17,6 +17,8 @@ public struct TraceStory: Sendable {
   public struct Step: Hashable, Sendable {
     public enum Kind: String, Hashable, Sendable {
       case send, receive, transmit, bridge, route, neighbor, rule, policy, nat, drop, deliver
+      /// It comes to stand in a device's ring, and NAPI takes it out. Only a kernel of our own tells.
+      case ring, napi
       /// What came back, at a device.
       case answer
     }
@@ -72,12 +74,14 @@ public struct TraceStory: Sendable {
     var words: String
     /// The kernel's names of what a packet is dropped for then.
     var reasons: [String] = []
+    /// The packet should perhaps not have come there.
+    var isMisled = false
   }
 
   /// What is to be looked for in the lab.
   var openEnd: OpenEnd?
-  /// Where it was delivered, and where from as seen there.
-  var target: (namespace: NamespaceID, source: IPAddress)?
+  /// Where it was delivered, and as what it came.
+  var target: (namespace: NamespaceID, flow: PacketFlow)?
 
   let request: TraceRequest
   let report: TraceReport
@@ -85,7 +89,13 @@ public struct TraceStory: Sendable {
   let points: LabPoints
   let begin: UInt64
   /// Where it came by, in order.
-  private var nodes: [NodeName] = []
+  private(set) var nodes: [NodeName] = []
+  /// Which routes of the topology it has followed, in order.
+  private(set) var turns: [Turn] = []
+  /// The last rule that has given it another destination.
+  private(set) var translation: String?
+  /// What an expectation has to say besides.
+  var remark: String?
   /// The kernel's names of what it must have been dropped for, by what is missing where it ended.
   private(set) var impliedReasons: [String] = []
   /// Whether a rule or a policy dropped it.
@@ -94,6 +104,8 @@ public struct TraceStory: Sendable {
   var passage: String?
   /// Rules of visits that have not been told yet, the oldest first.
   private var rules: [NamespaceID: [[TraceReport.RuleStep]]] = [:]
+  /// What is known of rings and has not been told yet, by point, the oldest first.
+  private var rings: [Int: [TraceReport.Note]] = [:]
 
   /// `found`: what the lab says of an open end.
   init(
@@ -116,13 +128,19 @@ public struct TraceStory: Sendable {
         rules[step.namespace, default: []].append([step])
       }
     }
+    for note in report.notes {
+      switch note.kind {
+      case .ring(let point, _, _), .polled(let point, _): rings[point, default: []].append(note)
+      case .dropped, .answerDropped, .waitsForNeighbor: continue
+      }
+    }
     add(request.node.text, .send, request.probe.words)
     let visits = visits()
     nodes = visits.compactMap(\.namespace.node)
     for (index, visit) in visits.enumerated() { tell(visit, isLast: index == visits.count - 1) }
     tellAnswer()
     if let openEnd, let found {
-      close(openEnd, found.words)
+      close(openEnd, found)
       impliedReasons = openEnd.isAnswer ? [] : found.reasons
     }
   }
@@ -204,7 +222,10 @@ public struct TraceStory: Sendable {
   }
 
   private mutating func tell(_ visit: Visit, isLast: Bool) {
-    for seen in visit.arrived { add(points.name(of: seen.link), .receive, seen.flow.words, at: seen.time) }
+    for seen in visit.arrived {
+      tellRing(of: seen)
+      add(points.name(of: seen.link), .receive, seen.flow.words, at: seen.time)
+    }
     guard visit.namespace != .switch else { return tellBridge(visit) }
     let place = visit.namespace.node?.text ?? "host"
     let met = takeRules(of: visit)
@@ -213,6 +234,9 @@ public struct TraceStory: Sendable {
     let after = visit.departed.first?.flow
     tell(early, at: place)
     tellTranslation(from: before, to: after, isSource: false, at: place)
+    if let after, after.to != before.to, let rule = early.last(where: { $0.rule != nil }) {
+      translation = "\(place)'s \(words(of: rule))"
+    }
     if let departed = visit.departed.first { tellRoute(departed, at: place) }
     tell(met.filter { step in !early.contains(step) }, at: place)
     tellTranslation(from: before, to: after, isSource: true, at: place)
@@ -223,6 +247,23 @@ public struct TraceStory: Sendable {
     guard visit.departed.isEmpty else { return follow(visit) }
     // What a node sends to itself is seen only when it comes back by `lo`.
     if isLast || !visit.arrived.isEmpty { end(visit, met, at: place) }
+  }
+
+  /// What is known of a device's ring, up to the turn that has taken the packet out of it.
+  private mutating func tellRing(of seen: Seen) {
+    let point = report.sightings[seen.index].point
+    while let note = rings[point]?.first, note.time ?? 0 <= seen.time {
+      rings[point]?.removeFirst()
+      switch note.kind {
+      case .ring(_, let fill, let size):
+        add(points.name(of: seen.link), .ring, "\(fill) of \(size) in its receive ring", at: note.time)
+      case .polled(_, let place):
+        add(
+          points.name(of: seen.link), .napi, "taken out as number \(place) of NAPI's turn", at: note.time)
+        return
+      case .dropped, .answerDropped, .waitsForNeighbor: continue
+      }
+    }
   }
 
   private mutating func tellBridge(_ visit: Visit) {
@@ -239,6 +280,10 @@ public struct TraceStory: Sendable {
         reason(in: .switch) ?? report.drops.last { $0 != Self.elsewhere } ?? "no port to send it to"
       add(place, .drop, reason)
       verdict = .dropped(at: place, reason)
+      if let seen = visit.arrived.last {
+        let length = report.sightings[seen.index].bytes.count - Self.linkHeader
+        cause = narrowness(of: seen.flow, length: length)
+      }
     case 1: add(place, .bridge, "forwards to \(ports[0])")
     default: add(place, .bridge, "floods to \(ports.sorted().joined(separator: ", "))")
     }
@@ -253,7 +298,9 @@ public struct TraceStory: Sendable {
       sighting.direction == .received && request.points[sighting.point].link == peer
     }
     if !arrived, visit.departed.count == 1 {
-      verdict = .dropped(at: points.name(of: last.link), "lost on its way to \(points.name(of: peer))")
+      let why = reason(in: peer.namespace).map { ": \($0)" } ?? ""
+      verdict = .dropped(
+        at: points.name(of: last.link), "lost on its way to \(points.name(of: peer))\(why)")
     }
   }
 
@@ -327,34 +374,28 @@ public struct TraceStory: Sendable {
     let device = points.name(of: departed.link).split(separator: ":").last.map(String.init) ?? ""
     var text = "\(departed.flow.destination) dev \(device)"
     if let mac = departed.flow.nextHop, let owner = owner(of: mac) { text += " to \(owner)" }
-    let (path, isOneOfSeveral, table) = route(of: departed)
-    if let table, table != RouteState.mainTable { text += " table \(table)" }
-    add(place, .route, text, location: path.flatMap { resolution.sources.location(of: $0) })
-    steps[steps.count - 1].isOneOfSeveral = isOneOfSeveral
+    let leading = route(of: departed)
+    if let table = leading.route?.table, table != RouteState.mainTable { text += " table \(table)" }
+    add(place, .route, text, location: leading.path.flatMap { resolution.sources.location(of: $0) })
+    steps[steps.count - 1].isOneOfSeveral = leading.route?.nextHops.count ?? 0 > 1
+    if let node = departed.link.namespace.node, let words = leading.words {
+      turns.append(Turn(node: node, words: "\(node)'s \(words)"))
+    }
   }
 
   /// The topology's object that leads there: the longest of its routes by that device, or the address of its subnet.
-  private func route(of departed: Seen) -> (
-    path: StatePath?, isOneOfSeveral: Bool, table: UInt32?
-  ) {
+  private func route(of departed: Seen) -> (path: StatePath?, route: RouteState?, words: String?) {
     let namespace = departed.link.namespace
-    guard let space = resolution.state[namespace] else { return (nil, false, nil) }
-    let routes = space.routes.filter { route in
-      route.destination.contains(departed.flow.destination)
-        && route.nextHops.contains { $0.link == departed.link.name }
-    }
-    let subnets = space.addresses.filter {
+    let subnets = resolution.state[namespace]?.addresses.filter {
       $0.link == departed.link.name && $0.prefix.contains(departed.flow.destination)
     }
-    let route = routes.max { ($0.destination.length, $1.metric) < ($1.destination.length, $0.metric) }
-    if let subnet = subnets.max(by: { $0.prefix.length < $1.prefix.length }),
-      subnet.prefix.length > route?.destination.length ?? -1
+    let found = resolution.route(to: departed.flow.destination, by: departed.link.name, in: namespace)
+    if let subnet = subnets?.max(by: { $0.prefix.length < $1.prefix.length }),
+      subnet.prefix.length > found?.route.destination.length ?? -1
     {
-      return (StateObject.address(subnet).path(in: namespace), false, nil)
+      return (StateObject.address(subnet).path(in: namespace), nil, nil)
     }
-    return (
-      route.map { StateObject.route($0).path(in: namespace) }, route?.nextHops.count ?? 0 > 1, route?.table
-    )
+    return (found.map { StateObject.route($0.route).path(in: namespace) }, found?.route, found?.words)
   }
 
   private func owner(of mac: MACAddress) -> String? {
@@ -422,18 +463,21 @@ public struct TraceStory: Sendable {
     }
   }
 
-  /// The nodes between which it goes round.
+  /// The nodes between which it goes round, with the routes that lead it.
   private func circle() -> String? {
     guard let last = nodes.last, let first = nodes.dropLast().lastIndex(of: last) else { return nil }
-    let way = nodes[first...].map(\.text).joined(separator: ", ")
+    let way = nodes[first...].dropLast().map { turn(at: $0) ?? $0.text }.joined(separator: ", ")
     return "it goes round until its hop limit ends: \(way)"
   }
 
   private mutating func deliver(_ flow: PacketFlow, _ visit: Visit, at place: String) {
     add(place, .deliver, flow.to)
     verdict = .delivered(to: place)
-    target = (visit.namespace, flow.source)
+    target = (visit.namespace, flow)
   }
+
+  /// Bytes of an Ethernet header.
+  private static let linkHeader = 14
 
   // The kernel's names for what its rules drop, and for what a bridge has sent to a host that it is not for.
   static let byRules = "netfilter_drop"

@@ -97,6 +97,10 @@ extension Topology.Expectation.Claim: CustomStringConvertible {
       "\(flow.source) reaches \(flow.to) through \(hops.map(\.description).joined(separator: ", "))"
     case .spread(let flow, let nodes, let count):
       "\(count) connections from \(flow.source) to \(flow.target) are spread over \(nodes.map(\.text).joined(separator: ", "))"
+    case .stays(let flow, let count):
+      "\(count) requests on one connection from \(flow.source) to \(flow.target) are answered by one server"
+    case .samePort(let flows, let port):
+      "\(flows.map(\.source.text).joined(separator: ", ")) reach \(flows.first?.to ?? "") from one port, \(port)"
     case .pathMTU(let flow, let bytes): "the path MTU from \(flow.source) to \(flow.target) is \(bytes)"
     case .throughput(let flow, let bounds, _):
       "\(flow.source) sends \(bounds.text { Self.rate($0) }) to \(flow.target)"

@@ -76,6 +76,74 @@ extension Examination {
     return Finding(isEven && isClosed, "answered: \(seen)")
   }
 
+  func stays(_ flow: Flow, _ count: Int) async -> Finding {
+    guard var request = request(flow), case .http(let port, let path) = request.kind else {
+      return Self.noAddress
+    }
+    request.patience = patience(for: request.kind)
+    var beside: Set<String> = []
+    let held: (servers: [String?], end: String?)
+    do throws(DatapathError) {
+      held = try await prober.conversation(request, port, path: path, requests: count) {
+        guard let report = await answered(flow), case .answered(_, let who) = report.outcome else { return }
+        beside.insert(who)
+      }
+    } catch {
+      let outcome = Prober.outcome(of: error)
+      if case .couldNotProbe = outcome { return .inconclusive(error) }
+      return Finding(.fail, "\(request.address): \(outcome)")
+    }
+    let servers = Set(held.servers)
+    let names = servers.map { $0 ?? "a web server without a name" }.sorted().joined(separator: ", ")
+    if let end = held.end {
+      return Finding(.fail, "\(end)" + (names.isEmpty ? "" : "; before that it was answered by \(names)"))
+    }
+    guard servers.count == 1 else { return Finding(.fail, "one connection was answered by \(names)") }
+    guard let server = servers.first ?? nil else {
+      return Finding(.inconclusive, "who answers does not say who it is; netforge's own web servers do")
+    }
+    guard beside.contains(where: { $0 != server }) else {
+      return Finding(
+        .inconclusive, "\(server) answered all other connections too: there was nowhere to move to")
+    }
+    return Finding(
+      .pass,
+      "all \(count) requests were answered by \(server); connections beside it by \(beside.sorted().joined(separator: ", "))"
+    )
+  }
+
+  func samePort(_ flows: [Flow], _ port: Port) async -> Finding {
+    let requests = flows.compactMap { flow in
+      request(flow).map { request in
+        var request = request
+        request.patience = prober.clock.isVirtual ? patience(for: request.kind) : .seconds(2) + slack
+        return request
+      }
+    }
+    guard requests.count == flows.count else { return Self.noAddress }
+    do throws(DatapathError) {
+      let shared = try await prober.sharePort(requests, from: port)
+      let bad = shared.outcomes.firstIndex { outcome in
+        if case .answered = outcome { false } else { true }
+      }
+      if let bad {
+        var finding = Finding(.fail, "\(flows[bad].source) from port \(port): \(shared.outcomes[bad])")
+        if case .couldNotProbe = shared.outcomes[bad] { finding.verdict = .inconclusive }
+        finding.flow = flows[bad]
+        return finding
+      }
+      let seen = zip(flows, shared.seen).compactMap { flow, seen in
+        seen.map { "\(flow.source) as \($0)" }
+      }
+      return Finding(
+        .pass, "each is answered" + (seen.isEmpty ? "" : ", seen: " + seen.joined(separator: ", ")))
+    } catch {
+      let outcome = Prober.outcome(of: error)
+      if case .couldNotProbe = outcome { return .inconclusive(error) }
+      return Finding(.fail, "\(outcome)")
+    }
+  }
+
   // MARK: Sizes
 
   func pathMTU(_ flow: Flow, _ bytes: Int) async -> Finding {
@@ -128,7 +196,7 @@ extension Examination {
       let carried = try await prober.withEndpoint(.listenTCP(local), in: target) {
         (listener) async throws(DatapathError) in
         try await prober.withEndpoint(
-          .connectTCP(to: local, from: request.sourceAddress, timeout: .seconds(5) + slack), in: flow.source
+          .connectTCP(to: local, from: request.sourceEndpoint, timeout: .seconds(5) + slack), in: flow.source
         ) { (sender) async throws(DatapathError) in
           try await prober.carry(from: sender, to: listener, during: time, limit: limit)
         }

@@ -63,6 +63,8 @@ struct Examination: Sendable {
     case .appears(let flow, let address): await appears(flow, address)
     case .path(let flow, let hops): await path(flow, hops)
     case .spread(let flow, let nodes, let count): await spread(flow, nodes, count)
+    case .stays(let flow, let count): await stays(flow, count)
+    case .samePort(let flows, let port): await samePort(flows, port)
     case .pathMTU(let flow, let bytes): await pathMTU(flow, bytes)
     case .throughput(let flow, let bounds, let time): await throughput(flow, bounds, time)
     case .loss(let flow, let bounds, let count): await loss(flow, bounds, count)
@@ -112,7 +114,7 @@ struct Examination: Sendable {
   var tries: Int { isBrief ? 1 : prober.clock.isVirtual ? 10 : 3 }
 
   /// How long to wait for an answer that is expected.
-  private func patience(for kind: ProbeRequest.Kind) -> Interval {
+  func patience(for kind: ProbeRequest.Kind) -> Interval {
     guard !isBrief else { return .milliseconds(250) + slack }
     guard prober.clock.isVirtual else { return .seconds(2) + slack }
     // A connection's packets are sent again by the kernel, each time after twice as long.

@@ -4,8 +4,9 @@
 // back, and netforge's own listener answers it.
 
 enum HTTPExchange {
-  static func request(path: String, host: String, token: String) -> [UInt8] {
-    Array("GET \(path) HTTP/1.1\r\nHost: \(host)\r\nX-Netforge: \(token)\r\nConnection: close\r\n\r\n".utf8)
+  static func request(path: String, host: String, token: String, isLast: Bool = true) -> [UInt8] {
+    let connection = isLast ? "Connection: close\r\n" : ""
+    return Array("GET \(path) HTTP/1.1\r\nHost: \(host)\r\nX-Netforge: \(token)\r\n\(connection)\r\n".utf8)
   }
 
   /// What the prober's own listener says to a request.

@@ -71,7 +71,7 @@ public struct LabUnderTest: Sendable {
   // MARK: Changes on the way
 
   /// Carries out actions one after the other.
-  func perform(_ actions: [Topology.Action]) async throws(DatapathError) {
+  public func perform(_ actions: [Topology.Action]) async throws(DatapathError) {
     for action in actions {
       switch action {
       case .linkDown(let device):

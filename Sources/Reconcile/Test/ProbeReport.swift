@@ -43,6 +43,11 @@ public struct ProbeRequest: Hashable, Sendable {
   }
 }
 
+extension ProbeRequest {
+  /// What its sockets are bound to, with a port of the kernel's choice.
+  var sourceEndpoint: SocketEndpoint? { sourceAddress.map { SocketEndpoint($0, 0) } }
+}
+
 /// How a probe ended.
 public enum ProbeOutcome: Hashable, Sendable {
   /// The payload came back, or a service's answer; `by` says who that is, as far as it told.

@@ -174,7 +174,7 @@ public final class Prober: Sendable {
   }
 
   /// The first datagram until a time that is what was sent for, or an error.
-  private func answer(
+  func answer(
     of socket: any NodeEndpoint, until deadline: Instant, matching: ([UInt8]) -> Bool
   ) async throws(DatapathError) -> Datagram? {
     while true {
@@ -247,7 +247,7 @@ public final class Prober: Sendable {
     // Long enough for a second SYN, which the kernel sends after a second.
     let patience = request.patience + .milliseconds(500)
     return try await withEndpoint(
-      .connectTCP(to: target, from: request.sourceAddress, timeout: patience), in: request.source
+      .connectTCP(to: target, from: request.sourceEndpoint, timeout: patience), in: request.source
     ) { (socket) async throws(DatapathError) in
       var report = ProbeReport(request, .connected(to: target))
       report.time = self.clock.now() - begin
@@ -288,7 +288,7 @@ public final class Prober: Sendable {
   }
 
   /// What comes back on a connection until it is whole, the other side ends, or the patience does.
-  private func answer(
+  func answer(
     to question: [UInt8], over socket: any NodeEndpoint, _ patience: Interval
   ) async throws(DatapathError) -> [UInt8] {
     let deadline = clock.now() + patience

@@ -146,7 +146,11 @@ public struct TestRun: Sendable {
       lab.datapath, lab: lab.name, lab.resolution, LabPoints(lab.topology, lab.resolution.state))
     for index in results.indices where results[index].hasFailed && !Task.isCancelled {
       if let packet = results[index].packet {
-        do throws(DatapathError) { results[index].way = try await tracer.story(of: packet) } catch {
+        do throws(DatapathError) {
+          var way = try await tracer.story(of: packet)
+          way.remark(on: results[index].check.expectation.claim)
+          results[index].way = way
+        } catch {
           results[index].details.append("its packet's way cannot be told: \(error)")
         }
       }
@@ -231,8 +235,10 @@ extension Examination {
   func nodes(of claim: Claim) -> Set<NodeName> {
     switch claim {
     case .reaches(let flow, _, _), .cannotReach(let flow, _), .appears(let flow, _), .path(let flow, _),
-      .spread(let flow, _, _), .pathMTU(let flow, _), .throughput(let flow, _, _), .loss(let flow, _, _):
+      .spread(let flow, _, _), .stays(let flow, _), .pathMTU(let flow, _), .throughput(let flow, _, _),
+      .loss(let flow, _, _):
       return nodes(of: flow)
+    case .samePort(let flows, _): return flows.reduce(into: []) { $0.formUnion(nodes(of: $1)) }
     case .dropped(let flow, let node, _): return nodes(of: flow).union([node])
     case .route(let node, _, _, _), .neighbor(let node, _, _, _, _), .counts(let node, _, _),
       .runs(let node, _, _, _):
@@ -253,8 +259,12 @@ extension Examination {
     var packet: TracedPacket?
     switch check.expectation.claim {
     case .reaches(let flow, _, _), .cannotReach(let flow, _), .appears(let flow, _), .path(let flow, _),
-      .spread(let flow, _, _), .throughput(let flow, _, _), .loss(let flow, _, _), .dropped(let flow, _, _):
+      .spread(let flow, _, _), .stays(let flow, _), .throughput(let flow, _, _), .loss(let flow, _, _),
+      .dropped(let flow, _, _):
       packet = self.packet(of: flow, mark)
+    case .samePort(let flows, let port):
+      packet = (finding.flow ?? flows.first).flatMap { self.packet(of: $0, mark) }
+      packet?.sourcePort = port
     case .pathMTU(let flow, let bytes):
       packet = self.packet(of: flow, mark)
       let headers = (packet?.address.family == .ipv6 ? 40 : 20) + EchoMessage.headerLength

@@ -34,9 +34,8 @@ extension TopologyCheck {
 
   /// The words that say what is expected.
   private static let words = [
-    "reaches", "cannotReach", "appearsTo", "path", "spread", "pathMTU", "throughput", "loss", "dropped",
-    "route",
-    "neighbor", "learned", "counts", "runs", "isolated", "mesh",
+    "reaches", "cannotReach", "appearsTo", "path", "spread", "stays", "samePort", "pathMTU", "throughput",
+    "loss", "dropped", "route", "neighbor", "learned", "counts", "runs", "isolated", "mesh",
   ]
 
   /// The keys that belong to each of them; the others would mean nothing.
@@ -48,6 +47,8 @@ extension TopologyCheck {
     case "appearsTo": return flow.union(["as"])
     case "path": return flow.union(["hops"])
     case "spread": return flow.union(["groups", "count"])
+    case "stays": return flow.union(["count"])
+    case "samePort": return ["groups", "target", "probe", "sourcePort"]
     case "pathMTU": return flow.union(["mtu"])
     case "throughput": return flow.union(["minimum", "maximum", "durationNanoseconds"])
     case "loss": return flow.union(["minimum", "maximum", "count"])
@@ -123,6 +124,7 @@ extension TopologyCheck {
     case "route", "neighbor", "counts", "runs": return claimOfNode(what, reader, who)
     case "learned": return learned(reader, who)
     case "isolated", "mesh": return claimOfGroups(what, reader, who)
+    case "samePort": return samePort(reader, who)
     default: break
     }
     guard let flow = flow(reader, who, isSeenByTarget: what == "appearsTo") else { return nil }
@@ -162,6 +164,12 @@ extension TopologyCheck {
       }
       let count = integer(reader, "count", nodes.count...100_000, "\(who): connections") ?? 30
       return .spread(flow, over: nodes, connections: count)
+    case "stays":
+      guard case .http = flow.probe else {
+        fail("\(who): only web servers say who they are: it takes http", at: location)
+        return nil
+      }
+      return .stays(flow, requests: integer(reader, "count", 2...100_000, "\(who): requests") ?? 10)
     case "pathMTU":
       guard reader.integer("mtu") != nil else {
         fail("\(who): it needs 'mtu'", at: location)
@@ -273,6 +281,37 @@ extension TopologyCheck {
       return nil
     }
     return .isolated(groups, probe)
+  }
+
+  private mutating func samePort(_ reader: Reader, _ who: String) -> Topology.Expectation.Claim? {
+    let location = reader.location
+    guard let nodes = groups(reader, who)?.flatMap({ $0 }), nodes.count > 1 else {
+      fail("\(who): it takes two nodes or more", at: location)
+      return nil
+    }
+    guard let port = reader.integer("sourcePort").flatMap({ port($0, "\(who): from", at: location) }) else {
+      if reader.integer("sourcePort") == nil {
+        fail("\(who): it needs 'sourcePort'", at: location)
+      }
+      return nil
+    }
+    guard let target = place(reader.object("target"), "\(who): target", at: location) else {
+      if reader.object("target") == nil { fail("\(who): it has no target", at: location) }
+      return nil
+    }
+    guard let probe = probe(reader, who) else { return nil }
+    guard case .port = probe else {
+      fail("\(who): it takes tcp or udp", at: location)
+      return nil
+    }
+    var flows: [Topology.Expectation.Flow] = []
+    for name in nodes {
+      guard let index = node(name.text, who, at: location),
+        let meant = self.target(target, source: index, who, at: location)
+      else { return nil }
+      flows.append(Topology.Expectation.Flow(source: name, target: meant, probe: probe))
+    }
+    return .samePort(flows, from: port)
   }
 
   /// Lists of nodes that have addresses, each node once.

@@ -79,6 +79,10 @@ extension Topology {
       case path(Flow, hops: [Target])
       /// So many connections are answered by the web servers of these nodes.
       case spread(Flow, over: [NodeName], connections: Int)
+      /// One connection is asked so many times, and the same web server answers.
+      case stays(Flow, requests: Int)
+      /// Flows to one port of one target, all from this port at the same time, are each answered.
+      case samePort([Flow], from: Port)
       /// Bytes of the largest IP packet.
       case pathMTU(Flow, Int)
       /// Bits of payload a second.

@@ -27,7 +27,8 @@ struct Netforge: AsyncParsableCommand {
           Events.self,
         ]),
       CommandGroup(
-        name: "Packets", subcommands: [CaptureCommand.self, Trace.self, LinkCommand.self, Netem.self]),
+        name: "Packets",
+        subcommands: [CaptureCommand.self, Trace.self, LinkCommand.self, Netem.self, Play.self]),
       CommandGroup(
         name: "Topologies",
         subcommands: [Test.self, Validate.self, Render.self, Graph.self, Init.self, Edit.self]),

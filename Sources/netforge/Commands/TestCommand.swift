@@ -57,7 +57,7 @@ struct Test: AsyncParsableCommand {
       valueName: "5%"))
   var loss: PercentArgument?
 
-  @Flag(help: "Leave the lab up (kernel, rootless).")
+  @Flag(help: "Leave the lab up; an emulated one then runs in the host's time.")
   var keep = false
 
   @Option(
@@ -129,13 +129,10 @@ struct Test: AsyncParsableCommand {
       )
       throw ExitCode(2)
     }
-    for kind in kinds where kind == .emulated && (keep || shellOnFailure) {
+    if shellOnFailure, kinds.contains(.emulated) {
       throw Failure(
-        .unavailable,
-        keep
-          ? "--keep: an emulated lab of a test lives and ends with it"
-          : "--shell-on-failure: the emulated datapath runs no programs",
-        "take --datapath kernel or rootless, or bring it up: netforge up --datapath emulated")
+        .unavailable, "--shell-on-failure: the emulated datapath runs no programs",
+        "take --datapath kernel or rootless; --keep leaves the lab up for netforge's own verbs")
     }
     let seeds = try allSeeds()
     let jobs = kinds.flatMap { kind in seeds.map { Job(kind: kind, seed: $0) } }
@@ -204,7 +201,7 @@ struct Test: AsyncParsableCommand {
       bed.loss = loss
       let path = packets?.path(of: job)
       var report = try await bed.run(declarations) { lab in await self.tried(lab, writing: path) }
-      if isKept, job.kind != .emulated {
+      if isKept {
         report.notes.append("the lab is kept: `netforge down --name \(report.lab)` takes it away")
       }
       return report

@@ -44,9 +44,10 @@ extension Topology.Expectation.Claim {
   fileprivate var node: NodeName? {
     switch self {
     case .reaches(let flow, _, _), .cannotReach(let flow, _), .appears(let flow, _), .path(let flow, _),
-      .spread(let flow, _, _), .pathMTU(let flow, _), .throughput(let flow, _, _), .loss(let flow, _, _),
-      .dropped(let flow, _, _):
+      .spread(let flow, _, _), .stays(let flow, _), .pathMTU(let flow, _), .throughput(let flow, _, _),
+      .loss(let flow, _, _), .dropped(let flow, _, _):
       flow.source
+    case .samePort(let flows, _): flows.first?.source
     case .route(let node, _, _, _), .neighbor(let node, _, _, _, _), .counts(let node, _, _),
       .runs(let node, _, _, _):
       node

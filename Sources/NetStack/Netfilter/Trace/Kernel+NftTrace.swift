@@ -39,6 +39,8 @@ extension Kernel {
       let flow = flow(of: packet), filter.accepts(flow, proto: packet.proto)
     else { return }
     pool.setTrace(nftTraces.nextID(), of: packet.slot)
+    // What a node sends itself meets rules before its first device, which is where it would get a number.
+    if !pool[packet.slot].isWatched { pool.watch(packet.slot, as: capture.nextNumber()) }
   }
 
   /// What NAT may change of a packet.
