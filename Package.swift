@@ -129,7 +129,7 @@ let package = Package(
       ["NetTypes", "LabCore", "LinuxObjects", "Netlink", "Manifest", "Reconcile", "TopologyModel", system]),
     tests(
       of: "EmulatedDatapath",
-      ["NetTypes", "Nftables", "LabCore", "LinuxObjects", "Reconcile", "NetStack", system]),
+      ["NetTypes", "Nftables", "Capture", "LabCore", "LinuxObjects", "Reconcile", "NetStack", system]),
     tests(
       of: "Reconcile", ["NetTypes", "Nftables", "LabCore", "TopologyModel", "Seeds", system],
       resources: [.copy("Golden")]),

@@ -20,12 +20,24 @@ extension EmulatedDatapath {
   public func capture(
     _ request: CaptureRequest, into descriptor: FileDescriptor, of lab: LabName
   ) async throws(DatapathError) {
-    let output = CaptureOutput(isPatient: clock.isVirtual)
-    let number = try await perform(on: lab, "capture in lab '\(lab)'") { (kernel) throws(DatapathError) in
-      try kernel.beginCapture(request, output)
+    let output = CaptureOutput(isPatient: clock.isVirtual, parts: threads.count)
+    _ = output.append(request.heading)
+    var begun: [(thread: KernelThread, number: UInt64)] = []
+    do throws(DatapathError) {
+      for thread in threads {
+        let number = try await perform(on: lab, by: thread, "capture in lab '\(lab)'") {
+          (kernel) throws(DatapathError) in try kernel.beginCapture(request, output)
+        }
+        begun.append((thread, number))
+      }
+    } catch {
+      for (thread, number) in begun { thread.submit { kernel in kernel.endCapture(number) } }
+      throw error
     }
-    let thread = thread
-    let end = { @Sendable in thread.submit { kernel in kernel.endCapture(number) } }
+    let all = begun
+    let end = { @Sendable in
+      for (thread, number) in all { thread.submit { kernel in kernel.endCapture(number) } }
+    }
     await withTaskCancellationHandler {
       await blocking { output.write(to: descriptor) }
     } onCancel: {
@@ -43,7 +55,8 @@ final class CaptureOutput: Sendable {
 
   private struct State {
     var bytes: [UInt8] = []
-    var isEnding = false
+    /// CPUs of which more may come.
+    var parts: Int
     /// Nobody takes what is written.
     var isDeaf = false
   }
@@ -51,13 +64,17 @@ final class CaptureOutput: Sendable {
   /// Whether the lab waits for the writer. On virtual time that costs the lab nothing, and a run that is the same loses
   /// nothing of what it was before.
   private let isPatient: Bool
-  private let state = Mutex(State())
+  private let state: Mutex<State>
   /// Readable when there is something to write, or nothing will come any more.
   private let wake = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
   /// Readable when something has been written.
   private let room = eventfd(0, Int32(EFD_CLOEXEC))
 
-  init(isPatient: Bool) { self.isPatient = isPatient }
+  /// - Parameter parts: how many CPUs write to it.
+  init(isPatient: Bool, parts: Int) {
+    self.isPatient = isPatient
+    state = Mutex(State(parts: parts))
+  }
 
   deinit {
     close(wake)
@@ -80,11 +97,11 @@ final class CaptureOutput: Sendable {
     }
   }
 
-  /// Nothing comes any more but these last bytes.
+  /// Of one CPU nothing comes any more but these last bytes.
   func end(with bytes: [UInt8]) {
     state.withLock { state in
       state.bytes += bytes
-      state.isEnding = true
+      state.parts -= 1
     }
     Self.ring(wake)
   }
@@ -106,7 +123,7 @@ final class CaptureOutput: Sendable {
     while true {
       let (bytes, isEnding) = state.withLock { state in
         defer { state.bytes = [] }
-        return (state.bytes, state.isEnding)
+        return (state.bytes, state.parts <= 0)
       }
       do {
         try descriptor.writeAll(bytes)
@@ -216,7 +233,7 @@ struct Captures {
 
     func finish(_ now: Instant) {
       var bytes: [UInt8] = []
-      for place in request.points.indices {
+      for place in interfaces.values.sorted() {
         PcapngBlock.statistics(
           CaptureStatistics(
             interface: place, nanoseconds: time(now), received: received[place], dropped: dropped[place])
@@ -247,10 +264,10 @@ struct Captures {
 }
 
 extension EmulatedKernel {
-  /// The places of devices among some points.
+  /// The places among some points of those devices that are on this CPU.
   func interfaces(of points: [CapturePoint]) throws(DatapathError) -> [DeviceIndex: Int] {
     var interfaces: [DeviceIndex: Int] = [:]
-    for (place, point) in points.enumerated() {
+    for (place, point) in points.enumerated() where placement.cpu(of: point.link.namespace) == cpu {
       guard let namespace = namespaces[point.link.namespace],
         let device = stack.device(point.link.name.text, in: namespace)
       else {
@@ -273,7 +290,6 @@ extension EmulatedKernel {
     captures.sessions[captures.last] = Captures.Session(
       request: request, output: output, epoch: epoch, interfaces: interfaces, received: none, dropped: none)
     listen(to: interfaces)
-    _ = output.append(request.heading)
     return captures.last
   }
 

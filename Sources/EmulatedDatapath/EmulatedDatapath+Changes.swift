@@ -9,19 +9,24 @@ import NetStack
 
 extension EmulatedDatapath {
   public func changes(of lab: LabName) async throws(DatapathError) -> ChangeStream {
-    let thread = thread
-    return try await perform(on: lab, "follow lab '\(lab)'") { (kernel) throws(DatapathError) in
-      // A follower that does not keep up is told by a gap, as a monitor's full buffer tells it.
-      let (stream, continuation) = AsyncStream<ChangeEvent>.makeStream(
-        bufferingPolicy: .bufferingOldest(65_536))
-      do throws(TransportError) {
-        let number = try kernel.follow { continuation.yield($0) }
-        continuation.onTermination = { _ in thread.submit { $0.unfollow(number) } }
-      } catch {
-        throw DatapathError(.bug, operation: "follow lab '\(lab)'", cause: error.cause)
+    // A follower that does not keep up is told by a gap, as a monitor's full buffer tells it.
+    let (stream, continuation) = AsyncStream<ChangeEvent>.makeStream(
+      bufferingPolicy: .bufferingOldest(65_536))
+    var followed: [(thread: KernelThread, number: UInt64)] = []
+    for thread in threads {
+      let number = try await perform(on: lab, by: thread, "follow lab '\(lab)'") {
+        (kernel) throws(DatapathError) in
+        do throws(TransportError) { return try kernel.follow { continuation.yield($0) } } catch {
+          throw DatapathError(.bug, operation: "follow lab '\(lab)'", cause: error.cause)
+        }
       }
-      return ChangeStream(stream)
+      followed.append((thread, number))
     }
+    let all = followed
+    continuation.onTermination = { _ in
+      for (thread, number) in all { thread.submit { $0.unfollow(number) } }
+    }
+    return ChangeStream(stream)
   }
 }
 

@@ -31,8 +31,8 @@ extension EmulatedDatapath {
   public func connectionEvents(
     in namespace: NamespaceID, of lab: LabName
   ) async throws(DatapathError) -> AsyncStream<ConnectionEvent> {
-    let thread = thread
-    return try await perform(on: lab, "follow the connections of \(namespace)") {
+    let thread = thread(of: namespace)
+    return try await perform(on: lab, by: thread, "follow the connections of \(namespace)") {
       (kernel) throws(DatapathError) in
       let (stream, continuation) = AsyncStream<ConnectionEvent>.makeStream(
         bufferingPolicy: .bufferingOldest(65_536))

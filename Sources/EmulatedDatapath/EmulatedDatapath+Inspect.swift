@@ -12,7 +12,7 @@ extension EmulatedDatapath {
   public func inspect(
     _ question: Inspection, in namespace: NamespaceID, of lab: LabName
   ) async throws(DatapathError) -> InspectionAnswer {
-    try await perform(on: lab, "look into \(namespace)") { (kernel) throws(DatapathError) in
+    try await perform(on: lab, in: namespace, "look into \(namespace)") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         let inspector = try Inspector(kernel.channel(to: namespace))
         switch question {

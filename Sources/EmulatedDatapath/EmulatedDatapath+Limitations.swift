@@ -19,7 +19,7 @@ extension EmulatedDatapath {
   private func rehearse(_ desired: LabState) -> [Limitation] {
     if let known = rehearsed.withLock({ $0 }), known.state == desired { return known.limitations }
     let kernel = EmulatedKernel(lab: lab, .throwaway, now: Instant(nanoseconds: 0))
-    var rehearsal = Rehearsal(of: desired.lab, on: kernel)
+    var rehearsal = Rehearsal(of: desired.lab, on: EmulatedMachine([kernel]))
     let limitations = rehearsal.run(desired).map { refusal in
       Limitation(path: refusal.path, cause: refusal.error.cause, remedy: Self.remedy)
     }

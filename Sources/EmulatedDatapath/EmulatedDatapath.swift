@@ -17,29 +17,50 @@ public final class EmulatedDatapath: Datapath {
   public let lab: LabName
   public let clock: any LabClock
 
-  let thread: KernelThread
+  /// One a CPU.
+  let threads: [KernelThread]
+  let placement: Placement
+  private let standstill: Standstill
   /// The last lab that was asked about, and what was answered.
   let rehearsed = Mutex<(state: LabState, limitations: [Limitation])?>(nil)
+
+  /// CPUs at most.
+  public static let maximumCPUs = Machine.maximumCPUs
 
   /// Starts an emulated kernel with nothing in it.
   /// - Parameters:
   ///   - seed: of everything that the kernel leaves to chance; left out, the lab's name chooses.
   ///   - time: the host's, or a virtual one that moves only while everybody waits.
-  public init(lab: LabName, seed: UInt64? = nil, time: TimeKind = .real) throws(DatapathError) {
+  ///   - cpus: threads that carry the packets. Virtual time has one.
+  public init(
+    lab: LabName, seed: UInt64? = nil, time: TimeKind = .real, cpus: Int = 1
+  ) throws(DatapathError) {
     self.lab = lab
     let virtual = time == .virtual ? VirtualTime() : nil
-    let thread = try KernelThread(
-      lab: lab, Kernel.Options(seed: seed ?? UInt64(Ownership.hash(lab.text, seed: 0))), virtual)
-    self.thread = thread
-    if let virtual { clock = VirtualClock(thread, virtual) } else { clock = MonotonicClock() }
+    placement = Placement(cpus: time == .virtual ? 1 : max(1, min(cpus, Self.maximumCPUs)))
+    standstill = try Standstill(cpus: placement.cpus)
+    threads = try KernelThread.start(
+      lab: lab, seed: seed ?? UInt64(Ownership.hash(lab.text, seed: 0)), placement, virtual)
+    if let virtual { clock = VirtualClock(threads[0], virtual) } else { clock = MonotonicClock() }
   }
 
   /// What moves an emulated kernel's clock.
   public enum TimeKind: Hashable, Sendable { case real, virtual }
 
-  /// Does a piece of work on the lab's kernel.
+  /// The thread of the CPU that a namespace stands on.
+  func thread(of namespace: NamespaceID) -> KernelThread { threads[placement.cpu(of: namespace)] }
+
+  /// Does a piece of work on the kernel that a namespace stands in.
   func perform<Value: Sendable>(
-    on lab: LabName, _ operation: String,
+    on lab: LabName, in namespace: NamespaceID, _ operation: String,
+    _ body: @Sendable @escaping (EmulatedKernel) throws(DatapathError) -> Value
+  ) async throws(DatapathError) -> Value {
+    try await perform(on: lab, by: thread(of: namespace), operation, body)
+  }
+
+  /// Does a piece of work on one CPU's kernel.
+  func perform<Value: Sendable>(
+    on lab: LabName, by thread: KernelThread, _ operation: String,
     _ body: @Sendable @escaping (EmulatedKernel) throws(DatapathError) -> Value
   ) async throws(DatapathError) -> Value {
     guard lab == self.lab else {
@@ -52,10 +73,27 @@ public final class EmulatedDatapath: Datapath {
     return try result.get()
   }
 
+  /// Does a piece of work on the lab as a whole, while all its CPUs stand still.
+  private func performTogether<Value: Sendable>(
+    on lab: LabName, _ operation: String,
+    _ body: @Sendable @escaping (EmulatedMachine) throws(DatapathError) -> Value
+  ) async throws(DatapathError) -> Value {
+    let (standstill, others) = (standstill, Array(threads.dropFirst()))
+    return try await perform(on: lab, by: threads[0], operation) { (kernel) throws(DatapathError) in
+      let result: Result<Value, DatapathError> = standstill.with(kernel, others) { kernels in
+        let machine = EmulatedMachine(kernels)
+        machine.settle()
+        defer { machine.settle() }
+        do throws(DatapathError) { return .success(try body(machine)) } catch { return .failure(error) }
+      }
+      return try result.get()
+    }
+  }
+
   // MARK: Datapath
 
   public func apply(_ batch: Plan.Batch, to lab: LabName) async throws(DatapathError) {
-    try await perform(on: lab, "change lab '\(lab)'") { (kernel) throws(DatapathError) in
+    try await performTogether(on: lab, "change lab '\(lab)'") { (kernel) throws(DatapathError) in
       var applier = Applier(lab: lab, kernel: kernel)
       applier.learn(kernel.tables)
       do throws(DatapathError) {
@@ -69,11 +107,13 @@ public final class EmulatedDatapath: Datapath {
   }
 
   public func remove(_ lab: LabName) async throws(DatapathError) {
-    try await perform(on: lab, "remove lab '\(lab)'") { (kernel) throws(DatapathError) in kernel.removeAll() }
+    try await performTogether(on: lab, "remove lab '\(lab)'") { (kernel) throws(DatapathError) in
+      kernel.removeAll()
+    }
   }
 
   public func observe(_ lab: LabName, scope: Scope) async throws(DatapathError) -> Observation {
-    try await perform(on: lab, "observe lab '\(lab)'") { (kernel) throws(DatapathError) in
+    try await performTogether(on: lab, "observe lab '\(lab)'") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         return try kernel.observe(scope)
       } catch {
@@ -100,8 +140,8 @@ public final class EmulatedDatapath: Datapath {
   public func endpoint(
     _ request: EndpointRequest, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any NodeEndpoint {
-    let thread = thread
-    let endpoint = try await perform(on: lab, "open a socket") { (kernel) throws(DatapathError) in
+    let thread = thread(of: .node(node))
+    let endpoint = try await perform(on: lab, by: thread, "open a socket") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         return try EmulatedEndpoint.open(request, in: node, kernel, thread)
       } catch {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A kernel of our own with one lab in it: the stack, and the names of its namespaces. Only the thread that runs it may
-// touch it; to `LinuxObjects` it is a kernel like the host's.
+// A CPU's kernel of our own with its part of a lab in it: the stack, and the names of its namespaces. Only the thread that
+// runs it may touch it, or whoever that thread has handed it to.
 
 import Glibc
 import LabCore
@@ -11,8 +11,11 @@ import NetTypes
 import Nftables
 import Rtnetlink
 
-final class EmulatedKernel: LabKernel {
+final class EmulatedKernel {
   let lab: LabName
+  let cpu: Int
+  /// Where the lab's namespaces are, those of other CPUs included.
+  let placement: Placement
   var stack: Kernel
   /// What /run/netns is to the host's kernel.
   private(set) var namespaces: [NamespaceID: NamespaceIndex] = [:]
@@ -30,8 +33,10 @@ final class EmulatedKernel: LabKernel {
   /// Whether nobody is at work, so that only time brings something new.
   var allTasksWait: Bool { waiters.tasks >= participants }
 
-  init(lab: LabName, _ options: Kernel.Options, now: Instant) {
+  init(lab: LabName, _ options: Kernel.Options, _ placement: Placement = Placement(), now: Instant) {
     self.lab = lab
+    self.placement = placement
+    cpu = options.cpu
     stack = Kernel(options, now: now)
   }
 
@@ -44,32 +49,25 @@ final class EmulatedKernel: LabKernel {
   }
 
   func channel(to namespace: NamespaceID) throws(TransportError) -> EmulatedChannel {
-    EmulatedChannel(kernel: self, namespace: try index(of: namespace))
+    EmulatedChannel(kernel: self, namespace: try index(of: namespace), machine: nil)
   }
 
   func scratch() throws(TransportError) -> EmulatedChannel {
     // A namespace of its own is what an empty kernel is; nothing of it stays.
     let kernel = EmulatedKernel(lab: lab, .throwaway, now: stack.now)
     do throws(KernelError) {
-      return EmulatedChannel(kernel: kernel, namespace: try kernel.stack.makeNamespace())
+      return EmulatedChannel(
+        kernel: kernel, namespace: try kernel.stack.makeNamespace(), machine: nil)
     } catch {
       throw TransportError(error)
     }
   }
 
-  func makeNamespaces(_ new: [NewNamespace]) throws(NamespaceFailure) {
-    for namespace in new {
-      do throws(TransportError) { try make(namespace) } catch {
-        throw NamespaceFailure(namespace: namespace.id, error: error)
-      }
-    }
-  }
-
-  private func make(_ new: NewNamespace) throws(TransportError) {
-    guard namespaces[new.id] == nil else { throw TransportError(errno: EEXIST) }
+  func make(_ new: NewNamespace) throws(TransportError) {
     let index: NamespaceIndex
     do throws(KernelError) { index = try stack.makeNamespace() } catch { throw TransportError(error) }
-    let refusals = try EmulatedChannel(kernel: self, namespace: index).transact(new.marks)
+    let refusals = try EmulatedChannel(kernel: self, namespace: index, machine: nil).transact(
+      new.marks)
     if let refusal = refusals.compactMap({ $0 }).first {
       stack.removeNamespace(index)
       throw refusal
@@ -78,10 +76,8 @@ final class EmulatedKernel: LabKernel {
     if !followers.isEmpty { stack.setWatched(true, index) }
   }
 
-  func removeNamespaces(_ doomed: [NamespaceID]) throws(NamespaceFailure) {
-    for id in doomed {
-      if let index = namespaces.removeValue(forKey: id) { remove(index) }
-    }
+  func remove(_ id: NamespaceID) {
+    if let index = namespaces.removeValue(forKey: id) { remove(index) }
   }
 
   private func remove(_ index: NamespaceIndex) {
@@ -95,7 +91,6 @@ final class EmulatedKernel: LabKernel {
       if let index = namespaces[id] { remove(index) }
     }
     namespaces = [:]
-    tables = [:]
   }
 }
 
@@ -108,13 +103,19 @@ extension Kernel.Options {
 struct EmulatedChannel: Transport {
   let kernel: EmulatedKernel
   let namespace: NamespaceIndex
+  /// All CPUs, where the lab as a whole is worked on.
+  let machine: EmulatedMachine?
 
-  var handle: Int32 { Kernel.descriptor(of: namespace) }
+  var handle: Int32 { Kernel.descriptor(of: namespace, cpu: kernel.cpu) }
 
   func transact(_ messages: [NetlinkMessage]) throws(TransportError) -> [TransportError?] {
     messages.map { message in
       do throws(KernelError) {
-        try kernel.stack.perform(message, in: namespace)
+        if let machine {
+          try machine.perform(message, in: namespace, of: kernel.cpu)
+        } else {
+          try kernel.stack.perform(message, in: namespace)
+        }
         return nil
       } catch {
         return TransportError(error)

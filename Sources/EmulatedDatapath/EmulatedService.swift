@@ -13,8 +13,8 @@ extension EmulatedDatapath: ServiceHost {
   public func open(
     _ service: NodeService, in node: NodeName, of lab: LabName
   ) async throws(DatapathError) -> any OpenService {
-    let thread = thread
-    return try await perform(on: lab, "open a service") { (kernel) throws(DatapathError) in
+    let thread = thread(of: .node(node))
+    return try await perform(on: lab, by: thread, "open a service") { (kernel) throws(DatapathError) in
       do throws(TransportError) {
         return try EmulatedService(service, of: node, in: lab, kernel, thread)
       } catch {

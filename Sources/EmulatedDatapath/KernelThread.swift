@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The thread that runs an emulated kernel, in real or in virtual time. It alone touches the kernel: whoever wants
-// something of it puts work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd and on the
-// kernel's edges to the host; in virtual time it jumps to the next deadline when all tasks that use the lab wait.
+// The thread that runs an emulated CPU's kernel, in real or in virtual time. It alone touches the kernel: whoever wants
+// something of it puts work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd; in virtual time it
+// jumps to the next deadline when all tasks that use the lab wait. What one CPU's turn has handed to another, that one's
+// thread is woken for.
 
 import CLinux
 import Glibc
@@ -17,20 +18,38 @@ final class KernelThread: Sendable {
 
   private let mailbox: Mailbox
 
-  /// Starts the thread with a kernel that has nothing in it.
-  init(lab: LabName, _ options: Kernel.Options, _ time: VirtualTime?) throws(DatapathError) {
-    mailbox = try Mailbox()
-    let start = Unmanaged.passRetained(
-      KernelStart(mailbox: mailbox, lab: lab, options: options, clock: KernelClock(virtual: time)))
-    var thread = pthread_t()
-    let failure = pthread_create(&thread, nil, kernelThreadEntry, start.toOpaque())
-    guard failure == 0 else {
-      start.release()
-      throw DatapathError(
-        .unavailable, operation: "start the emulated kernel", errno: failure,
-        cause: "no thread is to be had for it")
+  private init(_ mailbox: Mailbox) { self.mailbox = mailbox }
+
+  /// Starts a thread for each CPU of the placement, with a kernel that has nothing in it.
+  static func start(
+    lab: LabName, seed: UInt64, _ placement: Placement, _ time: VirtualTime?
+  ) throws(DatapathError) -> [KernelThread] {
+    var mailboxes: [Mailbox] = []
+    for _ in 0..<placement.cpus { mailboxes.append(try Mailbox()) }
+    // Of all CPUs the same, so that what they capture has one clock.
+    let clock = KernelClock(virtual: time)
+    let epoch = clock.epoch()
+    var threads: [KernelThread] = []
+    for cpu in mailboxes.indices {
+      // A seed of its own for each, as `Machine` gives them.
+      var options = Kernel.Options(seed: seed &+ UInt64(cpu) &* 0x9e37_79b9_7f4a_7c15)
+      options.cpu = cpu
+      let start = Unmanaged.passRetained(
+        KernelStart(
+          mailboxes: mailboxes, lab: lab, options: options, placement: placement, clock: clock, epoch: epoch))
+      var thread = pthread_t()
+      let failure = pthread_create(&thread, nil, kernelThreadEntry, start.toOpaque())
+      guard failure == 0 else {
+        start.release()
+        // Those that run end with their references.
+        throw DatapathError(
+          .unavailable, operation: "start the emulated kernel", errno: failure,
+          cause: "no thread is to be had for it")
+      }
+      pthread_detach(thread)
+      threads.append(KernelThread(mailboxes[cpu]))
     }
-    pthread_detach(thread)
+    return threads
   }
 
   deinit { mailbox.end() }
@@ -51,6 +70,8 @@ private final class Mailbox: Sendable {
   private struct State {
     var work: [KernelThread.Work] = []
     var isEnding = false
+    /// Whether another CPU has handed something over since the thread last took its work.
+    var isCalled = false
     /// Whether the thread sleeps, or is about to, and has to be woken.
     var isAsleep = false
   }
@@ -70,6 +91,8 @@ private final class Mailbox: Sendable {
 
   func submit(_ work: @escaping KernelThread.Work) { change { $0.work.append(work) } }
 
+  func call() { change { $0.isCalled = true } }
+
   func end() { change { $0.isEnding = true } }
 
   private func change(_ body: (inout State) -> Void) {
@@ -87,6 +110,7 @@ private final class Mailbox: Sendable {
   /// Takes what there is to do; nil when the thread is to end.
   func take() -> [KernelThread.Work]? {
     state.withLock { state in
+      state.isCalled = false
       defer { state.work = [] }
       return state.isEnding ? nil : state.work
     }
@@ -95,7 +119,7 @@ private final class Mailbox: Sendable {
   /// Whether nothing has come: from here on the thread is woken when something does.
   func fallAsleep() -> Bool {
     state.withLock { state in
-      state.isAsleep = state.work.isEmpty && !state.isEnding
+      state.isAsleep = state.work.isEmpty && !state.isEnding && !state.isCalled
       return state.isAsleep
     }
   }
@@ -108,16 +132,36 @@ private final class Mailbox: Sendable {
 }
 
 private final class KernelStart: Sendable {
-  let mailbox: Mailbox
+  /// Of all CPUs.
+  let mailboxes: [Mailbox]
   let lab: LabName
   let options: Kernel.Options
+  let placement: Placement
   let clock: KernelClock
+  let epoch: Int64
 
-  init(mailbox: Mailbox, lab: LabName, options: Kernel.Options, clock: KernelClock) {
-    self.mailbox = mailbox
+  init(
+    mailboxes: [Mailbox], lab: LabName, options: Kernel.Options, placement: Placement, clock: KernelClock,
+    epoch: Int64
+  ) {
+    self.mailboxes = mailboxes
     self.lab = lab
     self.options = options
+    self.placement = placement
     self.clock = clock
+    self.epoch = epoch
+  }
+
+  var mailbox: Mailbox { mailboxes[options.cpu] }
+
+  /// Has the threads look at what a turn has handed to their CPUs, a bit each.
+  func call(_ cpus: UInt64) {
+    var rest = cpus
+    while rest != 0 {
+      let cpu = rest.trailingZeroBitCount
+      if mailboxes.indices.contains(cpu) { mailboxes[cpu].call() }
+      rest &= rest &- 1
+    }
   }
 }
 
@@ -128,15 +172,16 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
   // Netem's delays are told in microseconds; the usual slack of a sleep is fifty.
   nf_wake_precisely()
   let clock = start.clock
-  let kernel = EmulatedKernel(lab: start.lab, start.options, now: clock.now())
-  kernel.epoch = clock.epoch()
+  let kernel = EmulatedKernel(lab: start.lab, start.options, start.placement, now: clock.now())
+  kernel.epoch = start.epoch
   while let work = start.mailbox.take() {
     if !work.isEmpty {
       // What the work does, it does now, not when the thread fell asleep.
-      _ = kernel.stack.poll(now: clock.now())
+      start.call(kernel.stack.poll(now: clock.now()).called)
       for piece in work { piece(kernel) }
     }
     let result = kernel.stack.poll(now: clock.now())
+    start.call(result.called)
     let hasSettled = kernel.settle()
     kernel.tellFollowers()
     kernel.writeCaptures()

@@ -42,13 +42,25 @@ public struct RunningLab: Sendable {
     }
   }
 
-  /// The way to a lab that is to come up, with a lab process where the datapath lives in one.
-  public static func prepare(_ folder: LabFolder, kind: DatapathKind) async throws -> RunningLab {
+  /// The way to a lab that is to come up, with a lab process where the datapath lives in one. `cpus`: threads of an emulated
+  /// kernel; nil for those that it has, or one.
+  public static func prepare(
+    _ folder: LabFolder, kind: DatapathKind, cpus: Int? = nil
+  ) async throws -> RunningLab {
     var connection: LabConnection?
     if LabProcess.isRunning(folder: folder.path) {
-      connection = try await LabConnection.open(folder: folder.path)
+      let open = try await LabConnection.open(folder: folder.path)
+      let running = cpus == nil ? nil : try await open.status().cpus
+      guard running == cpus else {
+        throw LabFolderError(
+          .failed,
+          "lab '\(folder.lab)' is up on \(running ?? 1) CPUs; take it down before it comes up on \(cpus ?? 1)"
+        )
+      }
+      connection = open
     } else if kind.livesInProcess {
-      _ = try LabProcess.start(lab: folder.lab, folder: folder.path, datapath: kind)
+      _ = try LabProcess.start(
+        lab: folder.lab, folder: folder.path, datapath: kind, cpus: cpus ?? 1)
       connection = try await LabConnection.open(folder: folder.path)
     }
     if kind.livesInProcess, let connection {

@@ -23,12 +23,15 @@ public struct LabProcess: Sendable {
     var lab: LabName
     var folder: String
     var datapath: DatapathKind
+    /// Threads of an emulated kernel.
+    var cpus = 1
   }
 
   /// Makes the datapath that the lab process hosts.
   public typealias DatapathFactory =
-    @Sendable (_ lab: LabName, _ folder: String, _ kind: DatapathKind) async throws(DatapathError) ->
-    any Datapath
+    @Sendable (_ lab: LabName, _ folder: String, _ kind: DatapathKind, _ cpus: Int)
+    async
+    throws(DatapathError) -> any Datapath
 
   public static let logName = "process.log"
   static let lockName = "process.lock"
@@ -41,11 +44,11 @@ public struct LabProcess: Sendable {
   // MARK: Starting
 
   /// Starts the lab process of `lab` and returns its number when it serves. `folder` is the lab's own, absolute, and
-  /// there. A process that serves the lab already is an error of code `refused`.
-  public static func start(lab: LabName, folder: String, datapath: DatapathKind) throws(DatapathError)
-    -> Int32
-  {
-    let startup = Startup(lab: lab, folder: folder, datapath: datapath)
+  /// there. A process that serves the lab already is an error of code `refused`. `cpus`: threads of an emulated kernel.
+  public static func start(
+    lab: LabName, folder: String, datapath: DatapathKind, cpus: Int = 1
+  ) throws(DatapathError) -> Int32 {
+    let startup = Startup(lab: lab, folder: folder, datapath: datapath, cpus: cpus)
     if !isRunning(folder: folder) {
       // Of one that was killed. Daemons of commands are part of a kernel lab's nodes; rootless nodes are gone.
       Leftovers(folder: folder).end(datapath == .kernel ? [.program] : [.program, .command])
@@ -211,10 +214,10 @@ public struct LabProcess: Sendable {
         .unavailable, operation: "prepare the lab process", cause: "signals or orphans cannot be taken")
     }
     let reactor = try Reactor()
-    let datapath = try await makeDatapath(startup.lab, startup.folder, startup.datapath)
+    let datapath = try await makeDatapath(startup.lab, startup.folder, startup.datapath, startup.cpus)
     let (endings, ending) = AsyncStream<Void>.makeStream()
     let server = LabServer(
-      lab: startup.lab, kind: startup.datapath, folder: startup.folder,
+      lab: startup.lab, kind: startup.datapath, cpus: startup.cpus, folder: startup.folder,
       log: "\(startup.folder)/\(Self.logName)",
       datapath: datapath, reactor: reactor, logger: logger, onShutdown: { ending.yield() })
     reactor.add(signals, Reactor.readable) { _ in

@@ -49,6 +49,8 @@ public struct LabProcessStatus: Hashable, Codable, Sendable {
 
   public var lab: LabName
   public var datapath: DatapathKind
+  /// Threads of an emulated kernel.
+  public var cpus: Int
   public var pid: Int32
   /// Seconds since 1970.
   public var since: Int64

@@ -17,6 +17,7 @@ final class LabServer: Sendable {
 
   let lab: LabName
   let kind: DatapathKind
+  let cpus: Int
   let folder: String
   let log: String
   let since: Int64
@@ -30,11 +31,12 @@ final class LabServer: Sendable {
   private let connections = Atomic(0)
 
   init(
-    lab: LabName, kind: DatapathKind, folder: String, log: String, datapath: any Datapath, reactor: Reactor,
-    logger: Logger, onShutdown: @escaping @Sendable () -> Void
+    lab: LabName, kind: DatapathKind, cpus: Int = 1, folder: String, log: String, datapath: any Datapath,
+    reactor: Reactor, logger: Logger, onShutdown: @escaping @Sendable () -> Void
   ) {
     self.lab = lab
     self.kind = kind
+    self.cpus = cpus
     self.folder = folder
     self.log = log
     self.datapath = datapath
@@ -131,6 +133,7 @@ final class LabServer: Sendable {
 
   func status() async -> LabProcessStatus {
     LabProcessStatus(
-      lab: lab, datapath: kind, pid: getpid(), since: since, log: log, nodes: await supervisor.status)
+      lab: lab, datapath: kind, cpus: cpus, pid: getpid(), since: since, log: log,
+      nodes: await supervisor.status)
   }
 }

@@ -36,6 +36,27 @@ extension Acceptance {
       }
     }
 
+    @Test("Two CPUs carry a lab as one does, and a lab that is up keeps those it has")
+    func cpus() throws {
+      let lab = TestLab(Self.caller, "cpus")
+      let file = Host.topology("three-router-ring")
+      func up(_ count: String, _ datapath: String = "emulated") throws -> Outcome {
+        try Self.caller.netforge("up", file, "--name", lab.name, "--datapath", datapath, "--cpus", count)
+      }
+      defer { _ = try? lab.netforge("down") }
+      let first = try up("2")
+      #expect(first.status == 0, "\(first)")
+      let process = try lab.netforge("status", "-f", "json").json()["process"] as? [String: Any]
+      #expect(process?["cpus"] as? Int == 2)
+      #expect(try lab.netforge("ping", "--all").output.contains("30 of 30 pairs answer"))
+      let trace = try lab.netforge("trace", "pc1", "pc2")
+      #expect(trace.status == 0 && trace.output.contains("router2:eth1  ring      1 of 256"), "\(trace)")
+      #expect(try up("2").output.contains("no changes"))
+      let other = try up("3")
+      #expect(other.status == 1 && other.error.contains("is up on 2 CPUs"), "\(other)")
+      #expect(try up("0").status == 64 && up("65").status == 64)
+    }
+
     @Test("What differs is changed in place, and a lab of another datapath is no such lab")
     func reconcile() throws {
       let lab = TestLab(Self.caller, "change")

@@ -13,9 +13,9 @@ import Testing
 
 @Suite("Emulated datapath")
 struct EmulatedDatapathTests {
-  @Test("A lab comes up, needs nothing more, and is changed in place")
-  func lifecycle() async throws {
-    let lab = try StarLab("emu-lifecycle")
+  @Test("A lab comes up, needs nothing more, and is changed in place", arguments: [1, 3])
+  func lifecycle(cpus: Int) async throws {
+    let lab = try StarLab("emu-lifecycle", cpus: cpus)
     let state = try lab.star(nodes: 5)
     #expect(try await !lab.up(state).isEmpty)
     #expect(try await lab.up(state).isEmpty)
@@ -41,9 +41,9 @@ struct EmulatedDatapathTests {
     #expect(try await lab.observe(smaller).namespaces.isEmpty)
   }
 
-  @Test("A change that fails half way leaves the lab as it was", arguments: [1, 7, 20, 33])
-  func rollback(changes: Int) async throws {
-    let lab = try StarLab("emu-rollback-\(changes)")
+  @Test("A change that fails half way leaves the lab as it was", arguments: [1, 7, 20, 33], [1, 2])
+  func rollback(changes: Int, cpus: Int) async throws {
+    let lab = try StarLab("emu-rollback-\(changes)", cpus: cpus)
     let state = try lab.star(nodes: 3)
     try await lab.up(state)
     let before = try await lab.observe(state)
@@ -116,7 +116,7 @@ struct EmulatedDatapathTests {
   }
 
   private static func threadTime(_ lab: StarLab) async -> Duration {
-    await lab.datapath.thread.perform { _ in
+    await lab.datapath.threads[0].perform { _ in
       var time = timespec()
       clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
       return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)

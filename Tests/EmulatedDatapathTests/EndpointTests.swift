@@ -2,6 +2,7 @@
 
 // Sockets in emulated nodes, in real time: what probes, verbs and services stand on.
 
+import Capture
 import Glibc
 import LabCore
 import NetTypes
@@ -202,5 +203,72 @@ struct EndpointTests {
     #expect(times[3] == times[2])
     #expect(times[4] - times[3] == 1_000_000_000 && times[5] - times[4] == 1_000_000_000)
     #expect(try await run() == times)
+  }
+
+  @Test("Several CPUs carry what one does: the same state, every byte, and a packet's way told in order")
+  func severalCPUs() async throws {
+    let one = try StarLab("emu-cpus")
+    let lab = try StarLab("emu-cpus", cpus: 4)
+    let state = try lab.star(nodes: 7)
+    try await one.up(state)
+    try await lab.up(state)
+    // Addresses of ports are left to chance, and each CPU has its own.
+    func observed(_ lab: StarLab) async throws -> LabState {
+      var state = try await lab.observe(state)
+      for space in state.namespaces.indices {
+        for link in state.namespaces[space].links.indices { state.namespaces[space].links[link].mac = nil }
+      }
+      return state
+    }
+    #expect(try await observed(lab) == observed(one))
+    #expect(lab.datapath.placement.cpu(of: .node(try node(5))) == 1, "nodes go round")
+    let echo = try await lab.datapath.open(
+      NodeService(kind: .echo, port: 7, location: SourceLocation(file: "f", line: 1)), in: node(6),
+      of: lab.name)
+    // Six streams at a time, from all CPUs to one, and back.
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for number in 0..<6 {
+        let (datapath, sender) = (lab.datapath, try node(number))
+        let name = lab.name
+        group.addTask {
+          let peer = SocketEndpoint(.v4(IPv4Address(rawValue: 0x0a4d_0007)), 7)
+          let client = try await datapath.endpoint(
+            .connectTCP(to: peer, from: nil, timeout: .seconds(10)), in: sender, of: name)
+          let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* (number + 3)) }
+          var back: [UInt8] = []
+          // A socket has one who waits for it.
+          while back.count < bytes.count {
+            let next = min(back.count + 30_000, bytes.count)
+            try await client.send(Array(bytes[back.count..<next]), to: nil)
+            while back.count < next {
+              back += try await client.receive(limit: 65_536, timeout: .seconds(10)).bytes
+            }
+          }
+          #expect(back == bytes)
+          await client.close()
+        }
+      }
+      try await group.waitForAll()
+    }
+    echo.close()
+    let points = state.namespaces.flatMap { space in
+      space.links.map { CapturePoint(LinkReference(space.id, $0.name), name: "\(space.id) \($0.name)") }
+    }
+    let probe = ProbePacket(
+      from: .v4(IPv4Address(rawValue: 0x0a4d_0001)), to: .v4(IPv4Address(rawValue: 0x0a4d_0006)), .icmp,
+      mark: 0x1234_5678_9abc_def1)
+    let report = try await lab.datapath.trace(
+      TraceRequest(node: node(0), probe: probe, points: points, wait: .seconds(5)), of: lab.name)
+    let (sender, receiver) = (NamespaceID.node(try node(0)), NamespaceID.node(try node(5)))
+    let first = points.firstIndex { $0.link == LinkReference(sender, "eth0") }
+    let target = points.firstIndex { $0.link == LinkReference(receiver, "eth0") }
+    #expect(report.sightings.first?.point == first && report.sightings.last?.point == first, "there and back")
+    #expect(report.sightings.map(\.time) == report.sightings.map(\.time).sorted())
+    #expect(
+      report.notes.contains { note in
+        if case .ring(target ?? -1, fill: 1, size: 256) = note.kind { true } else { false }
+      }, "\(report.notes)")
+    try await lab.datapath.remove(lab.name)
+    #expect(try await lab.observe(state).namespaces.isEmpty)
   }
 }

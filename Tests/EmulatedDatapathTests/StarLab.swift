@@ -17,9 +17,9 @@ final class StarLab {
   let folder: LabFolder
   private let root: String
 
-  init(_ name: String, time: EmulatedDatapath.TimeKind = .real) throws {
+  init(_ name: String, time: EmulatedDatapath.TimeKind = .real, cpus: Int = 1) throws {
     self.name = try #require(LabName(name))
-    datapath = try EmulatedDatapath(lab: self.name, time: time)
+    datapath = try EmulatedDatapath(lab: self.name, time: time, cpus: cpus)
     root = FileManager.default.temporaryDirectory.appending(path: "netforge-star-\(UUID().uuidString)").path()
     folder = try LabFolders(root: root).make(self.name)
   }

@@ -23,14 +23,46 @@ public struct Machine: ~Copyable {
     /// As IFLA_NET_NS_FD names it in messages to the machine.
     public var descriptor: Int32 { Int32(cpu) << 20 | Int32(index.rawValue & 0xf_ffff) }
 
-    init(cpu: Int, index: NamespaceIndex) {
+    /// A namespace of a CPU.
+    public init(cpu: Int, index: NamespaceIndex) {
       self.cpu = cpu
       self.index = index
     }
 
-    fileprivate init(descriptor: Int32) {
+    init(descriptor: Int32) {
       cpu = Int(descriptor >> 20)
       index = NamespaceIndex(UInt32(descriptor & 0xf_ffff))
+    }
+  }
+
+  /// A pair of devices that a request asks for, apart into its ends.
+  public struct PairRequest {
+    /// Where the first end is to be, and where the other.
+    public let first: Namespace
+    public let second: Namespace
+    /// What each end is asked for, without a word of where.
+    public let message: LinkMessage
+    public let peer: LinkMessage
+
+    /// Nil when the request, which stands in `namespace`, asks for something else.
+    public init?(_ request: NetlinkMessage, in namespace: Namespace) {
+      guard request.type == .newLink, var message = try? LinkMessage(parsing: request.payload[...]),
+        case .veth(var peer?)? = message.kind
+      else { return nil }
+      first = message.namespaceDescriptor.map { Namespace(descriptor: $0) } ?? namespace
+      second = peer.namespaceDescriptor.map { Namespace(descriptor: $0) } ?? first
+      message.namespaceDescriptor = nil
+      peer.namespaceDescriptor = nil
+      self.message = message
+      self.peer = peer
+    }
+
+    /// The request for the one kernel that both ends are in.
+    func whole(_ flags: MessageFlags) -> NetlinkMessage {
+      var (message, peer) = (message, peer)
+      peer.namespaceDescriptor = second.descriptor
+      message.kind = .veth(peer: peer)
+      return message.message(.newLink, flags)
     }
   }
 
@@ -84,28 +116,22 @@ public struct Machine: ~Copyable {
   /// Carries out one request that changes something. A pair whose ends are in namespaces of two CPUs crosses.
   public mutating func perform(_ request: NetlinkMessage, in namespace: Namespace) throws(KernelError) {
     defer { settle() }
-    guard request.type == .newLink, var message = try? LinkMessage(parsing: request.payload[...]),
-      case .veth(var peer?)? = message.kind
-    else {
+    guard let pair = PairRequest(request, in: namespace) else {
       try kernels[TableIndex(UInt32(namespace.cpu))].perform(request, in: namespace.index)
       return
     }
-    let first = message.namespaceDescriptor.map { Namespace(descriptor: $0) } ?? namespace
-    let second = peer.namespaceDescriptor.map { Namespace(descriptor: $0) } ?? first
+    let (first, second) = (pair.first, pair.second)
     guard (0..<cpus).contains(first.cpu), (0..<cpus).contains(second.cpu) else { throw KernelError(9) }
     let (here, there) = (TableIndex<Kernel>(UInt32(first.cpu)), TableIndex<Kernel>(UInt32(second.cpu)))
-    message.namespaceDescriptor = nil
-    peer.namespaceDescriptor = first.cpu == second.cpu ? Kernel.descriptor(of: second.index) : nil
-    message.kind = .veth(peer: peer)
     guard first.cpu != second.cpu else {
-      try kernels[here].perform(message.message(.newLink, request.flags), in: first.index)
+      try kernels[here].perform(pair.whole(request.flags), in: first.index)
       return
     }
-    if let name = message.name, kernels[here].device(name, in: first.index) != nil { throw .exists }
+    if let name = pair.message.name, kernels[here].device(name, in: first.index) != nil { throw .exists }
     let link = CrossLink()
-    let other = try kernels[there].makeCrossing(peer, link, side: 1, in: second.index)
+    let other = try kernels[there].makeCrossing(pair.peer, link, side: 1, in: second.index)
     do throws(KernelError) {
-      _ = try kernels[here].makeCrossing(message, link, side: 0, in: first.index)
+      _ = try kernels[here].makeCrossing(pair.message, link, side: 0, in: first.index)
     } catch {
       kernels[there].removeDevice(other)
       throw error

@@ -92,7 +92,7 @@ extension Kernel {
     case .veth(let peer):
       link.kind = .veth(peer: nil)
       if devices.contains(peer), devices[peer].namespace != devices[index].namespace {
-        link.linkNamespaceID = Self.descriptor(of: devices[peer].namespace)
+        link.linkNamespaceID = Self.descriptor(of: devices[peer].namespace, cpu: options.cpu)
       }
     case .bridge(let bridge): link.kind = .bridge(options(bridge))
     case .dummy: link.kind = .dummy
@@ -102,7 +102,7 @@ extension Kernel {
     if let lower = lower(of: index) {
       link.lowerIndex = devices[lower].ifindex
       if devices[lower].namespace != devices[index].namespace {
-        link.linkNamespaceID = Self.descriptor(of: devices[lower].namespace)
+        link.linkNamespaceID = Self.descriptor(of: devices[lower].namespace, cpu: options.cpu)
       }
     }
     if !devices[index].master.isNone {

@@ -27,16 +27,15 @@ extension Kernel {
     namespaces.remove(namespace)
   }
 
-  /// A namespace as IFLA_NET_NS_FD names it in messages to this kernel.
-  public static func descriptor(of namespace: NamespaceIndex) -> Int32 {
-    Int32(truncatingIfNeeded: namespace.rawValue)
+  /// A namespace as IFLA_NET_NS_FD names it in messages to the kernel of a CPU.
+  public static func descriptor(of namespace: NamespaceIndex, cpu: Int = 0) -> Int32 {
+    Machine.Namespace(cpu: cpu, index: namespace).descriptor
   }
 
   func namespace(descriptor: Int32) throws(KernelError) -> NamespaceIndex {
-    guard let raw = UInt32(exactly: descriptor), namespaces.contains(NamespaceIndex(raw)) else {
-      throw KernelError(9)
-    }
-    return NamespaceIndex(raw)
+    let namespace = Machine.Namespace(descriptor: descriptor)
+    guard namespace.cpu == options.cpu, namespaces.contains(namespace.index) else { throw KernelError(9) }
+    return namespace.index
   }
 
   /// The device of that name.

@@ -148,12 +148,18 @@ extension Kernel {
     }
   }
 
-  /// Notes that a turn of NAPI, which had taken `done` packets before, has taken these out of a device's ring.
+  /// Notes that a turn of NAPI, which had taken `done` packets before, has taken these out of a device's ring. What has
+  /// come from another CPU is numbered here, and where it stood is known only now.
   @inline(never)
   mutating func recordPoll(_ burst: borrowing Burst, on device: DeviceIndex, after done: Int) {
-    for position in 0..<burst.count where pool[burst[position]].isWatched {
-      note(
-        .polled(device, place: done &+ position &+ 1), burst[position], in: devices[device].namespace)
+    let namespace = devices[device].namespace
+    for position in 0..<burst.count {
+      let slot = burst[position]
+      if case .crossing = devices[device].kind {
+        pool.watch(slot, as: capture.nextNumber())
+        note(.ring(device, fill: position &+ 1, size: Int(FrameRing.limit)), slot, in: namespace)
+      }
+      if pool[slot].isWatched { note(.polled(device, place: done &+ position &+ 1), slot, in: namespace) }
     }
   }
 

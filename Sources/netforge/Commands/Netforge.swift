@@ -38,8 +38,8 @@ struct Netforge: AsyncParsableCommand {
   static func main() async {
     nf_reserve_descriptors()
     if let role = LabProcess.role {
-      await role.run { (lab, folder, kind) throws(DatapathError) in
-        if kind == .emulated { return try EmulatedDatapath(lab: lab) }
+      await role.run { (lab, folder, kind, cpus) throws(DatapathError) in
+        if kind == .emulated { return try EmulatedDatapath(lab: lab, cpus: cpus) }
         let root = String(folder.dropLast(lab.text.utf8.count + 1))
         return try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel, labFolder: root))
       }

@@ -99,6 +99,8 @@ struct StatusDocument: Encodable {
 
   struct Process: Encodable {
     var pid: Int32
+    /// Threads of an emulated kernel.
+    var cpus: Int
     var since: Int64
     var log: String
   }
@@ -124,7 +126,7 @@ struct StatusDocument: Encodable {
     datapath = lab.kind.rawValue
     topologyFile = record?.topologyFile
     since = record?.time
-    self.process = process.map { Process(pid: $0.pid, since: $0.since, log: $0.log) }
+    self.process = process.map { Process(pid: $0.pid, cpus: $0.cpus, since: $0.since, log: $0.log) }
     servicesGone =
       process == nil
       && topology.nodes.contains {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import ArgumentParser
+import EmulatedDatapath
 import LabCore
 import LabHost
 import NetTypes
@@ -30,9 +31,15 @@ struct Up: AsyncParsableCommand {
   @Option(help: ArgumentHelp("How long the kernel may take to settle.", valueName: "seconds"))
   var timeout: Int = Int(Environment["TIMEOUT"] ?? "") ?? 10
 
+  @Option(help: "Threads that carry the packets of an emulated lab.")
+  var cpus: Int?
+
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
+    guard cpus.map({ (1...EmulatedDatapath.maximumCPUs).contains($0) }) ?? true else {
+      throw ValidationError("--cpus takes 1 to \(EmulatedDatapath.maximumCPUs)")
+    }
     guard (1...3600).contains(timeout) else { throw ValidationError("--timeout takes 1 to 3600 seconds") }
   }
 
@@ -48,11 +55,16 @@ struct Up: AsyncParsableCommand {
     let lock = try folder.lock()
     let known = try folder.record()
     let kind = try datapath.kind(recorded: known?.datapath)
+    guard cpus == nil || kind == .emulated else {
+      throw Failure(
+        .usage, "--cpus: on the \(kind.rawValue) datapath the host's kernel carries the packets",
+        "add --datapath emulated")
+    }
     do {
       let previous = try folder.allocations()
       let resolution = try Resolver(previous: previous ?? Allocations()).resolve(loaded.topology)
       progress.stage("reach the \(kind.rawValue) datapath")
-      var lab = try await RunningLab.prepare(folder, kind: kind)
+      var lab = try await RunningLab.prepare(folder, kind: kind, cpus: cpus)
       let plan = try await reconcile(loaded, resolution, previous, lab, lock, progress)
       progress.stage("start programs and services")
       try await lab.run(resolution.runtime)
