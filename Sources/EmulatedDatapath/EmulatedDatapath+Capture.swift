@@ -157,7 +157,7 @@ struct RuleHit {
     let rule =
       step.isPolicy
       ? "policy"
-      : step.rule.map { NftText.text($0, family: step.chain.table.family) } ?? "a rule that is gone"
+      : step.rule.map { NftText.statelessText($0, family: step.chain.table.family) } ?? "a rule that is gone"
     return "\(place) \(step.hook), \(step.chain.chain): \(rule) => \(step.verdict)"
   }
 }

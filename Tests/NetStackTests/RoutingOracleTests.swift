@@ -350,4 +350,67 @@ struct RoutingOracleTests {
       }
     }
   }
+
+  @Test("Of several default routes both take the same one, whatever is known of their gateways")
+  func defaults() throws {
+    let thread = try NamespaceThread()
+    let (namespace, socket) = try thread.perform { (visitor) throws(NetlinkError) in
+      let namespace = try visitor.create(label: "netstack-default-oracle")
+      try visitor.writeSysctl("net/ipv6/conf/all/disable_ipv6", "1")
+      try visitor.writeSysctl("net/ipv6/conf/default/disable_ipv6", "1")
+      return (namespace, try visitor.socket())
+    }
+    defer { withExtendedLifetime(namespace) {} }
+    var kernel = Kernel()
+    let node = try kernel.makeNamespace()
+    var pair = LinkMessage(index: 3, name: "a0")
+    pair.kind = .veth(peer: LinkMessage(index: 2, name: "b0"))
+    var messages = [pair.request(.create)]
+    for index in [Int32(1), 2, 3] {
+      var link = LinkMessage(index: index)
+      link.set(.up, true)
+      messages.append(link.request(.change))
+    }
+    messages.append(AddressMessage(prefix("10.0.0.1/24"), index: 3).request(.create))
+    for gateway in 2...4 { messages.append(Self.via("default", "10.0.0.\(gateway)").request(.append)) }
+    messages.append(Self.via("default", "10.0.0.5") { $0.typeOfService = 0x10 }.request(.create))
+    messages.append(Self.via("default", "10.0.0.6") { $0.priority = 9 }.request(.create))
+    for message in messages {
+      _ = try socket.request(message)
+      try kernel.perform(message, in: node)
+    }
+    func way(_ tos: UInt8, _ device: Int32?) throws -> (ours: String, theirs: String) {
+      var question = RouteMessage(family: .ipv4)
+      question.destination = IPPrefix(host: .v4(v4("192.0.2.9")))
+      question.typeOfService = tos
+      question.outputIndex = device
+      return (
+        try Self.shown(kernel.dump(question.request(.get), in: node)).joined(),
+        try Self.shown(socket.request(question.request(.get))).joined()
+      )
+    }
+    let states: [NeighborState] = [
+      .reachable, .stale, .delay, .probe, .incomplete, .failed, .permanent, .noARP,
+    ]
+    var random = RandomState(seed: 4711)
+    var taken: Set<String> = []
+    for round in 0..<300 {
+      var neighbor = NeighborMessage(family: .ipv4, index: 3)
+      neighbor.destination = .v4(v4("10.0.0.\(2 + random.below(5))"))
+      neighbor.state = states[Int(random.below(UInt64(states.count)))]
+      neighbor.linkAddress = [2, 0, 0, 0, 0, 9]
+      let change = neighbor.request(random.below(6) == 0 ? .delete : .createOrReplace)
+      var expected: Int32 = 0
+      do { _ = try socket.request(change) } catch { expected = error.errno?.rawValue ?? -1 }
+      var got: Int32 = 0
+      do { try kernel.perform(change, in: node) } catch { got = error.errno }
+      #expect(got == expected, "round \(round)")
+      for _ in 0..<3 {
+        let (ours, theirs) = try way(random.below(4) == 0 ? 0x10 : 0, random.below(8) == 0 ? 3 : nil)
+        #expect(ours == theirs, "round \(round), \(neighbor)")
+        taken.insert(ours)
+      }
+    }
+    #expect(taken.count > 3, "\(taken)")
+  }
 }

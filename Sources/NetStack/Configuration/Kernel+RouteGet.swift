@@ -38,6 +38,7 @@ extension Kernel {
       guard let route = namespaces[namespace].routes.route(of: path.route) else { throw .hostUnreachable }
       var matched = message(route)
       matched.type = type(path.type)
+      matched.typeOfService = path.route.typeOfService
       return matched.message(.newRoute, [])
     }
     answer.destination = IPPrefix(host: flow.destination.address)
@@ -51,7 +52,7 @@ extension Kernel {
     if path.usesGateway { answer.gateway = path.nextHop.address }
     if let route = namespaces[namespace].routes.route(of: path.route) {
       answer.metrics = route.metrics
-      answer.typeOfService = route.typeOfService
+      answer.typeOfService = path.route.typeOfService
     }
     answer.cacheInfo = RouteCacheInfo()
     let known = namespaces[namespace].routes.exceptions.find(flow.destination, by: path.device, now: cpu.now)

@@ -106,7 +106,7 @@ import Rtnetlink
     unsafe hops.deallocate()
   }
 
-  private static func answer(_ entry: Entry) -> RouteResult<Address> {
+  static func answer(_ entry: Entry) -> RouteResult<Address> {
     let route = entry.route
     var answer = RouteResult<Address>(type: RouteOutcome(route.type))
     answer.scope = route.scope.rawValue
@@ -115,6 +115,7 @@ import Rtnetlink
     answer.mtu = route.metrics.mtu ?? 0
     answer.isMTULocked = (route.metrics.lock ?? 0) & 1 << 2 != 0
     answer.hopLimit = UInt8(clamping: route.metrics.hopLimit ?? 0)
+    answer.typeOfService = route.typeOfService
     answer.table = route.table
     answer.route = entry.place
     if let hop = route.hops.first {

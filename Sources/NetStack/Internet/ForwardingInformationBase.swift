@@ -53,6 +53,8 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
   /// Changes with every change (rt_genid).
   private(set) var generation: UInt32 = 0
   private var hasDefaultTable = false
+  /// Whether a table has several routes to everywhere, among which is to be chosen (tb_num_default).
+  private(set) var hasSeveralDefaults = false
   var hashing: MultipathHash
   /// What has been learned of single destinations.
   var exceptions = RouteExceptions<Address>()
@@ -139,6 +141,7 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
   @inline(never) private mutating func compile() {
     isReady = true
     hasDefaultTable = place(Route<Address>.defaultTable) != nil
+    hasSeveralDefaults = Address.family == .ipv4 && ids.contains { defaults(in: $0.id).count > 1 }
     guard Address.family == .ipv4, !hasRules else { return }
     let local = routes(in: Route<Address>.localTable)
     merged = CompiledRoutes(
@@ -180,6 +183,21 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
     let first = position(tables[place].routes, destination, length, tos: .max, priority: 0, first: true)
     return Array(
       tables[place].routes[first...].prefix { $0.destination == destination && $0.length == length })
+  }
+
+  /// A table's routes to everywhere in order of preference, with their places in it.
+  func defaults(in table: UInt32) -> [(route: Route<Address>, place: UInt32)] {
+    guard let place = place(table) else { return [] }
+    let first = position(tables[place].routes, 0, 0, tos: .max, priority: 0, first: true)
+    return tables[place].routes[first...].prefix { $0.length == 0 }.enumerated().map { offset, route in
+      (route, UInt32(first + offset))
+    }
+  }
+
+  /// Remembers which default route was taken. No lookup depends on it, so nothing is made anew.
+  mutating func setLastDefault(_ order: Int32, table: UInt32, place: UInt32) {
+    guard let index = self.place(table) else { return }
+    tables[index].routes[Int(place)].hops[0].lastDefault = order
   }
 
   func contains(_ route: Route<Address>) -> Bool {

@@ -116,7 +116,12 @@ extension Kernel {
       path.mtu = min(devices[loopback].mtu, IPv4Header.maximumMTU)
       return nil
     }
-    let result = namespaces[namespace].routes.lookup(flow)
+    var result = namespaces[namespace].routes.lookup(flow)
+    if namespaces[namespace].routes.hasSeveralDefaults, bound.isNone, result.prefixLength == 0,
+      result.type == .unicast
+    {
+      selectDefault(&result, flow, in: namespace)
+    }
     if let error = result.type.error {
       guard !bound.isNone else { return error }
       // A device was asked for: the tables may be wrong, and the destination on its link.

@@ -70,12 +70,15 @@ struct RouteHop<Address: InternetAddress>: Hashable, Sendable {
   var isIgnored = false
   /// The address that its device speaks from (nh_saddr); kept for routes with several next hops only.
   var source: Address = 0
+  /// Of the first of several default routes: which of them was taken last (fa_default); -1 for none.
+  var lastDefault: Int32 = -1
 
   mutating func forgetState() {
     isDead = false
     isLinkDown = false
     isIgnored = false
     source = 0
+    lastDefault = -1
   }
 }
 
@@ -133,6 +136,8 @@ struct RouteResult<Address: InternetAddress>: BitwiseCopyable {
   var isMTULocked = false
   /// RTAX_HOPLIMIT, or 0 for the namespace's.
   var hopLimit: UInt8 = 0
+  /// Of the route that the tables gave.
+  var typeOfService: UInt8 = 0
   var table: UInt32 = 0
   /// The place of the route in its table, until the table changes.
   var route: UInt32 = .max
