@@ -39,6 +39,7 @@ let package = Package(
     .executable(name: "netforge", targets: ["netforge"]),
     .library(name: "Netforge", targets: ["Netforge"]),
     .library(name: "NetforgeTesting", targets: ["NetforgeTesting"]),
+    .library(name: "netforge-packetdrill", type: .dynamic, targets: ["Packetdrill"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -84,6 +85,10 @@ let package = Package(
         "NetTypes", "Capture", "LabCore", "LinuxObjects", "NetStack", "Rtnetlink", "Nftables", "LabProcess",
         "CLinux", system,
       ]),
+
+    // The emulated kernel as packetdrill loads it.
+    .target(name: "CPacketdrill"),
+    module("Packetdrill", ["NetTypes", "Rtnetlink", "NetStack", "CPacketdrill"]),
 
     // What the verbs are made of.
     module("Reconcile", ["NetTypes", "Nftables", "Capture", "LabCore", "TopologyModel", system, logging]),

@@ -9,13 +9,14 @@ import Testing
 struct ArchitectureTests {
   /// Which of our modules each may use. Anything absent is an arrow up or sideways.
   static let arrows: [String: Set<String>] = [
-    "CLinux": [], "CDSLSource": [], "CMnl": [], "CNftnl": [], "Netforge": [],
+    "CLinux": [], "CDSLSource": [], "CMnl": [], "CNftnl": [], "CPacketdrill": [], "Netforge": [],
     "NetTypes": [],
     "Capture": ["NetTypes"],
     "Spawn": ["CLinux"],
     "Rtnetlink": ["NetTypes", "CLinux"],
     "Nftables": ["NetTypes"],
     "NetStack": ["NetTypes", "Rtnetlink", "Nftables"],
+    "Packetdrill": ["NetTypes", "Rtnetlink", "NetStack", "CPacketdrill"],
     "LabCore": ["NetTypes", "Nftables", "Capture"],
     "TopologyModel": ["NetTypes", "Nftables", "LabCore"],
     "Netlink": ["NetTypes", "Rtnetlink", "Nftables", "CLinux", "CMnl", "CNftnl"],

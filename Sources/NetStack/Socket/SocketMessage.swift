@@ -51,10 +51,12 @@ public struct SendControl: Hashable, Sendable {
   public var ttl: UInt8?
   /// Type of service or traffic class.
   public var typeOfService: UInt8?
-  /// More of the same datagram follows (MSG_MORE): UDP sends nothing before the last piece.
+  /// More follows (MSG_MORE): UDP sends nothing before a datagram's last piece, TCP no segment that is not full.
   public var isContinued: Bool
   /// A stream's last byte is urgent (MSG_OOB).
   public var isUrgent = false
+  /// A stream's last byte ends a record, which shares no segment with what follows (MSG_EOR).
+  public var endsRecord = false
 
   /// Nothing but what is given.
   public init(
