@@ -27,7 +27,7 @@ public func makeInterface(
   addMessages(&calls)
   addPolling(&calls)
   addDevice(&calls)
-  nf_packetdrill_interpose(VirtualHost.firstDescriptor, calls.context, calls.getsockopt, calls.write)
+  nf_packetdrill_interpose(VirtualHost.firstDescriptor, calls)
   table.pointee = calls
 }
 

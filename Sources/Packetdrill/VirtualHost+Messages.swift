@@ -29,9 +29,12 @@ struct Buffers {
   }
 
   private mutating func add(_ start: UnsafeRawPointer?, _ length: Int) {
-    if start == nil, length > 0 { hasBadAddress = true }
-    pieces.append(UnsafeMutableRawBufferPointer(start: UnsafeMutableRawPointer(mutating: start), count: length))
     count += length
+    guard let start else {
+      if length > 0 { hasBadAddress = true }
+      return
+    }
+    pieces.append(UnsafeMutableRawBufferPointer(start: UnsafeMutableRawPointer(mutating: start), count: length))
   }
 
   /// EFAULT: what there is to be copied would go to, or come from, no memory.
@@ -88,6 +91,10 @@ extension VirtualHost {
     while true {
       var piece: [UInt8] = []
       let end = mayWait ? Instant(nanoseconds: .max) : now
+      // Where there is something to copy, there has to be where to.
+      if !isStream || flags & Self.truncate == 0, !kernel.readiness(of: socket).isDisjoint(with: .in) {
+        try buffers.check()
+      }
       let message: ReceivedMessage?
       do throws(CallFailure) {
         message = try waiting(until: end) { () throws(CallFailure) in

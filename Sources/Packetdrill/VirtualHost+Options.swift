@@ -128,15 +128,27 @@ extension VirtualHost {
     case (OptionName.socket, 13):
       layout.add(Int32(options.linger == nil ? 0 : 1))
       layout.add(Int32(clamping: options.linger ?? 0))
+    case (OptionName.socket, 55):
+      // SO_MEMINFO; what is reserved, waits for the owner or serves options is not counted by the emulated kernel.
+      guard let summary = kernel.sockets(in: namespace).first(where: { $0.socket == socket }) else { break }
+      let queued = try checked { (kernel) throws(KernelError) in try kernel.queues(of: socket).unacknowledged }
+      let amounts = [
+        summary.receiveMemory, options.receiveBuffer, summary.sendMemory, options.sendBuffer, 0, queued, 0, 0,
+        Int(summary.drops),
+      ]
+      for amount in amounts { layout.add(UInt32(clamping: amount)) }
     case (OptionName.tcp, _):
       guard let information = kernel.information(of: socket) else { throw CallFailure(ENOPROTOOPT) }
       switch name {
+      case 2: layout.add(Int32(clamping: kernel.maximumSegmentSize(of: socket) ?? 0))
       case 11: return information.layout
+      // TCP_CC_INFO: Reno and CUBIC tell nothing of themselves, what BBR knows is not told here.
+      case 26 where information.congestionControl != .bbr: return []
       case 13:
         let text = Array(information.congestionControl.name.utf8)
         return text + [UInt8](repeating: 0, count: 16 - text.count)
       case 36: layout.add(Int32(streams[descriptor]?.tellsQueue == true ? 1 : 0))
-      default: layout.add(try Self.streamNumber(name, options, information))
+      default: layout.add(try Self.streamNumber(name, options))
       }
     default: layout.add(try Self.number(level, name, options))
     }
@@ -168,12 +180,9 @@ extension VirtualHost {
     }
   }
 
-  private static func streamNumber(
-    _ name: Int32, _ options: SocketOptions, _ information: TCPInformation
-  ) throws(CallFailure) -> Int32 {
+  private static func streamNumber(_ name: Int32, _ options: SocketOptions) throws(CallFailure) -> Int32 {
     switch name {
     case 1: options.noDelay ? 1 : 0
-    case 2: Int32(clamping: information.sendMSS)
     case 3: options.isCorked ? 1 : 0
     case 4: Int32(clamping: options.keepAliveTime ?? 7200)
     case 5: Int32(clamping: options.keepAliveInterval ?? 75)

@@ -51,6 +51,10 @@ extension VirtualHost {
     defer { buffer.deallocate() }
     if let pipe = pipes[into] {
       let room = min(buffer.count, Pipe.limit - pipe.bytes.count)
+      // Bytes that may not be read yet are not waited for (tcp_splice_read): an urgent one stands before them.
+      let socket = try socket(from)
+      let queues = try checked { (kernel) throws(KernelError) in try kernel.queues(of: socket) }
+      if queues.received == 0, queues.hint > 0 { return 0 }
       let received = try receive(from, Buffers(buffer.baseAddress, room), 0)
       pipe.bytes += buffer[..<received]
       return received

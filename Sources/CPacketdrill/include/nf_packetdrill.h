@@ -46,9 +46,7 @@ struct nf_packetdrill_table {
   ssize_t (*splice)(void *, int, int64_t *, int, int64_t *, size_t, unsigned);
 };
 
-/* What packetdrill asks of the C library beside the table; see interpose.c. */
-void nf_packetdrill_interpose(int first_descriptor, void *context,
-                              int (*getsockopt)(void *, int, int, int, void *, uint32_t *),
-                              ssize_t (*write)(void *, int, const void *, size_t));
+/* Has what packetdrill asks of the C library beside the table answered by `calls` as well; see interpose.c. */
+void nf_packetdrill_interpose(int first_descriptor, struct nf_packetdrill_table calls);
 
 #endif

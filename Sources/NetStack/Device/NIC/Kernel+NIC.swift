@@ -91,8 +91,12 @@ extension Kernel {
       devices[index].statistics.rxErrors &+= 1
       return false
     }
-    // The longest frame that the driver has told the device: a VLAN tag beyond the MTU.
-    guard frame.count <= devices[index].mtu + EthernetHeader.length + 4 else {
+    // The longest frame that the driver has told the device: a VLAN tag beyond the MTU. A tun device's program may give
+    // it whatever a packet can be.
+    guard
+      frame.count <= devices[index].mtu + EthernetHeader.length + 4
+        || nics[nic].tunTap != nil && frame.count <= 65535 + EthernetHeader.length
+    else {
       nics[nic].errors.tooLong &+= 1
       devices[index].statistics.rxErrors &+= 1
       return false

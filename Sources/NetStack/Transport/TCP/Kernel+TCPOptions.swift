@@ -64,6 +64,14 @@ extension Kernel {
     }
   }
 
+  /// TCP_MAXSEG: what was asked for, until there is a connection that has settled it; nil: it is no stream.
+  public func maximumSegmentSize(of socket: SocketIndex) -> Int? {
+    guard isOpen(socket), sockets[socket].kind.isStream else { return nil }
+    let index = sockets[socket].tcp
+    let isUnsettled = tcps[index].state == .close || tcps[index].state == .listen
+    return isUnsettled && tcps[index].userMSS > 0 ? tcps[index].userMSS : tcps[index].mss
+  }
+
   /// SO_MAX_PACING_RATE.
   mutating func tcpLimitPacing(_ index: TCPIndex, _ rate: UInt64) {
     tcps[index].maximumPacingRate = rate

@@ -164,7 +164,8 @@ extension Kernel {
     let end = start &+ UInt32(length) &+ (hasFin ? 1 : 0)
     var flags: TCPFlags = .ack
     if hasFin { flags.insert(.fin) }
-    if isLast, length > 0 { flags.insert(.psh) }
+    // Several in one packet say so, that the receiver does not wait for more to join (__tcp_transmit_skb).
+    if isLast && length > 0 || length > mss { flags.insert(.psh) }
     if length > 0, tcps[index].ecn.queuesCWR { flags.insert(.cwr) }
     let wasIdle = tcps[index].inFlight == 0
     if wasIdle { tcps[index].congestionEvent(.transmitStart) }
@@ -346,6 +347,7 @@ extension TCPSock {
       rest -= mss
       count += 1
     } while rest > 0
+    if count > 1 { sent[sent.tail &- 1].flags.insert(.pushed) }
     sendNext = end
     return count
   }

@@ -75,7 +75,8 @@ extension Kernel {
     var flags: TCPFlags = .ack
     let hasFin = tcps[index].isFinQueued && isAfter(segment.end, tcps[index].finSequence)
     if hasFin { flags.insert(.fin) }
-    if length > 0, segment.end == tcps[index].writeEnd &+ (hasFin ? 1 : 0) { flags.insert(.psh) }
+    let isLast = segment.end == tcps[index].writeEnd &+ (hasFin ? 1 : 0)
+    if length > 0, isLast || segment.flags.contains(.pushed) { flags.insert(.psh) }
     guard tcpTransmit(index, segment.start, length, flags) else {
       return false
     }

@@ -45,6 +45,8 @@ struct SentSegment: BitwiseCopyable {
     static let applicationLimited = Flags(rawValue: 16)
     /// It stands in the order of sending.
     static let linked = Flags(rawValue: 32)
+    /// It was the last of several in one packet, and says PSH since (__tcp_transmit_skb).
+    static let pushed = Flags(rawValue: 64)
   }
 
   @inline(__always) var isRetransmission: Bool {

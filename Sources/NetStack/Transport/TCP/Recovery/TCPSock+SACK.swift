@@ -12,7 +12,7 @@ extension TCPSock {
       highestSacked = sendUnacknowledged
       knownBlocks = SACKBlocks()
     }
-    ack.reordered = highestSackedEnd
+    ack.reordered = sendNext
     let isDuplicate = checkDuplicate(blocks, acknowledged, &ack, &net)
     // Nothing that old can be told of (the sender's own window, as the kernel bounds it).
     guard !sent.isEmpty, !isBefore(acknowledged, ack.priorUnacknowledged &- max(largestWindow, 1)) else {
