@@ -14,7 +14,7 @@ extension Kernel {
   ) throws(KernelError) -> Int {
     guard isOpen(index) else { throw .badDescriptor }
     switch sockets[index].kind {
-    case .tcp: return try tcpSend(data, on: index, isUrgent: control.isUrgent)
+    case .tcp: return try tcpSend(data, on: index, control)
     case .udp: try udpSend(data, on: index, to: peer, control)
     case .ping: try pingSend(data, on: index, to: peer, control)
     case .raw: try rawSend(data, on: index, to: peer, control)

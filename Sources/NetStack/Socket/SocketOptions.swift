@@ -270,12 +270,13 @@ extension Kernel {
     case .noDelay(let isOn):
       guard sockets[index].kind.isStream else { throw .noSuchOption }
       sockets[index].options.noDelay = isOn
-      if isOn { tcpPush(sockets[index].tcp) }
+      // What waits goes at once, whatever it waits for (TCP_NAGLE_PUSH).
+      if isOn { tcpPush(sockets[index].tcp, .withoutNagle) }
     case .cork(let isOn):
       switch sockets[index].kind {
       case .tcp:
         sockets[index].options.isCorked = isOn
-        if !isOn { tcpPush(sockets[index].tcp) }
+        if !isOn { tcpPush(sockets[index].tcp, sockets[index].options.noDelay ? .withoutNagle : .plain) }
       case .udp:
         sockets[index].options.isCorked = isOn
         // What cannot be sent any more is nobody's error here.

@@ -69,7 +69,7 @@ extension Kernel {
     switch what {
     case .nothing: return
     case .new:
-      tcpPush(index, withoutNagle: true)
+      tcpPush(index, .withoutNagle)
       if isAfter(tcps[index].sendNext, tcps[index].recoveryPoint) { return }
       tcps[index].isFRTO = false
     case .lost: break
@@ -81,8 +81,9 @@ extension Kernel {
   mutating func tcpExpandSendBuffer(_ index: TCPIndex) {
     let socket = tcps[index].socket
     guard !sockets[socket].options.isSendBufferLocked else { return }
-    // A packet's header room and descriptor, rounded up as the kernel's memory is.
-    let each = max(tcps[index].mss, 1) + 320 + 256 + 320
+    // A segment with header room and what stands behind it, as the kernel's memory comes, and its descriptor.
+    let block = max(tcps[index].mss, min(tcps[index].peerMSS, tcps[index].ownMSS)) + 320 + 320
+    let each = 1 << (Int.bitWidth - (block - 1).leadingZeroBitCount) + 256
     let packets = max(TCPSock.initialWindow, tcps[index].congestionWindow, tcps[index].reordering + 1)
     let factor = tcps[index].algorithm == .bbr ? 3 : 2
     let wanted = factor * packets * each

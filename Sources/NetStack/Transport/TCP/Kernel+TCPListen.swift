@@ -351,6 +351,7 @@ extension Kernel {
     tcps[child].state = .established
     tcps[child].connection = .complete
     tcps[child].initialSend = request.initialSend
+    tcps[child].pushedEnd = request.initialSend &+ 1
     tcps[child].sendUnacknowledged = request.initialSend &+ 1
     tcps[child].sendNext = request.initialSend &+ 1
     tcps[child].initialReceive = request.initialReceive
@@ -383,6 +384,7 @@ extension Kernel {
     namespaces[namespace].sockets.flows.insert(request.key, .socket(socket))
     tcpSetMSS(child)
     tcps[child].mstamp = cpu.now
+    tcps[child].lastReceived = cpu.now
     if request.retransmits == 0, request.sentAt < cpu.now {
       let sample = max((cpu.now - request.sentAt) / 1000, 1)
       tcps[child].rtt.minimum.reset(cpu.now, sample)

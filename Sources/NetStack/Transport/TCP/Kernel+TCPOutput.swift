@@ -7,10 +7,23 @@ import NetTypes
 extension Kernel {
   // MARK: What may be sent
 
-  /// Sends what the windows, Nagle's rule, pacing and the queue below allow (tcp_write_xmit). `asProbe`: one segment,
-  /// whatever the congestion window says (a tail's probe). The answer is how many went.
+  /// How to send.
+  enum TCPPush {
+    /// As Nagle's rule has it.
+    case plain
+    /// Also what Nagle's rule would keep back (TCP_NAGLE_PUSH).
+    case withoutNagle
+    /// The same, but one packet (tcp_push_one).
+    case one
+    /// One segment, whatever the congestion window says: a tail's probe.
+    case probe
+    /// No part of a segment: more follows (MSG_MORE).
+    case corked
+  }
+
+  /// Sends what the windows, Nagle's rule, pacing and the queue below allow (tcp_write_xmit). The answer is how many went.
   @discardableResult
-  mutating func tcpPush(_ index: TCPIndex, withoutNagle: Bool = false, asProbe: Bool = false) -> Int {
+  mutating func tcpPush(_ index: TCPIndex, _ how: TCPPush = .plain) -> Int {
     guard tcps[index].hasUnsent else { return 0 }
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
@@ -25,16 +38,17 @@ extension Kernel {
       if tcpMustPace(index) { break }
       var quota = tcps[index].windowQuota
       if quota == 0 {
-        guard asProbe else {
+        guard how == .probe else {
           isLimited = true
           break
         }
         quota = 1
       }
-      quota = asProbe ? 1 : min(quota, most, tcps[index].sent.room)
+      quota = how == .probe ? 1 : min(quota, most, tcps[index].sent.room)
       guard quota > 0 else { break }
       let available = tcps[index].unsentBytes
-      var length = min(available, quota * mss)
+      let (reach, endsRecord) = tcps[index].writeQueue.reach(from: tcps[index].sendNext, quota * mss)
+      var length = min(reach, quota * mss)
       // A part of a segment would only make a narrow window narrower (RFC 9293 3.8.6.2.1); the probe sends it in the
       // end.
       let first = min(length, mss)
@@ -45,27 +59,28 @@ extension Kernel {
         break
       }
       tcps[index].statistics.end(.windowLimited, isEmpty: false, cpu.now)
-      if length > mss {
-        if let reason = tcps[index].deferral(length, most: most, mss, namespaces[namespace].tcp) {
+      if reach > mss {
+        if how != .one, how != .probe,
+          let reason = tcps[index].deferral(
+            reach, endsRecord: endsRecord, most: most, mss, namespaces[namespace].tcp)
+        {
           isLimited = reason == .congestionWindow
           if reason == .window { tcps[index].statistics.begin(.windowLimited, cpu.now) }
           break
         }
-        length = tcps[index].splitPoint(length, mss, holdsPart: !withoutNagle && tcpMustWait(index))
+        length = tcps[index].splitPoint(reach, quota: quota, mss, holdsPart: tcpMustWait(index, how))
       }
       let isLast = length == available
       let hasFin = isLast && tcps[index].isFinQueued
-      if length < mss, isLast, !hasFin, !withoutNagle, tcpMustWait(index) { break }
-      if !asProbe, tcpQueueIsFull(index, length) { break }
-      guard
-        let segments = tcpTransmitNew(index, length, mss, hasFin: hasFin, isLast: isLast)
-      else { break }
+      if reach < mss, isLast, !hasFin, tcpMustWait(index, how) { break }
+      if how != .probe, tcpQueueIsFull(index, length) { break }
+      guard let segments = tcpTransmitNew(index, length, mss, hasFin: hasFin) else { break }
       count += segments
-      if asProbe { break }
+      if how == .one || how == .probe { break }
     }
     if count > 0 {
       if tcps[index].isReducing { tcps[index].reductionSent += count }
-      if !asProbe {
+      if how != .probe {
         _ = tcps[index].scheduleTailProbe(isAdvancing: false, namespaces[namespace].tcp)
       }
       let isFull = tcps[index].inFlight >= tcps[index].congestionWindow
@@ -85,8 +100,13 @@ extension Kernel {
   }
 
   /// Nagle as Minshall has it: a small segment waits for the one before it, not for large ones (tcp_nagle_check).
-  private func tcpMustWait(_ index: TCPIndex) -> Bool {
+  private func tcpMustWait(_ index: TCPIndex, _ how: TCPPush) -> Bool {
     let socket = tcps[index].socket
+    switch how {
+    case .plain: break
+    case .withoutNagle, .one, .probe: return false
+    case .corked: return true
+    }
     if let urgent = tcps[index].sendUrgent, isAfter(urgent, tcps[index].sendNext) { return false }
     if sockets[socket].options.isCorked { return true }
     guard !sockets[socket].options.noDelay, !tcps[index].sent.isEmpty,
@@ -148,33 +168,35 @@ extension Kernel {
   /// Sends the next bytes, or a FIN. The answer is how many segments that were; nil: there was no memory, and a timer
   /// tries again.
   mutating func tcpTransmitNew(
-    _ index: TCPIndex, _ wanted: Int, _ mss: Int, hasFin: Bool, isLast: Bool
+    _ index: TCPIndex, _ wanted: Int, _ mss: Int, hasFin: Bool, isPushed: Bool = false
   ) -> Int? {
-    var (length, hasFin, isLast) = (wanted, hasFin, isLast)
+    var (length, hasFin) = (wanted, hasFin)
     if length > mss {
       let offset = Int(tcps[index].sendNext &- tcps[index].firstByte)
       let reach = tcps[index].unacknowledged.reach(offset, length, pool)
       if reach < length {
         // More pages than one packet has room for.
         length = max(reach / mss, 1) * mss
-        (hasFin, isLast) = (false, false)
+        hasFin = false
       }
     }
     let start = tcps[index].sendNext
     let end = start &+ UInt32(length) &+ (hasFin ? 1 : 0)
     var flags: TCPFlags = .ack
     if hasFin { flags.insert(.fin) }
+    let isPushed = isPushed || tcps[index].writeQueue.isPushed(before: start &+ UInt32(length))
     // Several in one packet say so, that the receiver does not wait for more to join (__tcp_transmit_skb).
-    if isLast && length > 0 || length > mss { flags.insert(.psh) }
+    if length > 0, isPushed || length > mss { flags.insert(.psh) }
     if length > 0, tcps[index].ecn.queuesCWR { flags.insert(.cwr) }
     let wasIdle = tcps[index].inFlight == 0
     if wasIdle { tcps[index].congestionEvent(.transmitStart) }
     guard tcpTransmit(index, start, length, flags, segmentSize: mss, isNew: true) else { return nil }
+    tcps[index].writeQueue.remove(before: start &+ UInt32(length))
     tcps[index].ecn.queuesCWR = false
     // tcp_minshall_update.
     if length % mss != 0 { tcps[index].smallSegmentEnd = end }
     let hadNone = tcps[index].sent.isEmpty
-    let segments = tcps[index].noteSent(from: start, to: end, length, mss)
+    let segments = tcps[index].noteSent(from: start, to: end, length, mss, isPushed: isPushed)
     tcps[index].statistics.begin(.busy, cpu.now)
     namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPOrigDataSent] &+= UInt64(segments)
     if length > 0 {
@@ -334,7 +356,9 @@ extension TCPSock {
   }
 
   /// Segments are on their way: each has a record of its own; the answer is how many.
-  fileprivate mutating func noteSent(from start: UInt32, to end: UInt32, _ length: Int, _ mss: Int) -> Int {
+  fileprivate mutating func noteSent(
+    from start: UInt32, to end: UInt32, _ length: Int, _ mss: Int, isPushed: Bool
+  ) -> Int {
     var segment = SentSegment(start: start, end: end, sentAt: mstamp)
     delivery.sent(&segment, isFirst: sent.isEmpty, inFlight: inFlight)
     var rest = length
@@ -347,7 +371,8 @@ extension TCPSock {
       rest -= mss
       count += 1
     } while rest > 0
-    if count > 1 { sent[sent.tail &- 1].flags.insert(.pushed) }
+    sent[sent.tail &- 1].flags.formUnion(isPushed ? [.endsPacket, .pushed] : .endsPacket)
+    sentPackets += 1
     sendNext = end
     return count
   }

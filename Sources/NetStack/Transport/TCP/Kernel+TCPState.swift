@@ -249,6 +249,7 @@ extension Kernel {
     tcps[index].retransmitStamp = 0
     tcps[index].recoveryPoint = tcps[index].sendNext
     tcps[index].lastHeard = cpu.now
+    tcps[index].lastReceived = cpu.now
     tcps[index].windowStamp = cpu.now
     let namespace = sockets[tcps[index].socket].namespace
     tcps[index].reordering = namespaces[namespace].tcp[.reordering]

@@ -197,7 +197,7 @@ extension Kernel {
       let length = min(tcps[index].unsentBytes, Int(room), mss)
       let isLast = length == tcps[index].unsentBytes
       let hasFin = isLast && tcps[index].isFinQueued && Int(room) > length
-      return tcpTransmitNew(index, length, mss, hasFin: hasFin, isLast: true) != nil
+      return tcpTransmitNew(index, length, mss, hasFin: hasFin, isPushed: true) != nil
     }
     namespaces[sockets[tcps[index].socket].namespace].snmp[counter] &+= 1
     return tcpTransmit(index, tcps[index].sendUnacknowledged &- 1, 0, .ack)

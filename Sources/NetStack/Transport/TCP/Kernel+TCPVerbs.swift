@@ -92,6 +92,7 @@ extension Kernel {
     tcps[index].receiveScale = window.scale
     let initial = reused ?? tcpInitialSequence(key, secret)
     tcps[index].initialSend = initial
+    tcps[index].pushedEnd = initial &+ 1
     tcps[index].sendUnacknowledged = initial
     tcps[index].sendNext = initial &+ 1
     tcps[index].recoveryPoint = initial
@@ -184,8 +185,8 @@ extension Kernel {
 
   // MARK: Sending and receiving
 
-  /// How many bytes a connection has room for; what is wrong with it otherwise.
-  private mutating func tcpSendRoom(_ socket: SocketIndex) throws(KernelError) -> Int {
+  /// What is wrong with a connection that bytes are to be sent on.
+  private mutating func tcpCheckSending(_ socket: SocketIndex) throws(KernelError) {
     let index = sockets[socket].tcp
     switch tcps[index].state {
     case .established, .closeWait: break
@@ -203,24 +204,54 @@ extension Kernel {
       throw error == 0 ? .brokenPipe : KernelError(error)
     }
     tcps[index].noteApplicationLimit(charged: pool.writers.charged(to: socket.rawValue))
-    guard streamHasMemory(socket) else { return 0 }
-    return max(sockets[socket].options.sendBuffer - tcps[index].unacknowledged.count, 0)
   }
 
-  /// Takes bytes to be sent, as many as the buffer has room for (tcp_sendmsg). The last of urgent ones is told apart.
+  /// Room of the packet that is written to, or of another one, if the buffer has memory for it: the last packet is always
+  /// filled up.
+  private func tcpSendRoom(_ index: TCPIndex, isUrgent: Bool = false) -> (bytes: Int, isNew: Bool) {
+    let mss = tcps[index].currentMSS
+    let goal = isUrgent ? mss : tcps[index].packetGoal(mss)
+    let there = tcps[index].writeQueue.lastLength(from: tcps[index].sendNext)
+    if let last = tcps[index].writeQueue.last, !last.endsRecord, there < goal { return (goal - there, false) }
+    return streamHasMemory(tcps[index].socket) ? (goal, true) : (0, true)
+  }
+
+  /// Takes bytes to be sent, packet by packet, as many as the buffer has memory for (tcp_sendmsg_locked). The last of
+  /// urgent ones is told apart.
   mutating func tcpSend(
-    _ data: borrowing RawSpan, on socket: SocketIndex, isUrgent: Bool
+    _ data: borrowing RawSpan, on socket: SocketIndex, _ control: SendControl
   ) throws(KernelError) -> Int {
     let index = sockets[socket].tcp
-    let room = try tcpSendRoom(socket)
+    try tcpCheckSending(socket)
     guard data.byteCount > 0 else { return 0 }
-    let wanted = min(data.byteCount, room)
-    let taken = wanted > 0 ? tcps[index].unacknowledged.append(data.extracting(0..<wanted), &pool) : 0
+    var taken = 0
+    while taken < data.byteCount {
+      let room = tcpSendRoom(index, isUrgent: control.isUrgent)
+      let wanted = min(data.byteCount - taken, room.bytes)
+      let count =
+        wanted > 0 ? tcps[index].unacknowledged.append(data.extracting(taken..<taken + wanted), &pool) : 0
+      guard count > 0 else { break }
+      tcps[index].writeQueue.write(to: tcps[index].writeEnd, isNew: room.isNew, takesMark: taken == 0)
+      taken += count
+      if taken < data.byteCount, count == room.bytes { tcpPushFull(index) }
+    }
     if taken < data.byteCount { tcps[index].awaitsRoom = true }
     guard taken > 0 else { throw .wouldBlock }
-    if isUrgent, taken == data.byteCount { tcps[index].sendUrgent = tcps[index].writeEnd }
-    tcpPushWritten(index, taken)
+    let isWhole = taken == data.byteCount
+    if isWhole, control.isUrgent { tcps[index].sendUrgent = tcps[index].writeEnd }
+    if isWhole, control.endsRecord { tcps[index].writeQueue.markRecord() }
+    tcpPushWritten(index, taken, isWhole ? control.isContinued ? .corked : .plain : .withoutNagle)
     return taken
+  }
+
+  /// A packet is full, and more follows: what is half of the window goes, and what can begin does.
+  private mutating func tcpPushFull(_ index: TCPIndex) {
+    if tcps[index].mustPush {
+      tcps[index].markPush()
+      tcpPush(index, .withoutNagle)
+    } else if tcps[index].writeQueue.count == 1 {
+      tcpPush(index, .one)
+    }
   }
 
   /// The same of bytes that are written where they will stand.
@@ -228,22 +259,26 @@ extension Kernel {
     on socket: SocketIndex, atMost limit: Int, _ body: (inout MutableRawSpan) -> Int
   ) throws(KernelError) -> Int {
     let index = sockets[socket].tcp
-    let room = min(try tcpSendRoom(socket), limit)
+    try tcpCheckSending(socket)
     guard limit > 0 else { return 0 }
-    guard room > 0 else {
+    let room = tcpSendRoom(index)
+    guard room.bytes > 0 else {
       tcps[index].awaitsRoom = true
       throw .wouldBlock
     }
-    let taken = tcps[index].unacknowledged.append(atMost: room, &pool, body)
-    if taken > 0 { tcpPushWritten(index, taken) }
+    let taken = tcps[index].unacknowledged.append(atMost: min(room.bytes, limit), &pool, body)
+    guard taken > 0 else { return 0 }
+    tcps[index].writeQueue.write(to: tcps[index].writeEnd, isNew: room.isNew, takesMark: true)
+    tcpPushWritten(index, taken, .plain)
     return taken
   }
 
-  /// Bytes have been written: they go, or wait for those that may follow.
-  private mutating func tcpPushWritten(_ index: TCPIndex, _ length: Int) {
+  /// Bytes have been written: they go, or wait for those that may follow (tcp_push).
+  private mutating func tcpPushWritten(_ index: TCPIndex, _ length: Int, _ how: TCPPush) {
     tcps[index].statistics.begin(.busy, cpu.now)
+    if how != .corked || tcps[index].mustPush { tcps[index].markPush() }
     guard tcpMustCork(index, length) else {
-      tcpPush(index)
+      tcpPush(index, how)
       return
     }
     namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPAutoCorking] &+= 1
@@ -475,6 +510,8 @@ extension Kernel {
     if let key = tcps[index].key { namespaces[namespace].sockets.flows.remove(key) }
     tcps[index].key = nil
     tcps[index].unacknowledged.removeAll(&pool)
+    tcps[index].writeQueue = WriteQueue()
+    tcps[index].sentPackets = 0
     tcpDropOutOfOrder(index)
     sockets[socket].shutdown = .both
     if !sockets[socket].isPortBound || tcps[index].isOrphan { unbind(socket) }
@@ -491,12 +528,14 @@ extension Kernel {
 
   /// sk_stream_is_writeable: a third of what is queued is free at least, and not too much of it was never sent.
   func streamIsWritable(_ socket: SocketIndex) -> Bool {
-    let queued = tcps[sockets[socket].tcp].unacknowledged.count
+    let queued = tcps[sockets[socket].tcp].queuedMemory
     return sockets[socket].options.sendBuffer - queued >= queued / 2 && streamHasMemory(socket, twice: true)
   }
 
-  /// Whether less than TCP_NOTSENT_LOWAT, or half of that, was never sent (tcp_stream_memory_free).
+  /// Whether the buffer has memory, and less than TCP_NOTSENT_LOWAT, or half of that, was never sent
+  /// (tcp_stream_memory_free).
   private func streamHasMemory(_ socket: SocketIndex, twice: Bool = false) -> Bool {
+    guard tcps[sockets[socket].tcp].queuedMemory < sockets[socket].options.sendBuffer else { return false }
     let own = sockets[socket].options.notSentLowWater
     let limit = own > 0 ? own : namespaces[sockets[socket].namespace].tcp[.notSentLowWater]
     return tcps[sockets[socket].tcp].unsentBytes << (twice ? 1 : 0) < limit

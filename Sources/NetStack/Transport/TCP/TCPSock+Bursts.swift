@@ -20,6 +20,24 @@ extension TCPSock {
     return min(max(Int(bytes) / mss, least), max(Kernel.gsoMaximum / mss, 1))
   }
 
+  /// Bytes that a packet is filled up to while it is written: half of the largest window that the other end has offered,
+  /// in whole segments (tcp_xmit_size_goal).
+  func packetGoal(_ mss: Int) -> Int {
+    let window = Int(largestWindow)
+    let cutoff = window > 536 ? window >> 1 : window
+    let most = cutoff > 0 && cutoff < Kernel.gsoMaximum ? cutoff : Kernel.gsoMaximum
+    return max(most / mss, 1) * mss
+  }
+
+  /// More than half of that window was written since PSH was said (forced_push).
+  var mustPush: Bool { isAfter(writeEnd, pushedEnd &+ largestWindow >> 1) }
+
+  /// tcp_mark_push.
+  mutating func markPush() {
+    writeQueue.markPush()
+    pushedEnd = writeEnd
+  }
+
   /// Segments that the congestion window lets go now, of which at least two packets are made (tcp_cwnd_test).
   var windowQuota: Int {
     let room = congestionWindow - inFlight
@@ -28,7 +46,9 @@ extension TCPSock {
 
   /// Whether to wait for an acknowledgment that lets more go at once, and what it is that allows too little; nil: not
   /// (tcp_tso_should_defer).
-  func deferral(_ length: Int, most: Int, _ mss: Int, _ settings: TCPSettings) -> Deferral? {
+  func deferral(
+    _ length: Int, endsRecord: Bool, most: Int, _ mss: Int, _ settings: TCPSettings
+  ) -> Deferral? {
     // Only what has been sending just now waits.
     guard congestion < .recovery, mstamp - pacingStamp <= 1_000_000, !sent.isEmpty else { return nil }
     let window = max(Int(Int32(bitPattern: windowEnd &- sendNext)), 0)
@@ -47,15 +67,17 @@ extension TCPSock {
     } else if window <= length {
       return .window
     }
-    return isLast && isFinQueued ? nil : .application
+    return isLast && isFinQueued || endsRecord ? nil : .application
   }
 
   /// Where a packet of several segments ends: within the window, and without a part of a segment that Nagle's rule
   /// would hold back (tcp_mss_split_point).
-  func splitPoint(_ length: Int, _ mss: Int, holdsPart: Bool) -> Int {
+  func splitPoint(_ length: Int, quota: Int, _ mss: Int, holdsPart: Bool) -> Int {
     if sendUrgent != nil { return mss }
     let window = Int(Int32(bitPattern: windowEnd &- sendNext))
+    if quota * mss <= window, length < unsentBytes { return min(length, quota * mss) }
     let needed = min(length, window)
+    if quota * mss <= needed { return quota * mss }
     let part = needed % mss
     return part > 0 && holdsPart ? needed - part : needed
   }

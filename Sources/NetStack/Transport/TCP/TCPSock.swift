@@ -65,6 +65,11 @@ struct TCPSock: ~Copyable {
   var isFinQueued = false
   /// Its sequence number.
   var finSequence: UInt32 = 0
+  /// What was never sent, as packets; packets that were sent and are not acknowledged as a whole.
+  var writeQueue = WriteQueue()
+  var sentPackets = 0
+  /// The end of what was pushed last (pushed_seq).
+  var pushedEnd: UInt32 = 0
   /// SND.UP: behind the urgent byte, while it is not acknowledged.
   var sendUrgent: UInt32?
   /// When data went out last; 0: never (lsndtime).
@@ -290,6 +295,9 @@ struct TCPSock: ~Copyable {
     return isBefore(sendNext, writeEnd &+ (isFinQueued ? 1 : 0))
   }
 
+  /// What is to be sent and what is not acknowledged count for so much in the send buffer (sk_wmem_queued).
+  var queuedMemory: Int { unacknowledged.count + WriteQueue.overhead * (writeQueue.count + sentPackets) }
+
   /// Bytes that were never sent.
   var unsentBytes: Int { max(Int(Int32(bitPattern: writeEnd &- sendNext)), 0) }
 
@@ -304,6 +312,8 @@ struct TCPSock: ~Copyable {
   mutating func restart() {
     readOffset = 0
     isFinQueued = false
+    writeQueue = WriteQueue()
+    sentPackets = 0
     isDone = false
     smallSegmentEnd = nil
     sendUrgent = nil

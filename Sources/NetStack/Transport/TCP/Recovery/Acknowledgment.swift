@@ -110,6 +110,7 @@ extension TCPSock {
       ack.flags.insert(.dataAcknowledged)
       count += 1
       if retransmitHint == number { retransmitHint = nil }
+      if segment.flags.contains(.endsPacket) { sentPackets -= 1 }
       sent.removeFirst()
     }
     if let urgent = sendUrgent, !isAfter(urgent, sendUnacknowledged) { sendUrgent = nil }

@@ -75,8 +75,7 @@ extension Kernel {
     var flags: TCPFlags = .ack
     let hasFin = tcps[index].isFinQueued && isAfter(segment.end, tcps[index].finSequence)
     if hasFin { flags.insert(.fin) }
-    let isLast = segment.end == tcps[index].writeEnd &+ (hasFin ? 1 : 0)
-    if length > 0, isLast || segment.flags.contains(.pushed) { flags.insert(.psh) }
+    if length > 0, segment.flags.contains(.pushed) { flags.insert(.psh) }
     guard tcpTransmit(index, segment.start, length, flags) else {
       return false
     }
@@ -101,7 +100,7 @@ extension Kernel {
     let next = min(UInt32(tcps[index].unsentBytes), UInt32(tcps[index].currentMSS))
     let isOpen = !isAfter(tcps[index].sendNext &+ next, tcps[index].windowEnd)
     if tcps[index].hasUnsent, isOpen {
-      guard tcpPush(index, withoutNagle: true, asProbe: true) > 0 else { return }
+      guard tcpPush(index, .probe) > 0 else { return }
     } else {
       guard tcpResend(index, tcps[index].sent.tail &- 1) else { return }
       let last = tcps[index].sent.tail &- 1
@@ -122,6 +121,7 @@ extension TCPSock {
     if flags.contains(.sacked) { sackedOut += 1 }
     if flags.contains(.lost) { lostOut += 1 }
     if flags.contains(.retransmitted) { retransmittedOut += 1 }
+    sentPackets += 1
     retransmitHint = nil
   }
 

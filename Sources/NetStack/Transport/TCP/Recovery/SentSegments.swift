@@ -45,8 +45,10 @@ struct SentSegment: BitwiseCopyable {
     static let applicationLimited = Flags(rawValue: 16)
     /// It stands in the order of sending.
     static let linked = Flags(rawValue: 32)
-    /// It was the last of several in one packet, and says PSH since (__tcp_transmit_skb).
+    /// Its end says PSH.
     static let pushed = Flags(rawValue: 64)
+    /// It is the last of those that went in one packet, which counts in the send buffer until then.
+    static let endsPacket = Flags(rawValue: 128)
   }
 
   @inline(__always) var isRetransmission: Bool {
@@ -186,6 +188,8 @@ struct SentSegment: BitwiseCopyable {
     self[first] = self[number]
     self[first].start = sequence
     self[number].end = sequence
+    self[number].flags.remove(.pushed)
+    self[number].flags.insert(.endsPacket)
     guard self[number].flags.contains(.linked) else { return }
     // They were sent together.
     let later = self[number].later
