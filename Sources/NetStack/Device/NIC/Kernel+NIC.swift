@@ -359,6 +359,8 @@ extension Kernel {
       let slot = burst[position]
       let queue = nics[nic].queues.count == 1 ? QueueIndex(0) : transmitQueue(slot, nic)
       let length = UInt64(pool[slot].length)
+      // Who knows how long its program lets it lie (tun_net_xmit).
+      if nics[nic].tunTap != nil { pool.orphan(slot) }
       if nics[nic].queues[queue].transmit.post(slot.index) {
         devices[index].statistics.txPackets &+= 1
         devices[index].statistics.txBytes &+= length

@@ -86,8 +86,10 @@ extension TCPSock {
       let number = sent.head
       let segment = sent[number]
       guard !isAfter(segment.end, sendUnacknowledged) else {
-        // A part of it: what is left begins later.
-        if isAfter(sendUnacknowledged, segment.start) { sent[number].start = sendUnacknowledged }
+        // A part of it: what is left begins later, but the last segment of a packet stays whole until it is sent again.
+        if isAfter(sendUnacknowledged, segment.start), !segment.flags.contains(.endsPacket) {
+          sent[number].start = sendUnacknowledged
+        }
         break
       }
       if segment.isRetransmission {

@@ -11,6 +11,8 @@ extension Kernel {
     var number = tcps[index].sent.head
     if let hint = tcps[index].retransmitHint, tcps[index].sent.contains(hint) { number = hint }
     var setsTimer = false
+    // Whether the segment before this one went again just now, out of the same packet.
+    var goesOn = false
     while number != tcps[index].sent.tail {
       if tcpMustPace(index) { break }
       tcps[index].retransmitHint = number
@@ -20,10 +22,14 @@ extension Kernel {
       let flags = tcps[index].sent[number].flags
       guard flags.contains(.lost), flags.isDisjoint(with: [.sacked, .retransmitted]) else {
         number &+= 1
+        goesOn = false
         continue
       }
       if tcpQueueIsFull(index, tcps[index].mss) { break }
-      guard tcpRetransmit(index, number) else { break }
+      // What was sent as one packet is sent again as one, as far as it is lost, and says PSH.
+      let isFollowed = !flags.contains(.endsPacket) && tcps[index].isToFollow(number)
+      guard tcpRetransmit(index, number, endsSeveral: goesOn && !isFollowed) else { break }
+      goesOn = isFollowed
       namespaces[namespace].snmp[
         tcps[index].congestion == .loss ? .tcpExtTCPSlowStartRetrans : .tcpExtTCPFastRetrans] &+= 1
       if tcps[index].isReducing { tcps[index].reductionSent += 1 }
@@ -36,8 +42,8 @@ extension Kernel {
 
   /// Sends one segment again and counts it as on its way (tcp_retransmit_skb). False: the window is closed to it, or
   /// there was no memory.
-  mutating func tcpRetransmit(_ index: TCPIndex, _ number: UInt32) -> Bool {
-    guard tcpResend(index, number) else {
+  mutating func tcpRetransmit(_ index: TCPIndex, _ number: UInt32, endsSeveral: Bool = false) -> Bool {
+    guard tcpResend(index, number, isPushed: endsSeveral) else {
       namespaces[sockets[tcps[index].socket].namespace].snmp[.tcpExtTCPRetransFail] &+= 1
       return false
     }
@@ -49,9 +55,12 @@ extension Kernel {
   }
 
   /// Sends the bytes of a segment again (__tcp_retransmit_skb).
-  private mutating func tcpResend(_ index: TCPIndex, _ number: UInt32) -> Bool {
+  private mutating func tcpResend(_ index: TCPIndex, _ number: UInt32, isPushed: Bool = false) -> Bool {
     let namespace = sockets[tcps[index].socket].namespace
     tcps[index].mstamp = cpu.now
+    if isBefore(tcps[index].sent[number].start, tcps[index].sendUnacknowledged) {
+      tcps[index].sent[number].start = tcps[index].sendUnacknowledged
+    }
     var segment = tcps[index].sent[number]
     let dataEnd =
       tcps[index].isFinQueued && isAfter(segment.end, tcps[index].finSequence)
@@ -75,7 +84,7 @@ extension Kernel {
     var flags: TCPFlags = .ack
     let hasFin = tcps[index].isFinQueued && isAfter(segment.end, tcps[index].finSequence)
     if hasFin { flags.insert(.fin) }
-    if length > 0, segment.flags.contains(.pushed) { flags.insert(.psh) }
+    if length > 0, isPushed || segment.flags.contains(.pushed) { flags.insert(.psh) }
     guard tcpTransmit(index, segment.start, length, flags) else {
       return false
     }
@@ -115,6 +124,13 @@ extension Kernel {
 }
 
 extension TCPSock {
+  /// Whether the segment behind one that is sent again will be as well, within the congestion window.
+  fileprivate func isToFollow(_ number: UInt32) -> Bool {
+    let next = number &+ 1
+    guard next != sent.tail, inFlight + 1 < congestionWindow, retransmittedOut + 1 < lostOut else { return false }
+    return sent[next].flags.contains(.lost) && sent[next].flags.isDisjoint(with: [.sacked, .retransmitted])
+  }
+
   /// A segment has become two: what is counted of it is counted twice.
   fileprivate mutating func noteSplit(_ number: UInt32) {
     let flags = sent[number].flags
