@@ -10,7 +10,8 @@ extension TCPInformation {
     func short(_ value: Int) -> UInt32 { UInt32(clamping: value) }
     func short(_ value: Int64) -> UInt32 { UInt32(clamping: value) }
     var options: UInt8 = 0
-    for (bit, isSet) in [hasTimestamps, hasSACK, hasWindowScale, hasECN, hasSeenECN].enumerated() where isSet {
+    for (bit, isSet) in [hasTimestamps, hasSACK, hasWindowScale, hasECN, hasSeenECN].enumerated() where isSet
+    {
       options |= 1 << UInt8(bit)
     }
     let bytes: [UInt8] = [
@@ -20,7 +21,9 @@ extension TCPInformation {
     for byte in bytes { layout.add(byte) }
     layout.add(short(timeout))
     layout.add(short(acknowledgmentTimeout))
-    for value in [sendMSS, receiveMSS, unacknowledged, sacked, lost, retransmitted] { layout.add(short(value)) }
+    for value in [sendMSS, receiveMSS, unacknowledged, sacked, lost, retransmitted] {
+      layout.add(short(value))
+    }
     layout.add(UInt32(0))  // fackets
     layout.add(short(lastDataSent))
     layout.add(UInt32(0))  // last_ack_sent
@@ -30,7 +33,9 @@ extension TCPInformation {
     layout.add(short(receiveThreshold))
     layout.add(short(roundTripTime))
     layout.add(short(roundTripVariance))
-    for value in [slowStartThreshold, congestionWindow, advertisedMSS, reordering] { layout.add(short(value)) }
+    for value in [slowStartThreshold, congestionWindow, advertisedMSS, reordering] {
+      layout.add(short(value))
+    }
     layout.add(short(receiveRoundTripTime))
     layout.add(short(receiveSpace))
     layout.add(short(totalRetransmits))

@@ -34,7 +34,8 @@ struct Buffers {
       if length > 0 { hasBadAddress = true }
       return
     }
-    pieces.append(UnsafeMutableRawBufferPointer(start: UnsafeMutableRawPointer(mutating: start), count: length))
+    pieces.append(
+      UnsafeMutableRawBufferPointer(start: UnsafeMutableRawPointer(mutating: start), count: length))
   }
 
   /// EFAULT: what there is to be copied would go to, or come from, no memory.
@@ -266,7 +267,9 @@ struct ControlData {
     one.cmsg_level = level
     one.cmsg_type = type
     let place = start + length
-    withUnsafeBytes(of: one) { place.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(place), byteCount: $0.count) }
+    withUnsafeBytes(of: one) {
+      place.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(place), byteCount: $0.count)
+    }
     (place + MemoryLayout<cmsghdr>.size).copyMemory(from: data, byteCount: data.count)
     length = min(limit, length + (size + 7) & ~7)
   }

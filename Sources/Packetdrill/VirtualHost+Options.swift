@@ -131,7 +131,8 @@ extension VirtualHost {
     case (OptionName.socket, 55):
       // SO_MEMINFO; what is reserved, waits for the owner or serves options is not counted by the emulated kernel.
       guard let summary = kernel.sockets(in: namespace).first(where: { $0.socket == socket }) else { break }
-      let queued = try checked { (kernel) throws(KernelError) in try kernel.queues(of: socket).unacknowledged }
+      let queued = try checked { (kernel) throws(KernelError) in try kernel.queues(of: socket).unacknowledged
+      }
       let amounts = [
         summary.receiveMemory, options.receiveBuffer, summary.sendMemory, options.sendBuffer, 0, queued, 0, 0,
         Int(summary.drops),

@@ -47,7 +47,8 @@ extension VirtualHost {
 
   /// Bytes go from a socket into a pipe or the other way.
   func splice(_ from: Int32, _ into: Int32, _ count: Int) throws(CallFailure) -> Int {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: min(max(count, 0), Pipe.limit), alignment: 1)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: min(max(count, 0), Pipe.limit), alignment: 1)
     defer { buffer.deallocate() }
     if let pipe = pipes[into] {
       let room = min(buffer.count, Pipe.limit - pipe.bytes.count)

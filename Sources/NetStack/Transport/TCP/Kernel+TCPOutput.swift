@@ -78,15 +78,16 @@ extension Kernel {
       count += segments
       if how == .one || how == .probe { break }
     }
+    isLimited = isLimited || tcps[index].inFlight >= tcps[index].congestionWindow
+    let isStarved = !tcps[index].awaitsRoom
+    if count > 0 || isLimited {
+      tcps[index].validateWindow(isLimited: isLimited, namespaces[namespace].tcp, isStarved: isStarved)
+    }
     if count > 0 {
       if tcps[index].isReducing { tcps[index].reductionSent += count }
       if how != .probe {
         _ = tcps[index].scheduleTailProbe(isAdvancing: false, namespaces[namespace].tcp)
       }
-      let isFull = tcps[index].inFlight >= tcps[index].congestionWindow
-      let isStarved = !tcps[index].awaitsRoom
-      tcps[index].validateWindow(
-        isLimited: isLimited || isFull, namespaces[namespace].tcp, isStarved: isStarved)
       if !isStarved, !tcps[index].hasUnsent { tcps[index].statistics.begin(.bufferLimited, cpu.now) }
     } else if tcps[index].sent.isEmpty, tcps[index].pending == .none, tcps[index].hasUnsent,
       !tcps[index].isPacingArmed

@@ -127,7 +127,9 @@ extension TCPSock {
   /// Whether the segment behind one that is sent again will be as well, within the congestion window.
   fileprivate func isToFollow(_ number: UInt32) -> Bool {
     let next = number &+ 1
-    guard next != sent.tail, inFlight + 1 < congestionWindow, retransmittedOut + 1 < lostOut else { return false }
+    guard next != sent.tail, inFlight + 1 < congestionWindow, retransmittedOut + 1 < lostOut else {
+      return false
+    }
     return sent[next].flags.contains(.lost) && sent[next].flags.isDisjoint(with: [.sacked, .retransmitted])
   }
 

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The scripts, each held to both stacks. A path takes 100 ms where nothing else is said.
+
+extension PacketScriptTests {
+  /// A passive connection whose other end takes segments of 1000 bytes.
+  private static let accepted = """
+    listen
+    in S win 65535 mss 1000 sackok wscale 7
+    out S ack 1 mss 1460 sackok
+    +100 in . 1 ack 1 win 1000
+    accept = 0
+
+    """
+  /// The same without SACK.
+  private static let plain = accepted.replacing("sackok ", with: "").replacing(" sackok", with: "")
+
+  static let scripts: [PacketScript] = texts.map { name, text in
+    do { return try PacketScript(name, text) } catch { fatalError("\(name): \(error)") }
+  }
+
+  private static let texts: [(String, String)] = [
+    (
+      "handshake of who listens",
+      """
+      listen
+      in S win 65535 mss 1000 sackok wscale 7 ts 100
+      out S ack 1 mss 1460 sackok ecr 100
+      +50 in . 1 ack 1 win 1000 ts 150
+      accept = 0
+      info state = 1
+      +50 in P 1..101 ack 1 win 1000 ts 200
+      out . 1 ack 101 ecr 200
+      read 1000 = 100
+      read 1000 = EAGAIN
+      """
+    ),
+    (
+      "a SYN-ACK that is not answered",
+      """
+      listen
+      in S win 65535 mss 1000
+      out S ack 1 mss 1460
+      +1000 out S ack 1 mss 1460
+      +2000 out S ack 1 mss 1460
+      in . 1 ack 1
+      accept = 0
+      """
+    ),
+    (
+      "handshake of who asks",
+      """
+      connect = EINPROGRESS
+      out S mss 1460 sackok
+      +1000 out S mss 1460 sackok
+      +50 in S ack 1 win 65535 mss 1000 sackok wscale 7
+      out . 1 ack 1
+      connect = 0
+      info state = 1
+      write 100 = 100
+      out P 1..101 ack 1
+      """
+    ),
+    (
+      "nobody listens",
+      """
+      in S win 65535 mss 1000
+      out R ack 1
+      """
+    ),
+    (
+      "asked in vain",
+      """
+      connect = EINPROGRESS
+      out S mss 1460
+      +10 in R 0 ack 1
+      quiet +100
+      connect = ECONNREFUSED
+      """
+    ),
+    (
+      "three duplicates with SACK send again at once",
+      accepted + """
+        write 6000 = 6000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..4001 ack 1 each 1000
+        out P 4001..6001 ack 1 each 1000
+        +100 in . 1 ack 1 win 1000 sack 1001-2001
+        in . 1 ack 1 win 1000 sack 1001-3001
+        in . 1 ack 1 win 1000 sack 1001-4001
+        out . 1..1001 ack 1
+        info phase = 3
+        in . 1 ack 1 win 1000 sack 1001-6001
+        +100 in . 1 ack 6001 win 1000
+        info phase = 0
+        """
+    ),
+    (
+      "one duplicate waits for what may be reordered",
+      accepted + """
+        write 3000 = 3000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..3001 ack 1 each 1000
+        +100 in . 1 ack 1 win 1000 sack 2001-3001
+        +27 out . 1..1001 ack 1
+        """
+    ),
+    (
+      "a tail that is lost is probed, then sent again",
+      accepted + """
+        write 2000 = 2000
+        out P 1..2001 ack 1 each 1000
+        +202 out P 1001..2001 ack 1
+        +300 out . 1..1001 ack 1
+        info phase = 4
+        info retransmits = 1
+        +600 out . 1..1001 ack 1
+        """
+    ),
+    (
+      "a timeout that was not needed is taken back",
+      accepted + """
+        write 4000 = 4000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..4001 ack 1 each 1000
+        +202 out P 3001..4001 ack 1
+        +300 out . 1..1001 ack 1
+        info phase = 4
+        write 2000 = 2000
+        in . 1 ack 2001 win 1000
+        out P 4001..6001 ack 1 each 1000
+        in . 1 ack 3001 win 1000
+        info phase = 0
+        info cwnd = 13
+        """
+    ),
+    (
+      "one segment for each two that were acknowledged in recovery",
+      accepted + """
+        write 20000 = 20000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..4001 ack 1 each 1000
+        out P 4001..6001 ack 1 each 1000
+        out P 6001..8001 ack 1 each 1000
+        out P 8001..10001 ack 1 each 1000
+        +100 in . 1 ack 1 win 1000 sack 1001-4001
+        out . 1..1001 ack 1
+        in . 1 ack 1 win 1000 sack 1001-5001
+        in . 1 ack 1 win 1000 sack 1001-6001
+        out . 10001..11001 ack 1
+        in . 1 ack 1 win 1000 sack 1001-7001
+        in . 1 ack 1 win 1000 sack 1001-8001
+        out . 11001..12001 ack 1
+        """
+    ),
+    (
+      "the first two duplicates let something new go",
+      plain + """
+        write 20000 = 20000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..4001 ack 1 each 1000
+        out P 4001..6001 ack 1 each 1000
+        out P 6001..8001 ack 1 each 1000
+        out P 8001..10001 ack 1 each 1000
+        +100 in . 1 ack 1 win 1000
+        out . 10001..11001 ack 1
+        +5 in . 1 ack 1 win 1000
+        out . 11001..12001 ack 1
+        +5 in . 1 ack 1 win 1000
+        out . 1..1001 ack 1
+        """
+    ),
+    (
+      "what comes twice is told, and what comes out of order",
+      accepted + """
+        in P 1..1001 ack 1 win 1000
+        out . 1 ack 1001
+        in P 1..1001 ack 1 win 1000
+        out . 1 ack 1001 sack 1-1001
+        in P 2001..3001 ack 1 win 1000
+        out . 1 ack 1001 sack 2001-3001
+        in P 4001..5001 ack 1 win 1000
+        out . 1 ack 1001 sack 4001-5001,2001-3001
+        in P 1001..2001 ack 1 win 1000
+        out . 1 ack 3001 sack 4001-5001
+        in P 3001..4001 ack 1 win 1000
+        out . 1 ack 5001
+        read 9000 = 5000
+        """
+    ),
+    (
+      "a D-SACK takes a reduction back",
+      accepted + """
+        write 5000 = 5000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..4001 ack 1 each 1000
+        out P 4001..5001 ack 1
+        +100 in . 1 ack 1 win 1000 sack 1001-4001
+        out . 1..1001 ack 1
+        info phase = 3
+        in . 1 ack 5001 win 1000
+        +50 in . 1 ack 5001 win 1000 sack 1-1001
+        info phase = 0
+        info cwnd = 10
+        """
+    ),
+    (
+      "a window that is closed is probed ever more slowly",
+      accepted + """
+        write 100 = 100
+        out P 1..101 ack 1
+        +100 in . 1 ack 101 win 0
+        write 100 = 100
+        quiet +250
+        +50 out . 100 ack 1
+        +10 in . 1 ack 101 win 0
+        +592 out . 100 ack 1
+        in . 1 ack 101 win 1000
+        out P 101..201 ack 1
+        """
+    ),
+    (
+      "keepalive",
+      accepted + """
+        set keepidle 2 = 0
+        set keepintvl 1 = 0
+        set keepcnt 2 = 0
+        set keepalive 1 = 0
+        +2000 out . 0 ack 1
+        +100 in . 1 ack 1 win 1000
+        +2000 out . 0 ack 1
+        +1000 out . 0 ack 1
+        +1000 out R 1 ack 1
+        read 10 = ETIMEDOUT
+        """
+    ),
+    (
+      "a small segment waits for the one before it",
+      accepted + """
+        write 100 = 100
+        out P 1..101 ack 1
+        write 100 = 100
+        write 100 = 100
+        quiet +50
+        +50 in . 1 ack 101 win 1000
+        out P 101..301 ack 1
+        set nodelay 1 = 0
+        write 10 = 10
+        out P 301..311 ack 1
+        write 10 = 10
+        out P 311..321 ack 1
+        """
+    ),
+    (
+      "corked, a part of a segment waits for the rest or for its time",
+      accepted + """
+        set cork 1 = 0
+        write 600 = 600
+        quiet +100
+        write 600 = 600
+        out . 1..1001 ack 1
+        +100 in . 1 ack 1001 win 1000
+        quiet +100
+        set cork 0 = 0
+        out P 1001..1201 ack 1
+        +100 in . 1 ack 1201 win 1000
+        write 50 more = 50
+        quiet +100
+        write 50 = 50
+        out P 1201..1301 ack 1
+        """
+    ),
+    (
+      "acknowledgments are quick at first, then wait",
+      accepted + """
+        in P 1..101 ack 1 win 1000
+        out . 1 ack 101
+        read 100 = 100
+        write 100 = 100
+        out P 1..101 ack 101
+        in P 101..201 ack 101 win 1000
+        +40 out . 101 ack 201
+        """
+    ),
+    (
+      "a mark of congestion is echoed until its end is told",
+      """
+      sysctl net.ipv4.tcp_ecn 1
+      listen
+      in SEC win 65535 mss 1000 sackok wscale 7
+      out SE ack 1 mss 1460
+      +100 in . 1 ack 1 win 1000
+      accept = 0
+      in P 1..1001 ack 1 win 1000 ect
+      out . 1 ack 1001
+      in P 1001..2001 ack 1 win 1000 ce
+      out E 1 ack 2001
+      in P 2001..3001 ack 1 win 1000 ect
+      out E 1 ack 3001
+      in PC 3001..4001 ack 1 win 1000 ect
+      out . 1 ack 4001
+      write 2000 = 2000
+      out P 1..2001 ack 4001 ect each 1000
+      +100 in E 4001 ack 2001 win 1000
+      info cwnd = 3
+      write 1000 = 1000
+      out PC 2001..3001 ack 4001 ect
+      """
+    ),
+    (
+      "an old timestamp is not believed",
+      """
+      listen
+      in S win 65535 mss 1000 sackok wscale 7 ts 1000
+      out S ack 1 mss 1460 ecr 1000
+      +100 in . 1 ack 1 win 1000 ts 1100
+      accept = 0
+      in P 1..101 ack 1 win 1000 ts 1101
+      out . 1 ack 101 ecr 1101
+      +600 in P 101..201 ack 1 win 1000 ts 900
+      out . 1 ack 101 ecr 1101
+      read 1000 = 100
+      read 1000 = EAGAIN
+      """
+    ),
+    (
+      "what is not quite right is challenged",
+      accepted + """
+        in R 10 win 1000
+        out . 1 ack 1
+        +600 in S 1 win 1000
+        out . 1 ack 1
+        info state = 1
+        +600 in R 1 win 1000
+        read 10 = ECONNRESET
+        """
+    ),
+    (
+      "closed by this end, then by the other",
+      accepted + """
+        shutdown = 0
+        out F 1 ack 1
+        info state = 4
+        +100 in . 1 ack 2 win 1000
+        info state = 5
+        in P 1..101 ack 2 win 1000
+        out . 2 ack 101
+        read 1000 = 100
+        in F 101 ack 2 win 1000
+        out . 2 ack 102
+        read 10 = 0
+        """
+    ),
+    (
+      "closed by the other end, then by this one",
+      accepted + """
+        in F 1 ack 1 win 1000
+        out . 1 ack 2
+        info state = 8
+        read 10 = 0
+        write 100 = 100
+        out P 1..101 ack 2
+        +100 in . 2 ack 101 win 1000
+        close = 0
+        out F 101 ack 2
+        +100 in . 2 ack 102 win 1000
+        in . 2 ack 102 win 1000
+        out R 102
+        """
+    ),
+    (
+      "both close at once",
+      accepted + """
+        shutdown = 0
+        out F 1 ack 1
+        in F 1 ack 1 win 1000
+        out . 2 ack 2
+        info state = 11
+        in . 2 ack 2 win 1000
+        """
+    ),
+    (
+      "who closes without reading resets",
+      accepted + """
+        in P 1..101 ack 1 win 1000
+        out . 1 ack 101
+        close = 0
+        out R 1 ack 101
+        """
+    ),
+    (
+      "who lingers for no time resets",
+      accepted + """
+        set linger 0 = 0
+        close = 0
+        out R 1 ack 1
+        """
+    ),
+    (
+      "data for who has closed is reset",
+      accepted + """
+        close = 0
+        out F 1 ack 1
+        +100 in . 1 ack 2 win 1000
+        in P 1..101 ack 2 win 1000
+        out R 2
+        """
+    ),
+    (
+      "a reset ends what is read and written",
+      accepted + """
+        in P 1..101 ack 1 win 1000
+        out . 1 ack 101
+        in R 101 win 1000
+        write 10 = ECONNRESET
+        write 10 = EPIPE
+        read 100 = 100
+        read 100 = 0
+        """
+    ),
+    (
+      "the user's timeout ends what is not acknowledged",
+      accepted + """
+        set usertimeout 1000 = 0
+        write 100 = 100
+        out P 1..101 ack 1
+        +300 out P 1..101 ack 1
+        +300 out P 1..101 ack 1
+        +600 out P 1..101 ack 1
+        quiet +1200
+        read 10 = ETIMEDOUT
+        """
+    ),
+  ]
+}
