@@ -173,12 +173,19 @@ extension VirtualHost {
     var length = header.pointee.msg_namelen
     report.destination.write(to: header.pointee.msg_name, &length)
     header.pointee.msg_namelen = length
+    if report.origin == .timestamping {
+      // SCM_TIMESTAMPING: three times, of which software's is the first.
+      let time = Self.epoch + report.time.nanoseconds
+      var times = Layout()
+      for number in [time / 1_000_000_000, time % 1_000_000_000, 0, 0, 0, 0] { times.add(number) }
+      control.add(level: 1, type: 37, times.bytes)
+    }
     // struct sock_extended_err and the name of who told.
     var layout = Layout()
     layout.add(report.errno)
     for byte in [report.origin.rawValue, report.type, report.code, 0] { layout.add(byte) }
     layout.add(report.information)
-    layout.add(UInt32(0))
+    layout.add(report.data)
     let isIPv6 = report.destination.address.family == .ipv6
     let offender = report.offender.map { SocketAddress($0).layout } ?? [UInt8](repeating: 0, count: 16)
     control.add(level: isIPv6 ? 41 : 0, type: isIPv6 ? 25 : 11, layout.bytes + offender)

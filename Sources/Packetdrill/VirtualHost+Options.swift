@@ -40,6 +40,8 @@ extension VirtualHost {
       guard bytes.count >= 8 else { throw .invalid }
       let seconds = bytes.loadUnaligned(fromByteOffset: 4, as: Int32.self)
       try set(.linger(number == 0 ? nil : Int(seconds)), socket)
+    case (OptionName.socket, 37):
+      try set(.timestamping(Timestamping(rawValue: UInt32(bitPattern: number))), socket)
     case (OptionName.socket, 47):
       let rate =
         bytes.count >= 8 ? bytes.loadUnaligned(as: UInt64.self) : UInt64(UInt32(bitPattern: number))

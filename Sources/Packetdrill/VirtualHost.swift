@@ -41,7 +41,7 @@ final class VirtualHost: @unchecked Sendable {
   /// The clock begins so far from nothing that no protocol takes its first time for none.
   private static let start = Instant(nanoseconds: 1_000_000_000_000)
   /// 2026-01-01, in nanoseconds since 1970.
-  private static let epoch: Int64 = 1_767_225_600_000_000_000
+  static let epoch: Int64 = 1_767_225_600_000_000_000
 
   init(_ options: HostOptions) throws {
     var kernelOptions = Kernel.Options(seed: 1, pool: .init(packets: 8192))

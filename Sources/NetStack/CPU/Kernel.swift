@@ -62,6 +62,8 @@ public struct Kernel: ~Copyable {
   var requests: Table<TCPRequest>
   /// Connections that nobody uses any more and that are not over.
   var orphans = 0
+  /// Sockets that want to be told when what they send is sent.
+  var stampedSockets = 0
   var proxies: Table<ProxyNeighbor>
   var delayedAnswers: Table<DelayedAnswer>
   var nics: Table<NIC>

@@ -34,6 +34,7 @@ public struct KernelError: Error, Hashable, Sendable {
   static let networkUnreachable = KernelError(101)
   static let hostUnreachable = KernelError(113)
   static let wouldBlock = KernelError(11)
+  static let noMessage = KernelError(42)
   static let noSuchDeviceOrAddress = KernelError(6)
   static let badDescriptor = KernelError(9)
   static let tooManyFiles = KernelError(23)

@@ -11,6 +11,7 @@ extension Kernel {
       dropAll(&burst, .deviceReady, in: devices[index].namespace)
       return
     }
+    if stampedSockets > 0 { stamp(burst, .scheduled) }
     if hasHook(.netdev, .egress, in: devices[index].namespace) { filterLink(&burst, .egress, on: index) }
     if devices[index].qdisc.isNone {
       startTransmit(&burst, by: index)
@@ -31,6 +32,7 @@ extension Kernel {
   /// Hands frames to the device itself (dev_hard_start_xmit). The burst is empty afterwards.
   mutating func hardTransmit(_ burst: inout Burst, by index: DeviceIndex) {
     if devices[index].isCaptured { record(burst, on: index, .transmitted) }
+    if stampedSockets > 0 { stamp(burst, .sent) }
     let namespace = devices[index].namespace
     if !namespaces[namespace].sockets.taps.isEmpty { tap(burst, on: index, isOutgoing: true) }
     switch devices[index].kind {

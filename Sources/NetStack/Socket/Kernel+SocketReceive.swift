@@ -174,9 +174,9 @@ extension Kernel {
     let report = sockets[index].errorQueue.removeFirst()
     // The next one's number is the socket's error now (sock_dequeue_err_skb).
     if let next = sockets[index].errorQueue.first {
-      if next.origin != .local { sockets[index].error = next.errno }
+      if next.origin.isICMP { sockets[index].error = next.errno }
       notify(index, .error)
-    } else if report.origin != .local {
+    } else if report.origin.isICMP {
       sockets[index].error = 0
     }
     return report

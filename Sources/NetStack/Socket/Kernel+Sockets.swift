@@ -80,6 +80,7 @@ extension Kernel {
     }
     if !next.isNone { sockets[next].previousInNamespace = previous }
     sockets[index].isClosed = true
+    endTimestamping(index)
     sockets[index].errorQueue = []
     // Its packets may still be on their way; the place is free when the last of them has ended (sk_free).
     if pool.writers.charged(to: index.rawValue) == 0 {

@@ -75,7 +75,10 @@ public struct SendControl: Hashable, Sendable {
 public struct SocketErrorReport: Hashable, Sendable {
   /// Who found it (SO_EE_ORIGIN_*).
   public enum Origin: UInt8, Sendable {
-    case local = 1, icmp, icmp6
+    case local = 1, icmp, icmp6, timestamping
+
+    /// A router or the other end told it.
+    var isICMP: Bool { self == .icmp || self == .icmp6 }
   }
 
   /// The error number.
@@ -86,8 +89,10 @@ public struct SocketErrorReport: Hashable, Sendable {
   public var type: UInt8
   /// The ICMP message's.
   public var code: UInt8
-  /// The MTU, where the error is about it.
+  /// The MTU, where the error is about it; what a time is of (SCM_TSTAMP_*).
   public var information: UInt32
+  /// Which byte a time is of.
+  public var data: UInt32 = 0
   /// Who told; nil for local errors.
   public var offender: IPAddress?
   /// Where the datagram was sent to.

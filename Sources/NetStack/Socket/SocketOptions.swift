@@ -96,6 +96,8 @@ public struct SocketOptions: Hashable, Sendable {
   public var windowClamp = 0
   /// TCP_NOTSENT_LOWAT; 0: the namespace's.
   public var notSentLowWater = 0
+  /// SO_TIMESTAMPING.
+  public var timestamping: Timestamping = []
   /// SO_MAX_PACING_RATE in bytes a second.
   public var maximumPacingRate = UInt64.max
   /// ICMP_FILTER: a bit for each ICMP type that a raw socket is not given.
@@ -169,6 +171,7 @@ public enum SocketOption: Hashable, Sendable {
   case linger(Int?)
   case keepAlive(Bool)
   case urgentInline(Bool)
+  case timestamping(Timestamping)
   /// In bytes a second.
   case maximumPacingRate(UInt64)
   /// TCP_*, with the kernel's numbers and units.
@@ -295,6 +298,7 @@ extension Kernel {
       guard offset % 2 == 0 else { throw .invalidArgument }
       sockets[index].options.checksumOffset = offset
     case .linger(let seconds): sockets[index].options.linger = seconds
+    case .timestamping(let options): try setTimestamping(options, on: index)
     case .urgentInline(let isOn): sockets[index].options.urgentInline = isOn
     case .keepAlive(let isOn):
       if sockets[index].kind.isStream { tcpSetKeepalive(sockets[index].tcp, isOn) }

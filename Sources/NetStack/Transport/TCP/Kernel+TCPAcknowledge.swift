@@ -45,6 +45,7 @@ extension Kernel {
     if bytes > 0 { tcps[index].unacknowledged.removeFirst(bytes, &pool) }
     tcps[index].statistics.bytesAcknowledged &+= UInt64(acknowledged &- before)
     let transmission = tcps[index].acknowledge(segment, before, &namespaces[namespace])
+    if stampedSockets > 0 { tcpStampAcknowledged(index) }
     if segment.isCWR, tcps[index].ecn.demandsCWR {
       // The other end has a small window now and waits for us.
       tcps[index].ecn.demandsCWR = false

@@ -342,6 +342,7 @@ extension Kernel {
       let child = insertTCP(for: socket)
     else { return nil }
     sockets[socket].options = sockets[parent].options
+    if !sockets[socket].options.timestamping.isDisjoint(with: .stamps) { stampedSockets += 1 }
     sockets[socket].local = request.local
     sockets[socket].source = request.local.address
     sockets[socket].peer = request.remote

@@ -240,6 +240,7 @@ extension Kernel {
     let isWhole = taken == data.byteCount
     if isWhole, control.isUrgent { tcps[index].sendUrgent = tcps[index].writeEnd }
     if isWhole, control.endsRecord { tcps[index].writeQueue.markRecord() }
+    if stampedSockets > 0 { tcpStampWrite(index) }
     tcpPushWritten(index, taken, isWhole ? control.isContinued ? .corked : .plain : .withoutNagle)
     return taken
   }
@@ -512,6 +513,7 @@ extension Kernel {
     tcps[index].unacknowledged.removeAll(&pool)
     tcps[index].writeQueue = WriteQueue()
     tcps[index].sentPackets = 0
+    tcps[index].stamps = []
     tcpDropOutOfOrder(index)
     sockets[socket].shutdown = .both
     if !sockets[socket].isPortBound || tcps[index].isOrphan { unbind(socket) }
@@ -563,7 +565,7 @@ extension Kernel {
       if shutdown.contains(.send) || streamIsWritable(socket) { ready.formUnion([.out, .writeNormal]) }
     }
     if tcps[index].urgent.isHere { ready.insert(.priority) }
-    if sockets[socket].error != 0 { ready.insert(.error) }
+    if sockets[socket].error != 0 || !sockets[socket].errorQueue.isEmpty { ready.insert(.error) }
     return ready
   }
 

@@ -68,6 +68,9 @@ struct TCPSock: ~Copyable {
   /// What was never sent, as packets; packets that were sent and are not acknowledged as a whole.
   var writeQueue = WriteQueue()
   var sentPackets = 0
+  /// Writes whose last byte somebody wants to be told of, and where bytes are counted from (sk_tskey).
+  var stamps: [TransmitStamp] = []
+  var stampOrigin: UInt32 = 0
   /// The end of what was pushed last (pushed_seq).
   var pushedEnd: UInt32 = 0
   /// SND.UP: behind the urgent byte, while it is not acknowledged.
