@@ -12,10 +12,12 @@ OPTIMIZED   := -c release --static-swift-stdlib
 BUILD_DEBS  := libmnl-dev libnftnl-dev pkg-config
 TEST_DEBS   := iproute2 nftables iputils-ping conntrack ncat curl iperf3 tcpdump graphviz procps uidmap util-linux
 
+# What packetdrill is built with, and what its scripts call.
+DRILL_DEBS  := gcc make bison flex iproute2 procps ethtool python3
 # A virtual machine with Debian's kernel.
 GUEST_DEBS  := qemu-system-x86 busybox-static cpio kmod
 
-.PHONY: build demo test test-guest deps deps-test swift-present install dist bench fuzz lint clean
+.PHONY: build demo test test-guest packetdrill deps deps-test swift-present install dist bench fuzz lint clean
 
 build: deps swift-present
 	$(SWIFT) build $(OPTIMIZED) --product netforge
@@ -36,6 +38,16 @@ test-guest: deps-test swift-present
 	@scripts/install-packages "$(SUDO)" required $(GUEST_DEBS)
 	$(SWIFT) build --build-tests
 	$(SUDO) scripts/in-guest .build/debug/netforgePackageTests.xctest --testing-library swift-testing --filter '$(FILTER)'
+
+# packetdrill's scripts against the emulated kernel, in virtual time (docs/packetdrill.md). SRC is a checkout of packetdrill,
+# SELFTESTS a kernel's own scripts; ONLY names scripts by a pattern, VERBOSE=1 says why each fails.
+packetdrill: deps swift-present
+	@if [ ! -d "$(SRC)/gtests/net/packetdrill" ]; then \
+	  echo "make packetdrill SRC=DIR needs a checkout of packetdrill: git clone https://github.com/google/packetdrill" >&2; \
+	  echo "and, for the kernel's own scripts, SELFTESTS=LINUX/tools/testing/selftests/net/packetdrill" >&2; exit 66; fi
+	@scripts/install-packages "$(SUDO)" required $(DRILL_DEBS)
+	$(SWIFT) build $(OPTIMIZED) --product netforge-packetdrill
+	@SRC="$(SRC)" SELFTESTS="$(SELFTESTS)" scripts/packetdrill .build/release/libnetforge-packetdrill.so
 
 swift-present:
 	@command -v $(SWIFT) >/dev/null || { \

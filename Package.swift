@@ -121,6 +121,7 @@ let package = Package(
     tests(of: "Rtnetlink", ["NetTypes", "Seeds"]),
     tests(of: "Nftables", ["NetTypes"]),
     tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", system]),
+    .testTarget(name: "PacketdrillTests", swiftSettings: settings),
     tests(of: "Capture", ["NetTypes", "Seeds", "CLinux"]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),
     tests(of: "Netforge", []),

@@ -145,7 +145,7 @@ private func addMessages(_ calls: inout nf_packetdrill_table) {
     call(context) { (host) throws(CallFailure) in try host.makePipe(ends) }
   }
   calls.splice = { context, from, _, into, _, count, _ in
-    call(context) { (host) throws(CallFailure) in try host.splice(from, into, count) }
+    call(context) { (host) throws(CallFailure) in Int32(clamping: try host.splice(from, into, count)) }
   }
 }
 

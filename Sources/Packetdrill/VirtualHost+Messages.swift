@@ -187,7 +187,8 @@ extension VirtualHost {
     layout.add(report.information)
     layout.add(report.data)
     let isIPv6 = report.destination.address.family == .ipv6
-    let offender = report.offender.map { SocketAddress($0).layout } ?? [UInt8](repeating: 0, count: 16)
+    let offender =
+      report.offender.map { SocketAddress($0).layout } ?? [UInt8](repeating: 0, count: isIPv6 ? 28 : 16)
     control.add(level: isIPv6 ? 41 : 0, type: isIPv6 ? 25 : 11, layout.bytes + offender)
     return bytes.count
   }

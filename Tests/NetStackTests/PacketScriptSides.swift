@@ -26,7 +26,8 @@ protocol ScriptSide: AnyObject {
   func listen(_ socket: Int32) -> Int
   func connect(_ socket: Int32) -> Int
   func accept(_ socket: Int32) -> Int
-  func write(_ socket: Int32, _ count: Int, more: Bool) -> Int
+  /// `how`: nothing, `more` (MSG_MORE), `eor` (MSG_EOR).
+  func write(_ socket: Int32, _ count: Int, _ how: String) -> Int
   func read(_ socket: Int32, _ count: Int) -> Int
   func shutdown(_ socket: Int32) -> Int
   func close(_ socket: Int32) -> Int
@@ -119,7 +120,7 @@ enum ScriptSides {
       let answer = side.accept(sockets[0])
       if answer >= 0 { sockets.append(Int32(answer)) }
       return answer < 0 ? told(answer) : "0"
-    case "write": return told(side.write(socket, number, more: words.last == "more"))
+    case "write": return told(side.write(socket, number, words.last ?? ""))
     case "read": return told(side.read(socket, number))
     case "shutdown": return told(side.shutdown(socket))
     case "close":
@@ -244,11 +245,11 @@ enum ScriptSides {
       }
     }
 
-    func write(_ socket: Int32, _ count: Int, more: Bool) -> Int {
-      told {
-        try kernel.send(
-          [UInt8](repeating: 7, count: count), on: handles[Int(socket)],
-          control: SendControl(isContinued: more))
+    func write(_ socket: Int32, _ count: Int, _ how: String) -> Int {
+      var control = SendControl(isContinued: how == "more")
+      control.endsRecord = how == "eor"
+      return told {
+        try kernel.send([UInt8](repeating: 7, count: count), on: handles[Int(socket)], control: control)
       }
     }
 
@@ -395,8 +396,9 @@ enum ScriptSides {
       return connection
     }
 
-    func write(_ socket: Int32, _ count: Int, more: Bool) -> Int {
-      let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
+    func write(_ socket: Int32, _ count: Int, _ how: String) -> Int {
+      let ends = how == "more" ? Int32(MSG_MORE) : how == "eor" ? Int32(MSG_EOR) : 0
+      let flags = Int32(MSG_NOSIGNAL) | ends
       return told(Glibc.send(socket, [UInt8](repeating: 7, count: count), count, flags))
     }
 

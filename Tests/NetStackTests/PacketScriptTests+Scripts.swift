@@ -271,6 +271,26 @@ extension PacketScriptTests {
         """
     ),
     (
+      "records share no segment",
+      accepted + """
+        set nodelay 1 = 0
+        write 10000 = 10000
+        out P 1..2001 ack 1 each 1000
+        out P 2001..4001 ack 1 each 1000
+        out P 4001..6001 ack 1 each 1000
+        out P 6001..8001 ack 1 each 1000
+        out P 8001..10001 ack 1 each 1000
+        write 400 eor = 400
+        write 300 = 300
+        write 300 eor = 300
+        write 200 = 200
+        +100 in . 1 ack 10001 win 1000
+        out P 10001..10401 ack 1
+        out P 10401..11001 ack 1
+        out P 11001..11201 ack 1
+        """
+    ),
+    (
       "acknowledgments are quick at first, then wait",
       accepted + """
         in P 1..101 ack 1 win 1000

@@ -196,6 +196,33 @@ struct TCPOptionTests {
     #expect(link.kernel.information(of: socket)?.advertisedMSS == 536)
   }
 
+  @Test("Who asks is told when a write's last byte was queued, sent and acknowledged")
+  func stamps() throws {
+    let link = try UnreliableLink(seed: 10)
+    let (listener, client, _) = try TCPTests.connection(link)
+    #expect(failure { try link.kernel.setOption(.timestamping([.sent, .numbered]), on: listener) } == 22)
+    let asked: Timestamping = [.scheduled, .sent, .acknowledged, .software, .numbered]
+    try link.kernel.setOption(.timestamping(asked), on: client)
+    let began = link.kernel.now
+    for count in [1000, 2896] {
+      let sent = try link.kernel.send([UInt8](repeating: 1, count: count), on: client)
+      #expect(sent == count)
+    }
+    #expect(link.kernel.readiness(of: client).contains(.error))
+    link.run(for: .seconds(1))
+    var told: [[UInt32]] = []
+    while let report = try? link.kernel.receiveError(client) {
+      #expect(report.errno == 42 && report.origin == .timestamping && !report.payload.isEmpty)
+      told.append([report.information, report.data])
+      // Sending takes no time, acknowledging a round trip.
+      #expect((report.time > began) == (report.information == 2))
+    }
+    #expect(told == [[1, 999], [0, 999], [1, 3895], [0, 3895], [2, 999], [2, 3895]])
+    #expect(!link.kernel.readiness(of: client).contains(.error))
+    // It is no error of the socket.
+    #expect(link.kernel.takeError(of: client) == 0)
+  }
+
   @Test("What was not sent yet is bounded, where a sender wants it so")
   func notSent() throws {
     let link = try UnreliableLink(seed: 10)

@@ -43,7 +43,7 @@ struct nf_packetdrill_table {
   int (*epoll_ctl)(void *, int, int, int, void *);
   int (*epoll_wait)(void *, int, void *, int, int);
   int (*pipe)(void *, int *);
-  ssize_t (*splice)(void *, int, int64_t *, int, int64_t *, size_t, unsigned);
+  int (*splice)(void *, int, int64_t *, int, int64_t *, size_t, unsigned);
 };
 
 /* Has what packetdrill asks of the C library beside the table answered by `calls` as well; see interpose.c. */
