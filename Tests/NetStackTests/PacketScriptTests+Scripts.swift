@@ -189,6 +189,42 @@ extension PacketScriptTests {
         """
     ),
     (
+      "what waited for its turn and comes again is told",
+      accepted + """
+        in P 1001..3001 ack 1 win 1000
+        out . 1 ack 1 sack 1001-3001
+        in P 4001..5001 ack 1 win 1000
+        out . 1 ack 1 sack 4001-5001,1001-3001
+        in P 7001..8001 ack 1 win 1000
+        out . 1 ack 1 sack 7001-8001,4001-5001,1001-3001
+        in P 1..6001 ack 1 win 1000
+        out . 1 ack 6001 sack 1001-3001,7001-8001
+        in P 6001..8001 ack 1 win 1000
+        out . 1 ack 8001 sack 7001-8001
+        """
+    ),
+    (
+      "an end that brings known data is not told as a duplicate",
+      accepted + """
+        in . 1..1001 ack 1 win 1000
+        out . 1 ack 1001
+        read 1000 = 1000
+        in F 1..1001 ack 1 win 1000
+        +40 out . 1 ack 1002
+        close = 0
+        out F 1 ack 1002
+        """
+    ),
+    (
+      "a buffer that the user has chosen needs no larger scale",
+      """
+      listen
+      set rcvbuf 20000 = 0
+      in S win 65535 mss 1000 wscale 7
+      out S ack 1 win 18980 mss 1460 wscale 0
+      """
+    ),
+    (
       "a D-SACK takes a reduction back",
       accepted + """
         write 5000 = 5000

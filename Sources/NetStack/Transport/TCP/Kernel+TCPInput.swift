@@ -45,10 +45,16 @@ extension Kernel {
     }
     guard tcpAppend(index, piece) else { return }
     let hadGap = !tcps[index].outOfOrder.isEmpty
+    let high = tcps[index].receiveNext
     while let first = tcps[index].outOfOrder.isEmpty ? nil : tcps[index].outOfOrder[0],
       !isAfter(first.range.start, tcps[index].receiveNext)
     {
       _ = tcps[index].outOfOrder.removeFirst()
+      if isBefore(first.range.start, high) {
+        // What came before its turn has come again (tcp_ofo_queue).
+        let end = isBefore(first.range.end, high) ? first.range.end : high
+        tcpExtendDuplicate(index, TCPRange(start: first.range.start, end: end))
+      }
       sockets[tcps[index].socket].receiveQueue.charged -= pool.trueSize(first.slot)
       guard tcpAppend(index, first) else { return }
     }
@@ -71,6 +77,10 @@ extension Kernel {
     let length = Int(segment.range.end &- segment.range.start)
     if known >= length {
       pool.free(segment.slot, .consumed)
+      // An end is taken also where no data would be, but who sent it is told at once (tcp_data_queue).
+      if sockets[socket].receiveQueue.charged > sockets[socket].options.receiveBuffer {
+        tcps[index].acksNow = true
+      }
     } else {
       if known > 0 { pool.skip(segment.slot, known) }
       guard tcpEnqueue(index, segment.slot) else {

@@ -383,6 +383,8 @@ extension Kernel {
     case .closeWait, .closing, .lastAck, .close, .listen, .synSent, .timeWait: break
     }
     guard tcps.contains(index) else { return }
+    // Nothing can come behind it, and nothing more is told of what came twice (tcp_sack_reset).
+    tcpDropOutOfOrder(index)
     notify(
       socket,
       tcps[index].state == .timeWait

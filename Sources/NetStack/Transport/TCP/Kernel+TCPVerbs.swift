@@ -112,15 +112,17 @@ extension Kernel {
   /// (tcp_select_initial_window).
   func tcpFirstWindow(_ socket: SocketIndex, _ mss: Int, isScaled: Bool) -> (bytes: UInt32, scale: UInt8) {
     let namespace = sockets[socket].namespace
-    let most = sockets[socket].options.windowClamp > 0 ? sockets[socket].options.windowClamp : 65535 << 14
+    var most = sockets[socket].options.windowClamp > 0 ? sockets[socket].options.windowClamp : 65535 << 14
+    // A buffer that the user has chosen never grows.
+    if sockets[socket].options.isReceiveBufferLocked {
+      most = min(most, sockets[socket].options.receiveBuffer / 2)
+    }
     var space = min(sockets[socket].options.receiveBuffer / 2, most)
     if space > mss { space = space / mss * mss }
     let limit = namespaces[namespace].tcp.isOn(.workaroundSignedWindows) ? 32767 : 65535
     var scale = 0
     if isScaled {
-      let largest =
-        sockets[socket].options.isReceiveBufferLocked
-        ? sockets[socket].options.receiveBuffer : namespaces[namespace].tcp.receiveMemory.maximum
+      let largest = namespaces[namespace].tcp.receiveMemory.maximum
       let wanted = min(max(space, largest, SocketOptions.bufferMaximum), most)
       scale = min(max(Int.bitWidth - 1 - wanted.leadingZeroBitCount - 15, 0), 14)
     }
