@@ -74,9 +74,9 @@ func measure(
       for _ in 0..<round { kernel.inject(frames.take(), into: from) }
       sent += round
       now = now + .microseconds(10)
-      let start = nanoseconds()
+      let start = processorNanoseconds()
       while kernel.poll(now: now).hasMore {}
-      spent += nanoseconds() - start
+      spent += processorNanoseconds() - start
       while kernel.takeFrame(from: to, { _ in () }) != nil { arrived += 1 }
     }
     guard arrived == sent else { fatalError("\(sent) sent, \(arrived) arrived") }

@@ -7,6 +7,7 @@
 struct Burst: ~Copyable {
   static let capacity = 64
 
+  private let passing = PassedByAddress()
   private var slots = InlineArray<64, Slot>(repeating: .none)
   private(set) var count = 0
 

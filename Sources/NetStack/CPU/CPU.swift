@@ -7,6 +7,7 @@ import NetTypes
 
 /// One CPU's state.
 struct CPU: ~Copyable {
+  private let passing = PassedByAddress()
   /// Devices whose NAPI polls, in order.
   var pollList: SlotRing
   /// Devices that have interrupted and have not been handled.

@@ -34,6 +34,7 @@ struct GROList: ~Copyable {
   /// MAX_GRO_SKBS.
   static let limit = 8
 
+  private let passing = PassedByAddress()
   private var flows = InlineArray<8, GROFlow>(repeating: GROFlow())
   private(set) var count = 0
 
@@ -63,9 +64,9 @@ extension Kernel {
   /// Takes frames that came in by a device through its offload and up, and keeps what may be joined. The burst is empty
   /// afterwards.
   mutating func groReceive(_ burst: inout Burst, on index: DeviceIndex) {
-    var hasTCP = false
-    for position in 0..<burst.count where Self.isTCP(pool.bytes(burst[position])) { hasTCP = true }
-    guard hasTCP else {
+    var first = 0
+    while first < burst.count, !Self.isTCP(pool.bytes(burst[first])) { first &+= 1 }
+    guard first < burst.count else {
       receive(&burst, on: index)
       return
     }
@@ -73,7 +74,12 @@ extension Kernel {
     for position in 0..<burst.count {
       // One more may go with it.
       if ready.count >= min(options.burst, Burst.capacity - 1) { receive(&ready, on: index) }
-      groReceive(burst[position], &ready, on: index)
+      let slot = burst[position]
+      if position == first || position > first && Self.isTCP(pool.bytes(slot)) {
+        groReceiveTCP(slot, &ready, on: index)
+      } else {
+        ready.append(slot)
+      }
     }
     burst.removeAll()
     if !ready.isEmpty { receive(&ready, on: index) }
@@ -90,18 +96,6 @@ extension Kernel {
     if !ready.isEmpty { receive(&ready, on: index) }
   }
 
-  /// dev_gro_receive.
-  @inline(__always)
-  private mutating func groReceive(
-    _ slot: Slot, _ ready: inout Burst, on index: DeviceIndex
-  ) {
-    guard Self.isTCP(pool.bytes(slot)) else {
-      ready.append(slot)
-      return
-    }
-    groReceiveTCP(slot, &ready, on: index)
-  }
-
   @inline(__always) private static func isTCP(_ frame: PacketBytes) -> Bool {
     guard frame.count >= EthernetHeader.length + IPv4Header.length else { return false }
     return switch frame.u16(EthernetHeader.type) {
@@ -111,6 +105,7 @@ extension Kernel {
     }
   }
 
+  /// dev_gro_receive.
   @inline(never)
   private mutating func groReceiveTCP(
     _ slot: Slot, _ ready: inout Burst, on index: DeviceIndex

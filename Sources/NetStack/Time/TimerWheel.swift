@@ -24,6 +24,7 @@
   private static let none: UInt32 = .max
   static let nanosecondsPerTick: Int64 = 1_000_000
 
+  private let passing = PassedByAddress()
   private var entries: UnsafeMutablePointer<Entry>
   private var capacity = 16
   private var used = 0

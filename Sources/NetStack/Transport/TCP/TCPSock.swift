@@ -38,6 +38,7 @@ enum TCPPendingTimer: UInt8 {
 
 /// A connection.
 struct TCPSock: ~Copyable {
+  private let passing = PassedByAddress()
   let socket: SocketIndex
   var state = TCPState.close
   var key: FlowKey?
