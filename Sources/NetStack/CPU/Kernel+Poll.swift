@@ -61,6 +61,7 @@ extension Kernel {
     case .tcpPacing: tcpPacingTimer(TableIndex(event.index))
     case .tcpKeepalive: tcpKeepaliveTimer(TableIndex(event.index))
     case .tcpState: tcpStateTimer(TableIndex(event.index))
+    case .tcpTimeWait: tcpTimeWaitTimer(TableIndex(event.index))
     case .tcpRequest: tcpRequestTimer(TableIndex(event.index))
     case .forwardingAge: forwardingAgeTimer(TableIndex(event.index))
     case .receiveInterrupt: moderationTimer(Vector(rawValue: event.index), .receive)

@@ -60,6 +60,7 @@ public struct Kernel: ~Copyable {
   var fragmentQueues: Table<FragmentQueue>
   var tcps: Table<TCPSock>
   var requests: Table<TCPRequest>
+  var timeWaits: Table<TimeWaitSock>
   /// Connections that nobody uses any more and that are not over.
   var orphans = 0
   /// Sockets that want to be told when what they send is sent.
@@ -120,6 +121,7 @@ public struct Kernel: ~Copyable {
     fragmentQueues = Table(limit: 1 << 20)
     tcps = Table(limit: 1 << 20)
     requests = Table(limit: 1 << 20)
+    timeWaits = Table(limit: 1 << 20)
     proxies = Table(limit: 1 << 20)
     delayedAnswers = Table(limit: 1 << 20)
     nics = Table(limit: options.deviceLimit)

@@ -179,7 +179,7 @@ extension Kernel {
     return false
   }
 
-  private func isListening(_ index: SocketIndex) -> Bool {
+  func isListening(_ index: SocketIndex) -> Bool {
     !sockets[index].tcp.isNone && tcps[sockets[index].tcp].state == .listen
   }
 

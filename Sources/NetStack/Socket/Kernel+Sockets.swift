@@ -100,7 +100,9 @@ extension Kernel {
       let index = namespaces[namespace].sockets.first
       close(index)
       // There is no namespace left in which a connection could end in its own time.
-      if namespaces[namespace].sockets.first == index { tcpDone(sockets[index].tcp) }
+      guard namespaces[namespace].sockets.first == index else { continue }
+      let waiting = sockets[index].timeWait
+      if waiting.isNone { tcpDone(sockets[index].tcp) } else { tcpEndTimeWait(waiting) }
     }
   }
 
@@ -185,7 +187,9 @@ extension Kernel {
       socket: index, kind: sockets[index].kind,
       local: sockets[index].local.told(to: sockets[index].kind.family),
       peer: sockets[index].peer?.told(to: sockets[index].kind.family),
-      link: sockets[index].link, state: tcp.isNone ? nil : tcps[tcp].state, receiveQueue: queues.received,
+      link: sockets[index].link,
+      state: tcp.isNone ? (sockets[index].timeWait.isNone ? nil : .timeWait) : tcps[tcp].state,
+      receiveQueue: queues.received,
       sendQueue: queues.sent, receiveMemory: sockets[index].receiveQueue.charged,
       sendMemory: pool.writers.charged(to: index.rawValue), options: sockets[index].options,
       drops: sockets[index].drops, user: sockets[index].credentials.user)

@@ -150,7 +150,7 @@ extension Kernel {
       if !sockets[index].tcp.isNone {
         // What waited for its packets to leave goes on (tcp_tsq_handler).
         if tcps[sockets[index].tcp].state.isSynchronized { tcpGoOn(sockets[index].tcp) }
-      } else if sockets[index].isClosed {
+      } else if sockets[index].isClosed, sockets[index].timeWait.isNone {
         if pool.writers.charged(to: value) == 0 { forgetSocket(index) }
       } else {
         notify(index, .writable)

@@ -125,6 +125,8 @@ public struct Socket: ~Copyable {
   var watchers = EpollItemIndex.none
   /// What TCP keeps of it.
   var tcp = TCPIndex.none
+  /// What keeps its names when the connection is over.
+  var timeWait = TimeWaitIndex.none
   /// Packets that did not fit (sk_drops).
   var drops: UInt64 = 0
   /// Nobody uses it any more; it stays while packets that it has sent are on their way.

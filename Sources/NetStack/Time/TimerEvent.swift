@@ -49,8 +49,8 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case tcpRetransmit
     /// An acknowledgment that waited (index of the connection).
     case tcpDelayedACK
-    /// The end of TIME-WAIT or FIN-WAIT-2 (index of the connection).
-    case tcpState
+    /// The end of FIN-WAIT-2 (index of the connection), and of TIME-WAIT (index of what is left of it).
+    case tcpState, tcpTimeWait
     /// A connection's next segment may leave; the other end has been silent (index of the connection).
     case tcpPacing, tcpKeepalive
     /// A SYN-ACK that was not acknowledged (index of the request).

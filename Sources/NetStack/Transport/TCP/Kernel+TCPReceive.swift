@@ -84,20 +84,24 @@ extension Kernel {
     let key = FlowKey(local: local, remote: remote)
     switch namespaces[namespace].sockets.flows.find(key) {
     case .socket(let socket):
-      let index = sockets[socket].tcp
       let device = sockets[socket].options.device
       guard device == 0 || device == devices[DeviceIndex(pool[segment.slot].device)].ifindex else { break }
-      if tcps[index].state == .timeWait, tcpMayReopen(index, segment) {
+      let waiting = sockets[socket].timeWait
+      guard !waiting.isNone else {
+        tcpProcess(sockets[socket].tcp, segment)
+        return
+      }
+      if tcpMayReopen(waiting, segment) {
         let listener =
           assignedListener(segment.slot) ?? tcpListener(local, remote, segment.slot, in: namespace)
         if !listener.isNone {
-          let reuse = max(tcps[index].sendNext &+ 65537, 1)
-          tcpDone(index)
+          let reuse = max(timeWaits[waiting].sendNext &+ 65537, 1)
+          tcpEndTimeWait(waiting)
           tcpRequest(segment, listener, key, local, remote, initialSend: reuse)
           return
         }
       }
-      tcpProcess(index, segment)
+      tcpProcessTimeWait(waiting, segment)
       return
     case .request(let request):
       tcpProcessRequest(request, segment)
@@ -188,9 +192,21 @@ extension Kernel {
     _ local: SocketAddress, _ remote: SocketAddress, typeOfService: UInt8 = 0,
     isTransparent: Bool = false, in namespace: NamespaceIndex
   ) {
+    let slot = tcpBare(
+      sequence: sequence, acknowledgment: acknowledgment, flags: flags, window: window, options)
+    guard slot != .none else { return }
+    tcpSend(
+      slot, by: tcpRoute(local, remote, typeOfService, isTransparent, in: namespace), local.port, remote.port,
+      in: namespace)
+  }
+
+  /// The header of such a segment; none when there is no memory.
+  mutating func tcpBare(
+    sequence: UInt32, acknowledgment: UInt32, flags: TCPFlags, window: UInt16, _ options: TCPOptions
+  ) -> Slot {
     let length = TCPHeader.length + options.size
     let slot = pool.allocate(length: length)
-    guard slot != .none else { return }
+    guard slot != .none else { return .none }
     let bytes = pool.bytes(slot)
     bytes.set(TCPHeader.sequence, u32: sequence)
     bytes.set(TCPHeader.acknowledgment, u32: acknowledgment)
@@ -199,9 +215,7 @@ extension Kernel {
     bytes.set(TCPHeader.window, u16: window)
     bytes.set(TCPHeader.urgent, u16: 0)
     options.write(to: bytes.dropFirst(TCPHeader.length))
-    tcpSend(
-      slot, by: tcpRoute(local, remote, typeOfService, isTransparent, in: namespace), local.port, remote.port,
-      in: namespace)
+    return slot
   }
 
   /// The way of a segment that no connection sends.

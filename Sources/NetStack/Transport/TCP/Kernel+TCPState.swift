@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // The state machine (RFC 9293 3.10.7, RFC 5961; net/ipv4/tcp_input.c tcp_rcv_state_process, tcp_validate_incoming,
-// tcp_rcv_synsent_state_process; tcp_minisocks.c for TIME-WAIT).
+// tcp_rcv_synsent_state_process).
 
 extension Kernel {
   /// Takes a segment for a connection. The packet is gone afterwards.
@@ -11,8 +11,7 @@ extension Kernel {
     tcps[index].statistics.segmentsIn &+= segment.count
     switch tcps[index].state {
     case .synSent: tcpProcessSynSent(index, segment)
-    case .timeWait: tcpProcessTimeWait(index, segment)
-    case .close, .listen: drop(segment.slot, .noSocket, in: namespace)
+    case .timeWait, .close, .listen: drop(segment.slot, .noSocket, in: namespace)
     case .synReceived, .established, .finWait1, .finWait2, .closeWait, .lastAck, .closing:
       guard tcpValidate(index, segment) else {
         drop(segment.slot, .tcpOutOfWindow, in: namespace)
@@ -389,59 +388,6 @@ extension Kernel {
       socket,
       tcps[index].state == .timeWait
         ? [.in, .readNormal, .readHangUp, .hangUp] : [.in, .readNormal, .readHangUp])
-  }
-
-  // MARK: TIME-WAIT
-
-  /// Both have sent all, and this end acknowledged last.
-  mutating func tcpTimeWait(_ index: TCPIndex) {
-    let namespace = sockets[tcps[index].socket].namespace
-    tcps[index].state = .timeWait
-    namespaces[namespace].timeWaits += 1
-    tcpUncountOrphan(index)
-    tcps[index].pending = .none
-    cpu.wheel.cancel(&tcps[index].retransmitTimer)
-    cpu.wheel.cancel(&tcps[index].keepaliveTimer)
-    cpu.wheel.cancel(&tcps[index].delayedACKTimer)
-    tcps[index].owesACK = false
-    sockets[tcps[index].socket].shutdown = .both
-    tcpDropOutOfOrder(index)
-    if namespaces[namespace].timeWaits > namespaces[namespace].tcp[.maxTimeWaitBuckets] {
-      namespaces[namespace].snmp[.tcpExtTCPTimeWaitOverflow] &+= 1
-      tcpDone(index)
-    } else {
-      tcpArmState(index, TCPSock.timeWaitLength)
-    }
-  }
-
-  private mutating func tcpProcessTimeWait(_ index: TCPIndex, _ segment: TCPSegment) {
-    let namespace = sockets[tcps[index].socket].namespace
-    defer { drop(segment.slot, .tcpTimeWait, in: namespace) }
-    if segment.flags.contains(.rst) {
-      // A late reset may not end the wait where RFC 1337 is kept to.
-      if segment.sequence == tcps[index].receiveNext {
-        if namespaces[namespace].tcp.isOn(.rfc1337) {
-          tcpArmState(index, TCPSock.timeWaitLength)
-        } else {
-          tcpDone(index)
-        }
-      }
-      return
-    }
-    if segment.flags.contains(.fin) || isAfter(segment.end, tcps[index].receiveNext) {
-      tcpArmState(index, TCPSock.timeWaitLength)
-    }
-    if segment.end != segment.sequence || segment.flags.contains(.syn) { tcpSendACK(index) }
-  }
-
-  /// Whether a SYN may begin the same connection anew (RFC 9293 3.6.1, RFC 6191; tcp_timewait_state_process).
-  func tcpMayReopen(_ index: TCPIndex, _ segment: TCPSegment) -> Bool {
-    guard segment.flags.contains(.syn), segment.flags.isDisjoint(with: [.rst, .ack, .fin]) else {
-      return false
-    }
-    if isAfter(segment.sequence, tcps[index].receiveNext) { return true }
-    guard let timestamp = segment.options.timestamp, tcps[index].hasTimestamps else { return false }
-    return isAfter(timestamp.value, tcps[index].recentTimestamp)
   }
 
   // MARK: Ends

@@ -293,14 +293,10 @@ extension Kernel {
     tcpSendACK(index)
   }
 
-  /// FIN-WAIT-2 of who has gone, and TIME-WAIT, end with time.
+  /// FIN-WAIT-2 of who has gone ends with time.
   mutating func tcpStateTimer(_ index: TCPIndex) {
     guard tcps.contains(index) else { return }
     tcps[index].stateTimer = .none
-    if tcps[index].state == .timeWait {
-      let namespace = sockets[tcps[index].socket].namespace
-      namespaces[namespace].snmp[.tcpExtTW] &+= 1
-    }
     tcpDone(index)
   }
 

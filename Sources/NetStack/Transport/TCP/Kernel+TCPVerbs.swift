@@ -155,7 +155,7 @@ extension Kernel {
     var cursor = namespaces[namespace].sockets.tcp.first(local.port)
     while cursor != PortTable.end {
       let other = namespaces[namespace].sockets.tcp.socket(at: cursor)
-      if sockets[other].isPortBound || tcps[sockets[other].tcp].state == .listen { return false }
+      if sockets[other].isPortBound || isListening(other) { return false }
       cursor = namespaces[namespace].sockets.tcp.next(cursor, local.port)
     }
     var reused: UInt32?
@@ -171,16 +171,16 @@ extension Kernel {
     case nil: return true
     case .request: return false
     case .socket(let socket):
-      let old = sockets[socket].tcp
+      let old = sockets[socket].timeWait
       let mode = namespaces[namespace].tcp[.timeWaitReuse]
       let isLoopback = sockets[socket].local.address.isLoopback
-      guard mode == 1 || mode == 2 && isLoopback, tcps[old].state == .timeWait, tcps[old].hasTimestamps,
-        cpu.now - tcps[old].recentTimestampTime > Int64(namespaces[namespace].tcp[.timeWaitReuseDelay])
+      guard mode == 1 || mode == 2 && isLoopback, !old.isNone, timeWaits[old].hasTimestamps,
+        cpu.now - timeWaits[old].recentTimestampTime > Int64(namespaces[namespace].tcp[.timeWaitReuseDelay])
           * 1_000_000
       else { return false }
-      reused = max(tcps[old].sendNext &+ 65537, 1)
+      reused = max(timeWaits[old].sendNext &+ 65537, 1)
       namespaces[namespace].snmp[.tcpExtTWRecycled] &+= 1
-      tcpDone(old)
+      tcpEndTimeWait(old)
       return true
     }
   }
@@ -454,7 +454,8 @@ extension Kernel {
       tcpStopListening(index)
       tcpDone(index)
     case .close, .synSent: tcpDone(index)
-    case .timeWait, .lastAck, .closing, .finWait1: break
+    case .timeWait: tcpForget(index)
+    case .lastAck, .closing, .finWait1: break
     case .finWait2:
       if sockets[socket].options.linger2 ?? 0 < 0 {
         namespaces[sockets[socket].namespace].snmp[.tcpExtTCPAbortOnLinger] &+= 1
@@ -477,7 +478,7 @@ extension Kernel {
         tcpSendFin(index)
       }
     }
-    guard tcps.contains(index), tcps[index].state != .timeWait else { return }
+    guard tcps.contains(index) else { return }
     // Too many that nobody uses: this one is not waited for (tcp_check_oom).
     guard orphans < options.orphanLimit else {
       namespaces[sockets[socket].namespace].snmp[.tcpExtTCPAbortOnMemory] &+= 1
@@ -500,14 +501,9 @@ extension Kernel {
   mutating func tcpDone(_ index: TCPIndex) {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
-    if tcps[index].state == .timeWait { namespaces[namespace].timeWaits -= 1 }
     tcpUncountOrphan(index)
     tcps[index].state = .close
-    cpu.wheel.cancel(&tcps[index].retransmitTimer)
-    cpu.wheel.cancel(&tcps[index].delayedACKTimer)
-    cpu.wheel.cancel(&tcps[index].stateTimer)
-    cpu.wheel.cancel(&tcps[index].keepaliveTimer)
-    tcps[index].pending = .none
+    tcpStopTimers(index)
     tcps[index].sent.removeAll()
     (tcps[index].sackedOut, tcps[index].lostOut, tcps[index].retransmittedOut) = (0, 0, 0)
     if let key = tcps[index].key { namespaces[namespace].sockets.flows.remove(key) }
@@ -522,10 +518,26 @@ extension Kernel {
     guard tcps[index].isOrphan else { return }
     let listener = tcps[index].listener
     if !listener.isNone { tcps[listener].acceptQueue.removeAll { $0 == index } }
+    tcpForget(index)
+    endSocket(socket)
+  }
+
+  mutating func tcpStopTimers(_ index: TCPIndex) {
+    cpu.wheel.cancel(&tcps[index].retransmitTimer)
+    cpu.wheel.cancel(&tcps[index].delayedACKTimer)
+    cpu.wheel.cancel(&tcps[index].stateTimer)
+    cpu.wheel.cancel(&tcps[index].keepaliveTimer)
+    tcps[index].pending = .none
+  }
+
+  /// Nobody uses a connection any more, and of its socket no more than its names.
+  mutating func tcpForget(_ index: TCPIndex) {
+    let socket = tcps[index].socket
+    tcpStopTimers(index)
+    tcps[index].unacknowledged.removeAll(&pool)
     dropReceived(of: socket)
     tcps.remove(index)
     sockets[socket].tcp = .none
-    endSocket(socket)
   }
 
   // MARK: Readiness
@@ -582,10 +594,11 @@ extension Kernel {
       namespaces[namespace].snmp[error.source.family == .ipv6 ? .icmp6InErrors : .icmpInErrors] &+= 1
       return
     }
+    guard sockets[socket].timeWait.isNone else { return }
     let index = sockets[socket].tcp
     let sequence = error.transport.u32(TCPHeader.sequence)
     // Whoever does not know what was sent has no say (RFC 5927 4.1).
-    guard tcps[index].state != .timeWait, !isBefore(sequence, tcps[index].sendUnacknowledged),
+    guard !isBefore(sequence, tcps[index].sendUnacknowledged),
       !isAfter(sequence, tcps[index].sendNext)
     else {
       namespaces[namespace].snmp[.tcpExtOutOfWindowIcmps] &+= 1

@@ -228,7 +228,7 @@ struct TCPSock: ~Copyable {
   /// The size that the other end's full segments seem to have (icsk_ack.rcv_mss).
   var receivedMSS = 536
   var lastOutOfWindowACK: Int64 = .min
-  /// FIN-WAIT-2, TIME-WAIT.
+  /// FIN-WAIT-2.
   var stateTimer = TimerID.none
   var keepaliveTimer = TimerID.none
   /// An error that may pass (sk_err_soft).
@@ -265,7 +265,6 @@ struct TCPSock: ~Copyable {
   static let initialTimeout: Int64 = 1_000_000_000
   static let delayedACKMinimum: Int64 = 40_000_000
   static let delayedACKMaximum: Int64 = 200_000_000
-  static let timeWaitLength: Int64 = 60_000_000_000
   /// TCP_RESOURCE_PROBE_INTERVAL: what could not be done for want of memory is tried again.
   static let resourceInterval: Int64 = 500_000_000
   static let initialWindow = 10

@@ -186,8 +186,10 @@ extension TCPSock {
   }
 
   /// Milliseconds, from a beginning that nobody outside can know (RFC 7323 5.4).
-  func timestamp(at time: Int64) -> UInt32 {
-    UInt32(truncatingIfNeeded: time / 1_000_000) &+ timestampOffset
+  func timestamp(at time: Int64) -> UInt32 { Self.timestamp(at: time, timestampOffset) }
+
+  static func timestamp(at time: Int64, _ offset: UInt32) -> UInt32 {
+    UInt32(truncatingIfNeeded: time / 1_000_000) &+ offset
   }
 
   /// An acknowledgment of a retransmission that is faster than the path: it is of the first sending
