@@ -129,6 +129,33 @@ struct TCPOptionTests {
     }
   }
 
+  @Test("While something is missing the first acknowledgments go at once, and one for the next ones")
+  func compressed() throws {
+    for limit in [44, 0] {
+      let link = try UnreliableLink(seed: 4, faults: .init(delay: 10_000_000))
+      try link.kernel.setSysctl("net/ipv4/tcp_comp_sack_nr", to: "\(limit)", in: link.nodes[1])
+      let (_, client, server) = try TCPTests.connection(link)
+      // From full segments the receiver knows how long a round trip takes.
+      try link.kernel.send(TCPTests.pattern(5000, 1), on: client)
+      link.run(for: .milliseconds(200))
+      var bytes: [UInt8] = []
+      _ = try link.kernel.receive(server, into: &bytes, limit: 5000)
+      try link.kernel.setOption(.noDelay(true), on: client)
+      try link.kernel.setOption(.quickACK(0), on: server)
+      link.faults.loss = 1000
+      for byte: UInt8 in 0..<9 {
+        try link.kernel.send([byte], on: client)
+        link.run(for: .microseconds(20))
+        link.faults.loss = 0
+      }
+      link.run(for: .milliseconds(12))
+      #expect(link.kernel.counted(link.nodes[1])[.tcpExtTCPAckCompressed] == (limit == 0 ? 0 : 4))
+      link.run(for: .seconds(2))
+      _ = try link.kernel.receive(server, into: &bytes, limit: 100)
+      #expect(bytes == Array(0..<9))
+    }
+  }
+
   @Test("A full accept queue resets who has completed the handshake, where that is wanted")
   func abortOnOverflow() throws {
     let link = try UnreliableLink(seed: 7)

@@ -58,6 +58,7 @@ extension Kernel {
     case .groupReport: groupReportTimer(DeviceIndex(event.index))
     case .tcpRetransmit: tcpRetransmitTimer(TableIndex(event.index))
     case .tcpDelayedACK: tcpDelayedACKTimer(TableIndex(event.index))
+    case .tcpCompressedACK: tcpCompressedACKTimer(TableIndex(event.index))
     case .tcpPacing: tcpPacingTimer(TableIndex(event.index))
     case .tcpKeepalive: tcpKeepaliveTimer(TableIndex(event.index))
     case .tcpState: tcpStateTimer(TableIndex(event.index))

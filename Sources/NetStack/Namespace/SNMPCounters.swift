@@ -139,6 +139,7 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtTCPReqQFullDrop
   case tcpExtTCPDeferAcceptDrop
   case tcpExtTCPZeroWindowDrop
+  case tcpExtTCPAckCompressed
   case tcpExtTCPRcvQDrop
   case tcpExtTCPAutoCorking
   case tcpExtTCPACKSkippedPAWS

@@ -48,7 +48,7 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     /// Retransmission, or a window's probe (index of the connection).
     case tcpRetransmit
     /// An acknowledgment that waited (index of the connection).
-    case tcpDelayedACK
+    case tcpDelayedACK, tcpCompressedACK
     /// The end of FIN-WAIT-2 (index of the connection), and of TIME-WAIT (index of what is left of it).
     case tcpState, tcpTimeWait
     /// A connection's next segment may leave; the other end has been silent (index of the connection).

@@ -130,7 +130,6 @@ extension Kernel {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
     let size = pool.trueSize(segment.slot)
-    tcps[index].acksNow = true
     tcps[index].owesACK = true
     if tcps[index].hasSACK { tcps[index].statistics.outOfOrder &+= 1 }
     if tcps[index].outOfOrder.isFull
@@ -177,7 +176,9 @@ extension Kernel {
     pool.orphan(segment.slot)
     sockets[socket].receiveQueue.charged += size
     namespaces[namespace].snmp[.tcpExtTCPOFOQueue] &+= 1
-    if tcps[index].hasSACK { tcps[index].selective.add(segment.range) }
+    guard tcps[index].hasSACK else { return }
+    if tcps[index].selective.isOverExpectation(segment.range) { tcpSendCompressed(index) }
+    tcps[index].selective.add(segment.range)
   }
 
   private mutating func tcpForgetOutOfOrder(_ index: TCPIndex, at place: Int, _ reason: DropReason) {
@@ -295,10 +296,14 @@ extension Kernel {
     guard tcps[index].owesACK else { return }
     let owed = Int(tcps[index].receiveNext &- tcps[index].windowUpdate)
     let isQuick = tcps[index].quickACKs > 0 && !tcps[index].isInteractive
-    if tcps[index].acksNow || !tcps[index].outOfOrder.isEmpty || isQuick
+    if tcps[index].acksNow || isQuick
       || owed > tcps[index].receivedMSS && tcpFreeWindow(index) >= tcps[index].receiveWindow
     {
       tcpSendACK(index)
+      return
+    }
+    guard tcps[index].outOfOrder.isEmpty else {
+      if !tcpCompress(index) { tcpSendACK(index) }
       return
     }
     guard tcps[index].delayedACKTimer == .none else { return }

@@ -315,6 +315,7 @@ extension Kernel {
     tcps[index].owesACK = false
     tcps[index].acksNow = false
     tcps[index].duplicate = nil
+    if tcps[index].compressed.count > 0 { tcpEndCompression(index) }
     if tcps[index].quickACKs > 0 { tcps[index].quickACKs -= 1 }
     cpu.wheel.cancel(&tcps[index].delayedACKTimer)
   }

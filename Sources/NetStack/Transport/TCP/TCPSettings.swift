@@ -19,7 +19,7 @@ enum TCPSetting: UInt8, CaseIterable {
   case pacingSlowStartRatio, pacingAvoidanceRatio, minimumRTTWindow, rtoMinimum, rtoMaximum
   case advertisedWindowScale, applicationWindow, fack, thinLinearTimeouts, shrinkWindow, reflectTOS
   case workaroundSignedWindows, standardUrgent, retransCollapse, noMetricsSave, noThresholdMetricsSave
-  case listenBacklogMaximum
+  case listenBacklogMaximum, compressedSACKDelay, compressedSACKSlack, compressedSACKs
 
   /// With slashes.
   var path: String { Self.table[Int(rawValue)].path }
@@ -90,6 +90,9 @@ enum TCPSetting: UInt8, CaseIterable {
       tcp(.standardUrgent, "stdurg", 0, byte), tcp(.retransCollapse, "retrans_collapse", 1, byte),
       tcp(.noMetricsSave, "no_metrics_save", 0, byte),
       tcp(.noThresholdMetricsSave, "no_ssthresh_metrics_save", 1, 0...1),
+      tcp(.compressedSACKDelay, "comp_sack_delay_ns", 1_000_000, 0...Int64.max),
+      tcp(.compressedSACKSlack, "comp_sack_slack_ns", 100_000, 0...Int64.max),
+      tcp(.compressedSACKs, "comp_sack_nr", 44, byte),
       Entry(
         setting: .listenBacklogMaximum, path: "net/core/somaxconn", standard: 4096, range: 0...word.upperBound
       ),
@@ -115,7 +118,7 @@ struct BufferSizes {
 
 /// The settings of TCP in a namespace.
 struct TCPSettings {
-  private var values = InlineArray<64, Int32>(repeating: 0)
+  private var values = InlineArray<72, Int32>(repeating: 0)
   var receiveMemory = BufferSizes(4096, 131_072, 6_291_456)
   var sendMemory = BufferSizes(4096, 16_384, 4_194_304)
   var congestionControl = CongestionAlgorithm.cubic

@@ -140,6 +140,7 @@ struct TCPSock: ~Copyable {
   var selective = SACKBlocks()
   /// What came twice, told once (duplicate_sack).
   var duplicate: TCPRange?
+  var compressed = CompressedACKs()
   /// The FIN has been received: nothing comes any more.
   var isDone = false
   var space = ReceiveSpace()
@@ -327,6 +328,7 @@ struct TCPSock: ~Copyable {
     knownBlocks = SACKBlocks()
     selective = SACKBlocks()
     duplicate = nil
+    compressed = CompressedACKs()
     delivery = DeliveryRate()
     statistics = TCPStatistics()
     (lost, totalRetransmits) = (0, 0)

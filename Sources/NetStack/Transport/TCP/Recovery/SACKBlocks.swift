@@ -36,6 +36,14 @@ struct SACKBlocks: BitwiseCopyable {
     count = min(count + 1, 4)
   }
 
+  /// Whether a segment's range would not be among the first two (TCP_SACK_BLOCKS_EXPECTED).
+  func isOverExpectation(_ range: TCPRange) -> Bool {
+    guard count >= 2 else { return false }
+    return (0..<2).allSatisfy {
+      isAfter(blocks[$0].start, range.end) || isBefore(blocks[$0].end, range.start)
+    }
+  }
+
   /// A segment has come before its turn: the range that it belongs to is told first.
   mutating func add(_ range: TCPRange) {
     var whole = range
