@@ -27,6 +27,8 @@ final class UnreliableLink {
   private var waiting: [(at: Int64, order: Int, face: Int, frame: [UInt8])] = []
   private var count = 0
   private(set) var lost = 0
+  /// When a face last sent or was given something of IPv4.
+  private(set) var lastActive: [Int64] = [0, 0]
 
   init(seed: UInt64, faults: Faults = Faults(), mtu: UInt32 = 1500) throws {
     var kernel = Kernel(seed: seed)
@@ -60,11 +62,15 @@ final class UnreliableLink {
       if let first = waiting.first { next = min(next, first.at) }
       kernel.run(until: Instant(nanoseconds: max(next, kernel.now.nanoseconds)))
       while let first = waiting.first, first.at <= kernel.now.nanoseconds {
-        kernel.inject(waiting.removeFirst().frame, into: faces[first.face])
+        let frame = waiting.removeFirst().frame
+        if Self.isIPv4(frame) { lastActive[first.face] = kernel.now.nanoseconds }
+        kernel.inject(frame, into: faces[first.face])
       }
     }
     collect()
   }
+
+  private static func isIPv4(_ frame: [UInt8]) -> Bool { frame[12] == 8 && frame[13] == 0 }
 
   private func collect() {
     for face in 0..<2 { while let frame = kernel.takeFrame(from: faces[face]) { carry(frame, to: 1 - face) } }
@@ -73,7 +79,8 @@ final class UnreliableLink {
   private func carry(_ frame: [UInt8], to face: Int) {
     let now = kernel.now.nanoseconds
     // ARP passes, so that what fails is what is tested.
-    let isIPv4 = frame[12] == 8 && frame[13] == 0
+    let isIPv4 = Self.isIPv4(frame)
+    if isIPv4 { lastActive[1 - face] = now }
     if let outage = faults.outage, outage.contains(now), isIPv4 { return }
     guard random.below(1000) >= faults.loss || !isIPv4 else {
       lost += 1

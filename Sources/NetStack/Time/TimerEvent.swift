@@ -47,7 +47,7 @@ struct TimerEvent: Hashable, BitwiseCopyable {
     case flows
     /// Retransmission, or a window's probe (index of the connection).
     case tcpRetransmit
-    /// An acknowledgment that waited (index of the connection).
+    /// An acknowledgment that waited; one for several (index of the connection).
     case tcpDelayedACK, tcpCompressedACK
     /// The end of FIN-WAIT-2 (index of the connection), and of TIME-WAIT (index of what is left of it).
     case tcpState, tcpTimeWait

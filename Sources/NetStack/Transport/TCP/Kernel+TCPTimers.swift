@@ -27,7 +27,8 @@ extension Kernel {
       return
     }
     let pending = tcps[index].pending
-    tcps[index].pending = .none
+    // The others count RTO from the first segment on, as long as they are what is pending (tcp_rearm_rto).
+    if pending == .retransmit || pending == .probe { tcps[index].pending = .none }
     switch pending {
     case .none: return
     case .retransmit:
@@ -38,9 +39,7 @@ extension Kernel {
     case .reorder:
       let namespace = sockets[tcps[index].socket].namespace
       if tcps[index].reorderTimeout(&namespaces[namespace]) { tcpRetransmitQueue(index) }
-      if tcps[index].pending != .retransmit, tcps[index].pending != .reorder {
-        tcps[index].setRetransmitTimer()
-      }
+      if tcps[index].pending != .retransmit { tcps[index].setRetransmitTimer() }
     }
     if tcps.contains(index) { tcpSettleTimer(index) }
   }

@@ -81,15 +81,14 @@ extension TCPSock {
     rack.hasAdvanced = false
     let timeout = detectLoss(&net)
     guard timeout > 0 else { return false }
-    setTimer(.reorder, after: timeout * 1000 + Self.leastTimer)
+    setTimer(.reorder, after: min(timeout * 1000 + Self.leastTimer, rtt.timeout))
     return true
   }
 
   /// The timer that waited for reordering (tcp_rack_reo_timeout); true: something is to be sent again.
   mutating func reorderTimeout(_ net: inout NetNamespace) -> Bool {
     let (before, lostBefore) = (inFlight, lost)
-    let timeout = detectLoss(&net)
-    if timeout > 0 { setTimer(.reorder, after: timeout * 1000 + Self.leastTimer) }
+    _ = detectLoss(&net)
     guard before != inFlight else { return false }
     if congestion != .recovery {
       enterRecovery(isMarked: false, &net)
@@ -179,7 +178,7 @@ extension TCPSock {
     }
     let limit = isAdvancing ? rtt.timeout : sent[sent.head].sentAt + rtt.timeout - mstamp
     if limit > 0 { timeout = min(timeout, limit) }
-    setTimer(.lossProbe, after: timeout)
+    setTimer(.lossProbe, after: min(timeout, settings.maximumTimeout))
     return true
   }
 
