@@ -28,14 +28,15 @@ extension Kernel {
         if isNew {
           devices[index].vlans.insert(vlan, isPVID: isPVID, isUntagged: range.flags.contains(.untagged))
         } else {
-          guard devices[index].vlans.contains(vlan) else { throw .noSuchEntry }
+          // Of one that is not there nobody complains.
+          guard devices[index].vlans.contains(vlan) else { continue }
           removeVLAN(vlan, from: index, bridge)
         }
       }
     }
   }
 
-  /// The VLANs of all ports and bridges of a namespace that have any.
+  /// The VLANs of all ports and bridges of a namespace, those included that have none.
   func vlans(in namespace: NamespaceIndex) -> [NetlinkMessage] {
     namespaces[namespace].devices.compactMap { index in
       var message = BridgeVLANMessage(index: devices[index].ifindex, vlans: devices[index].vlans.ranges)
@@ -44,7 +45,7 @@ extension Kernel {
       } else if case .bridge = devices[index].kind {
         message.master = devices[index].ifindex
       }
-      return message.master == nil || message.vlans.isEmpty ? nil : message.message(.newLink, [])
+      return message.master == nil ? nil : message.message(.newLink, [])
     }
   }
 }

@@ -86,15 +86,27 @@ extension Kernel {
     burst.removeAll()
   }
 
-  /// Where an address is in a VLAN; the bridge's and its ports' own are the same in all (fdb_local_vlan_0).
+  /// Where an address is in a VLAN. The bridge's and its ports' own are kept once (fdb_local_vlan_0), and hold in the VLANs
+  /// that the device is in, as the kernel's entries for each of them do.
   @inline(__always)
   private func find(_ address: UInt64, _ vlan: UInt16, in bridge: BridgeIndex) -> Int? {
     if let place = bridges[bridge].database.find(ForwardingEntry.key(address, vlan)) { return place }
     guard vlan != 0, let place = bridges[bridge].database.find(address),
       bridges[bridge].database[place].flags.isSuperset(of: .local),
-      !bridges[bridge].database[place].flags.contains(.added)
+      !bridges[bridge].database[place].flags.contains(.added), isOwn(address, vlan, in: bridge)
     else { return nil }
     return place
+  }
+
+  /// Whether a device with that address, the bridge or one of its ports, is in a VLAN.
+  @inline(never)
+  private func isOwn(_ address: UInt64, _ vlan: UInt16, in bridge: BridgeIndex) -> Bool {
+    let own = bridges[bridge].device
+    if devices[own].mac == address, devices[own].vlans.contains(vlan) { return true }
+    for port in bridges[bridge].ports where devices[port].mac == address {
+      if devices[port].vlans.contains(vlan) { return true }
+    }
+    return false
   }
 
   @inline(__always)
