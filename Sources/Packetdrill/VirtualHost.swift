@@ -30,7 +30,7 @@ final class VirtualHost: @unchecked Sendable {
   /// The thread that lets time pass: the one that packetdrill plays its script in.
   private let driver = pthread_self()
   /// Callers that wait, and until when; how often they were told to look again; how many of them have not yet.
-  private var waiting: [Instant] = []
+  private var waiters: [Instant] = []
   private var round = 0
   private var yetToLook = 0
   /// Callers that have returned and not asked for the time yet, which packetdrill holds for the time of their return.
@@ -80,7 +80,7 @@ final class VirtualHost: @unchecked Sendable {
   /// Lets time pass up to `end`, as far as the next event. False: `end` is reached and all is done.
   private func step(to end: Instant) -> Bool {
     var next = end
-    for deadline in waiting + (nextDeadline.map { [$0] } ?? []) { next = min(next, deadline) }
+    for deadline in waiters + (nextDeadline.map { [$0] } ?? []) { next = min(next, deadline) }
     guard next < end || now < end else { return false }
     now = max(now, next)
     settle()
@@ -111,9 +111,9 @@ final class VirtualHost: @unchecked Sendable {
 
   /// Has everybody who waits look again, and who is done return.
   func serve() {
-    guard isDriver, !waiting.isEmpty || returning > 0 else { return }
+    guard isDriver, !waiters.isEmpty || returning > 0 else { return }
     round += 1
-    yetToLook = waiting.count
+    yetToLook = waiters.count
     monitor.wakeAll()
     while yetToLook > 0 { monitor.wait() }
     while returning > 0 {
@@ -136,10 +136,10 @@ final class VirtualHost: @unchecked Sendable {
       }
       return nil
     }
-    waiting.append(end)
+    waiters.append(end)
     var seen = round
     defer {
-      if let place = waiting.firstIndex(of: end) { waiting.remove(at: place) }
+      if let place = waiters.firstIndex(of: end) { waiters.remove(at: place) }
       yetToLook -= 1
       returning += 1
       monitor.wakeAll()

@@ -52,7 +52,8 @@ struct TCPLossOracleTests {
     #expect(echoes.map(\.count) == [400_000])
     #expect(peer.kernel.accounting.isClosed)
     let counters = peer.kernel.counted(peer.node)
-    if wire.corruption > 0 { #expect(counters[.tcpInCsumErrors] > 0) }
+    // Of few damaged frames all may have been the other way's.
+    if wire.corruption >= 20 { #expect(counters[.tcpInCsumErrors] > 0) }
     if wire.loss >= 50 { #expect(counters[.tcpRetransSegs] > 0) }
     if wire.duplication > 0 { #expect(counters[.tcpExtTCPDSACKOldSent] > 0) }
     if peer.isRecording {

@@ -9,6 +9,50 @@ import Testing
 
 @Suite("TCP's queues")
 struct TCPScoreboardTests {
+  @Test("The write queue joins packets as far as they may be, and forgets them when they have gone")
+  func writeQueue() {
+    var random = RandomState(seed: 6)
+    var queue = WriteQueue()
+    var all: [WriteQueue.Packet] = []
+    var sent: UInt32 = 0xffff_f000
+    var written = sent
+    for _ in 0..<50_000 {
+      switch random.below(5) {
+      case 0, 1:
+        written &+= UInt32(1 + random.below(1000))
+        // As a sender does it: what ends a record, or is full, is not appended to.
+        let isNew = all.last?.endsRecord != false || queue.lastLength(from: sent) > 3000
+        queue.write(to: written, isNew: isNew, takesMark: true)
+        if isNew { all.append(WriteQueue.Packet(end: written)) }
+        all[all.count - 1].end = written
+        all[all.count - 1].isPushed = false
+      case 2 where !all.isEmpty:
+        queue.markPush()
+        all[all.count - 1].isPushed = true
+      case 3 where !all.isEmpty && random.below(4) == 0:
+        queue.markRecord()
+        all[all.count - 1].endsRecord = true
+      case 4 where !all.isEmpty:
+        let wanted = Int(1 + random.below(9000))
+        var length = Int(all[0].end &- sent)
+        var endsRecord = all[0].endsRecord
+        for packet in all.dropFirst() where length < wanted && !endsRecord {
+          length = min(Int(packet.end &- sent), wanted)
+          endsRecord = packet.endsRecord && Int(packet.end &- sent) <= wanted
+        }
+        let reach = queue.reach(from: sent, wanted)
+        #expect(reach.length == length && reach.endsRecord == endsRecord)
+        sent &+= UInt32(min(length, wanted))
+        let gone = all.prefix { !isAfter($0.end, sent) }
+        #expect(queue.isPushed(before: sent) == gone.contains { $0.isPushed })
+        queue.remove(before: sent)
+        all.removeFirst(gone.count)
+      default: break
+      }
+      #expect(queue.count == all.count && queue.last?.end == all.last?.end)
+    }
+  }
+
   @Test("The scoreboard keeps both orders through sending, sending again, cutting and acknowledging")
   func scoreboard() {
     var random = RandomState(seed: 5)
