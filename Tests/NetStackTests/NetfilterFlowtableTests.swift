@@ -115,6 +115,43 @@ struct NetfilterFlowtableTests {
     #expect(passed < (try Self.counted(plain.kernel.nftables(nil, in: plain.node).tables)))
   }
 
+  @Test("The same of IPv6", arguments: [NftFamily.ip6, .inet])
+  func sameOfIPv6(_ family: NftFamily) throws {
+    typealias Frames6 = Netfilter6OracleTests
+    let (client, server, wan) = (Frames6.client, Frames6.server, Frames6.wan)
+    var probes: [Frames.Probe] = [
+      Frames6.tcp(client, 3000, server, 80, 2, seq: 100),
+      Frames6.tcp(server, 80, wan, 3000, 0x12, seq: 900, ack: 101, face: 1),
+      Frames6.tcp(client, 3000, server, 80, 0x10, seq: 101, ack: 901),
+    ]
+    for round in 0..<6 {
+      probes += [
+        Frames6.udp(client, 1000, server, 53, data: round * 9, hopLimit: round == 4 ? 1 : 33),
+        Frames6.udp(server, 53, wan, 1000, face: 1, data: round),
+        Frames6.tcp(client, 3000, server, 80, 0x18, seq: 101, ack: 901, data: round * 40),
+        Frames6.tcp(server, 80, wan, 3000, 0x18, seq: 901, ack: 101, face: 1, data: 7),
+      ]
+    }
+    probes.append(Frames6.tcp(client, 3000, server, 80, 0x11, seq: 101, ack: 901))
+    probes.append(Frames6.tcp(server, 80, wan, 3000, 0x10, seq: 901, ack: 102, face: 1))
+    var plain = try KernelOracleTests.Emulated(.dual)
+    var short = try KernelOracleTests.Emulated(.dual)
+    _ = plain.answers(to: nil, wait: .seconds(2))
+    _ = short.answers(to: nil, wait: .seconds(2))
+    try plain.kernel.commit(
+      Self.table(offloads: false, family: family, translation: Self.masquerade).creation, in: plain.node)
+    try short.kernel.commit(
+      Self.table(offloads: true, family: family, translation: Self.masquerade).creation, in: short.node)
+    for (position, probe) in probes.enumerated() {
+      let expected = plain.answers(to: probe.frame, by: probe.face)
+      let isSame = short.answers(to: probe.frame, by: probe.face) == expected
+      #expect(isSame, "frame \(position)")
+    }
+    let passed = try Self.counted(short.kernel.nftables(nil, in: short.node).tables)
+    #expect(passed + 12 < (try Self.counted(plain.kernel.nftables(nil, in: plain.node).tables)))
+    #expect(short.kernel.accounting.isClosed)
+  }
+
   @Test("Bursts of any size give the same frames and counts")
   func bursts() throws {
     func run(_ burst: Int) throws -> ([[UInt8]], UInt64) {

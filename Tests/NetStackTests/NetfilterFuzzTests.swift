@@ -256,15 +256,18 @@ struct NetfilterFuzzTests {
         ]
     }
 
-    /// A probe of IPv6, or with the family inet now and then of IPv4.
-    mutating func probe6() -> Oracle.Probe {
+    /// A probe of IPv6, or with the family inet now and then of IPv4. Who nobody speaks as is not answered: he would be
+    /// told of a better way, which IPv6 cannot be told not to do, and how often is a matter of time.
+    mutating func probe6(_ chains: [Chain]) -> Oracle.Probe {
       guard family == "ip6" || !chance(3) else { return probe() }
       typealias Frames = Netfilter6OracleTests
       let isBack = chance(3)
       let ports: [UInt16] = [53, 80, 22, 99, 1000, 2000, 5353]
       let target =
         isBack
-        ? one(of: ["2001:db8::9", "2001:db8:1::1", "2001:db8:1::77"])
+        ? one(
+          of: ["2001:db8::9", "2001:db8:1::1"]
+            + (chains.contains { $0.text.contains("::77") } ? ["2001:db8:1::77"] : []))
         : one(of: ["2001:db8:1::9", "2001:db8:1::8", "2001:db8::1", "2001:db8:1::9"])
       let source = isBack ? one(of: ["2001:db8:1::9", "2001:db8:1::8"]) : "2001:db8::9"
       let asked: UInt16 = one(of: [1000, 1001, 2000])
@@ -322,7 +325,8 @@ struct NetfilterFuzzTests {
     var maker = Maker(random: RandomState(seed: number &* 0x9e37_79b9 &+ 7), family: family)
     let chains = maker.chains()
     return Case(
-      chains: chains, probes: (0..<4 + maker.random.below(10)).map { _ in maker.probe6() }, family: family)
+      chains: chains, probes: (0..<4 + maker.random.below(10)).map { _ in maker.probe6(chains) },
+      family: family)
   }
 
   // MARK: Running
