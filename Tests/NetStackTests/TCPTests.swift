@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import NetTypes
+import Rtnetlink
 import Testing
 
 @testable import NetStack
@@ -211,6 +212,29 @@ struct TCPTests {
     #expect(received == [bytes[1], bytes[0]])
     link.run(for: .milliseconds(100))
     #expect(sockets.map { Self.state(link, $0) } == [.timeWait, .timeWait])
+  }
+
+  @Test("A connection follows what is configured while it stands")
+  func reconfigured() throws {
+    let link = try UnreliableLink(seed: 1)
+    let (_, client, server) = try Self.connection(link)
+    var bytes: [UInt8] = []
+    func arrives(within interval: Interval = .milliseconds(50)) throws -> Bool {
+      try link.kernel.send([7], on: client)
+      link.run(for: interval)
+      return (try? link.kernel.receive(server, into: &bytes)) != nil
+    }
+    #expect(try arrives())
+    let refusal = OracleSetup.message("10.0.0.2/32", .ipv4) { $0.type = .blackhole }
+    try link.kernel.perform(refusal.request(.create), in: link.nodes[0])
+    #expect(try !arrives())
+    try link.kernel.perform(refusal.request(.delete), in: link.nodes[0])
+    #expect(try arrives(within: .seconds(3)))
+    let address = AddressMessage(prefix("10.0.0.2/24"), index: link.kernel.ifindex("eth0", link.nodes[1]))
+    try link.kernel.perform(address.request(.delete), in: link.nodes[1])
+    #expect(try !arrives())
+    try link.kernel.perform(address.request(.create), in: link.nodes[1])
+    #expect(try arrives(within: .seconds(3)))
   }
 
   @Test("Over the loopback, whose MTU is more than IPv4's length field can say, full segments arrive")

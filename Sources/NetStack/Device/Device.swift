@@ -40,6 +40,8 @@ public struct Device: ~Copyable {
   var flags: DeviceFlags
   /// Whether capture wants its frames.
   var isCaptured = false
+  /// Whose packets were for this host last.
+  var delivered = DeliveredFlow()
   /// The bridge that it is a port of.
   var master: BridgeIndex = .none
   var port = BridgePort()

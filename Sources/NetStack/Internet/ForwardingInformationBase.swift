@@ -47,14 +47,12 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
   private var compiledRuleCount = 0
   /// IPv4 without rules: local and main together.
   private var merged: CompiledRoutes<Address>?
-  private var isReady = false {
-    didSet { if !isReady { generation &+= 1 } }
-  }
-  /// Changes with every change (rt_genid).
-  private(set) var generation: UInt32 = 0
+  private var isReady = false
   private var hasDefaultTable = false
   /// Whether a table has several routes to everywhere, among which is to be chosen (tb_num_default).
   private(set) var hasSeveralDefaults = false
+  /// Counts changes, so that who keeps an answer knows when to ask again (rt_genid_ipv4).
+  private(set) var generation: UInt32 = 1
   var hashing: MultipathHash
   /// What has been learned of single destinations.
   var exceptions = RouteExceptions<Address>()
@@ -228,7 +226,11 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
   private mutating func changed(_ place: TableIndex<RoutingTable<Address>>) {
     tables[place].compiled = nil
     isReady = false
+    invalidate()
   }
+
+  /// Answers that are kept are good no more (rt_cache_flush).
+  mutating func invalidate() { generation = max(generation &+ 1, 1) }
 
   /// The place of the first route that comes behind a key, or with `first` not before it.
   private func position(
@@ -328,6 +330,7 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
     rules.insert(rule, at: rules.firstIndex { $0.priority > rule.priority } ?? rules.count)
     hasRules = true
     isReady = false
+    invalidate()
     return true
   }
 
@@ -335,11 +338,13 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
     rules.remove(at: index)
     hasRules = true
     isReady = false
+    invalidate()
   }
 
   /// Resolves the names of devices in rules, which come and go.
   mutating func resolveRules(device: (String) -> DeviceIndex) {
     guard hasRules else { return }
+    invalidate()
     unsafe compiledRules?.deallocate()
     let fresh = UnsafeMutablePointer<CompiledRule<Address>>.allocate(capacity: max(rules.count, 1))
     for (index, rule) in rules.enumerated() {

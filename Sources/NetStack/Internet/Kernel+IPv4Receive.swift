@@ -23,11 +23,27 @@ private struct ForwardingRun: ~Copyable {
   var neighbor = NeighborIndex.none
 }
 
+/// Between whom packets that came in by a device were for this host, as long as nothing is configured anew; what
+/// answers one another one by one asks the routes once (the kernel finds the connection first: tcp_v4_early_demux).
+struct DeliveredFlow {
+  fileprivate var source: UInt32 = 0
+  fileprivate var destination: UInt32 = 0
+  fileprivate var namespace = NamespaceIndex.none
+  /// That of the routes; 0: nothing is known.
+  fileprivate var generation: UInt32 = 0
+}
+
 extension Kernel {
   /// Takes IPv4 packets that came in by a device. The burst is empty afterwards.
   mutating func ipv4Receive(_ burst: inout Burst, on index: DeviceIndex) {
     let namespace = devices[index].namespace
     var run = ForwardingRun()
+    if devices[index].delivered.generation == namespaces[namespace].routes.generation,
+      devices[index].delivered.namespace == namespace
+    {
+      (run.source, run.destination) = (devices[index].delivered.source, devices[index].delivered.destination)
+      run.isDelivered = true
+    }
     for position in 0..<burst.count {
       var slot = burst[position]
       guard ipv4Validate(slot, in: namespace) else { continue }
@@ -75,6 +91,11 @@ extension Kernel {
         run.isShared = false
         (run.source, run.destination) = (source, destination)
         run.isDelivered = route.isSimple && route.type == .local
+        if run.isDelivered {
+          devices[index].delivered = DeliveredFlow(
+            source: source, destination: destination, namespace: namespace,
+            generation: namespaces[namespace].routes.generation)
+        }
         ipv4Deliver(slot, in: namespace)
       case .forwardBack:
         flush(&run)

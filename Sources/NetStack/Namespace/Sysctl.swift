@@ -110,6 +110,7 @@ extension Kernel {
     _ name: String, to text: String, in namespace: NamespaceIndex
   ) throws(KernelError) {
     guard namespaces.contains(namespace) else { throw .noSuchEntry }
+    namespaces[namespace].routes.invalidate()
     let value = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     if let (setting, scope) = deviceSetting(name, namespace) {
       guard let number = Int32(value) else { throw .invalidArgument }

@@ -200,6 +200,7 @@ extension Kernel {
   public mutating func setOption(_ option: SocketOption, on index: SocketIndex) throws(KernelError) {
     guard isOpen(index) else { throw .badDescriptor }
     let isPrivileged = sockets[index].credentials.isPrivileged
+    if sockets[index].kind.isStream { tcps[sockets[index].tcp].way.forget() }
     switch option {
     case .reuseAddress(let isOn): sockets[index].options.reuseAddress = isOn
     case .reusePort(let isOn):

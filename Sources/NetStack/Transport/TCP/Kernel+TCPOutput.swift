@@ -276,12 +276,12 @@ extension Kernel {
     if flags.contains(.ack) { tcpAcknowledged(index) }
     tcps[index].noteTransmission(
       length: length, segments: segments, packet: headerLength + length + 20, now: cpu.now)
-    var control = SendControl(source: sockets[socket].local.address)
+    var typeOfService = sockets[socket].options.typeOfService
     if tcps[index].ecn.isOn {
       // New data alone may be marked (RFC 3168 6.1.5).
-      control.typeOfService = sockets[socket].options.typeOfService & ~3 | (isNew && length > 0 ? 2 : 0)
+      typeOfService = typeOfService & ~3 | (isNew && length > 0 ? 2 : 0)
     }
-    let route = try? socketRoute(socket, to: peer, control)
+    let route = tcpRoute(index, to: peer, typeOfService)
     pool.charge(slot, to: socket.rawValue)
     tcpSend(slot, by: route, sockets[socket].local.port, peer.port, in: sockets[socket].namespace)
     return true

@@ -171,6 +171,7 @@ struct TCPSock: ~Copyable {
   var userMSS = 0
 
   var rtt = RoundTripTime()
+  var way = TCPWay()
 
   // MARK: Congestion
 
@@ -333,6 +334,7 @@ struct TCPSock: ~Copyable {
     statistics = TCPStatistics()
     (lost, totalRetransmits) = (0, 0)
     rtt = RoundTripTime()
+    way.forget()
     rack = RACK()
     congestion = .open
     congestionWindow = Self.initialWindow
