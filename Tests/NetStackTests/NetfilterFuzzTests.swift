@@ -397,6 +397,12 @@ struct NetfilterFuzzTests {
     try run(UInt64(max(16, HostileTests.rounds / 180)), Self.makeCase)
   }
 
+  /// A redirect leaves in the same moment as the packet that it is about, and both count its connection.
+  @Test("A connection that is met twice within a jiffy counts twice")
+  func countsTwice() throws {
+    #expect(try difference(Self.makeCase(9487)) == nil)
+  }
+
   @Test("So has one of IPv6 and of both families")
   func dualFuzz() throws {
     try run(UInt64(max(8, HostileTests.rounds / 360)), Self.makeDualCase)
