@@ -19,11 +19,9 @@ struct BridgeVLANOracleTests {
 
   /// Type and payload, behind tags.
   private static func frame(_ random: inout RandomState) -> [UInt8] {
-    // Hosts, everybody, a group, a port's own address and the bridge's.
     let destinations: [[UInt8]] =
-      (1...5).map { BridgeOracleTests.host($0) }
-      + [
-        [UInt8](repeating: 255, count: 6), [1, 0, 0x5e, 1, 2, 3], [2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 0, 0xbb],
+      (1...5).map { BridgeOracleTests.host($0) } + [
+        [UInt8](repeating: 255, count: 6), [1, 0, 0x5e, 1, 2, 3],
       ]
     var bytes = destinations[Int(random.below(UInt64(destinations.count)))]
     bytes += BridgeOracleTests.host(UInt8(1 + random.below(5)))
