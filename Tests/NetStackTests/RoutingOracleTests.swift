@@ -389,9 +389,8 @@ struct RoutingOracleTests {
         try Self.shown(socket.request(question.request(.get))).joined()
       )
     }
-    let states: [NeighborState] = [
-      .reachable, .stale, .delay, .probe, .incomplete, .failed, .permanent, .noARP,
-    ]
+    // Those that do not change by themselves while the test runs: the host's clock goes on, the emulated one stands.
+    let states: [NeighborState] = [.reachable, .stale, .failed, .permanent, .noARP]
     var random = RandomState(seed: 4711)
     var taken: Set<String> = []
     for round in 0..<300 {
