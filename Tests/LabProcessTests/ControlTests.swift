@@ -303,7 +303,7 @@ struct ControlTests {
     #expect(await Self.answers(of: client).contains { $0.contains("version 99") })
   }
 
-  @Test("Hostile and torn messages end their own connection and nothing else", arguments: 0..<60)
+  @Test("Hostile and torn messages end their own connection and nothing else", .serialized, arguments: 0..<60)
   func fuzz(seed: Int) async throws {
     let server = try TestServer()
     for round in 0..<Rounds.of(1) { try attack(server, seed: seed + 60 * round) }

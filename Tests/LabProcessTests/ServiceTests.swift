@@ -255,18 +255,20 @@ struct HTTPResponderTests {
     }
   }
 
-  @Test("Nothing that comes in makes it trap", arguments: 0..<Rounds.of(200))
-  func fuzz(seed: Int) {
-    var generator = SplitMix(seed)
+  @Test("Nothing that comes in makes it trap")
+  func fuzz() {
+    var generator = SplitMix(3)
     let parts = [
       "GET ", "/", " HTTP/1.1", "\r\n", "\n", "\r", "Host: a", ":", "Content-Length: ", "5", "\0", "é",
       "\r\n\r\n", " ",
     ]
-    var text = ""
-    for _ in 0..<Int.random(in: 0..<60, using: &generator) {
-      text += parts.randomElement(using: &generator) ?? ""
+    for _ in 0..<Rounds.of(200) {
+      var text = ""
+      for _ in 0..<Int.random(in: 0..<60, using: &generator) {
+        text += parts.randomElement(using: &generator) ?? ""
+      }
+      _ = Self.answer(text, size: Int.random(in: 1...9, using: &generator))
     }
-    _ = Self.answer(text, size: Int.random(in: 1...9, using: &generator))
   }
 }
 
