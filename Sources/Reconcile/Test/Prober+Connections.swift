@@ -77,7 +77,7 @@ extension Prober {
             from: SocketEndpoint(.any(request.address.family), own),
             timeout: request.patience)
           do throws(DatapathError) {
-            let socket = try await datapath.endpoint(wanted, in: request.source, of: lab)
+            let socket = try await connect(wanted, in: request.source, tries: request.tries)
             sockets.append(socket)
             open.append((index, socket))
           } catch {
@@ -101,6 +101,18 @@ extension Prober {
     for socket in sockets { await socket.close() }
     await listener?.close()
     return try result.get()
+  }
+
+  /// Tries again where a neighbour did not answer, which on bad wires says little.
+  private func connect(
+    _ request: EndpointRequest, in node: NodeName, tries: Int
+  ) async throws(DatapathError) -> any NodeEndpoint {
+    for _ in 1..<max(tries, 1) {
+      do throws(DatapathError) { return try await datapath.endpoint(request, in: node, of: lab) } catch {
+        guard error.errno == EHOSTUNREACH else { throw error }
+      }
+    }
+    return try await datapath.endpoint(request, in: node, of: lab)
   }
 
   /// Nil where somebody else holds the port, or the address is nobody's.
