@@ -34,15 +34,7 @@ final class EmulatedEndpoint: NodeEndpoint {
 
   private var isEcho: Bool { if case .echo = kind { true } else { false } }
 
-  deinit { Self.close(handle, on: thread) }
-
-  private static func close(_ handle: SocketHandle, on thread: KernelThread) {
-    thread.submit { kernel in
-      guard handle.isOpen else { return }
-      handle.isOpen = false
-      kernel.closeSocket(handle.index)
-    }
-  }
+  deinit { thread.submit { [handle] kernel in kernel.close(handle) } }
 
   /// Opens what is asked for; a connection has yet to stand. On the kernel's thread.
   static func open(
@@ -200,7 +192,8 @@ final class EmulatedEndpoint: NodeEndpoint {
     try get(result, "end a connection")
   }
 
-  func close() async { Self.close(handle, on: thread) }
+  /// Returns when it is closed: of several that a task closes, each has a turn of its own, the same in every run.
+  func close() async { await thread.perform { [handle] kernel in kernel.close(handle) } }
 
   // MARK: Waiting
 
@@ -303,6 +296,12 @@ extension EmulatedKernel {
   }
 
   /// Closes a socket; who waits for it is told.
+  fileprivate func close(_ handle: SocketHandle) {
+    guard handle.isOpen else { return }
+    handle.isOpen = false
+    closeSocket(handle.index)
+  }
+
   func closeSocket(_ socket: SocketIndex) {
     endWait(on: socket, TransportError(errno: EBADF, text: "the socket is closed"))
     stack.close(socket)

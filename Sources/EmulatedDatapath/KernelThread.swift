@@ -165,6 +165,9 @@ private final class KernelStart: Sendable {
   }
 }
 
+/// How many turns of one moment of virtual time pass before work is taken all the same.
+private let patientTurns = 10_000
+
 /// The thread's entry; the retained start is its own from here on.
 private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   guard let context else { return nil }
@@ -174,7 +177,10 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
   let clock = start.clock
   let kernel = EmulatedKernel(lab: start.lab, start.options, start.placement, now: clock.now())
   kernel.epoch = start.epoch
-  while let work = start.mailbox.take() {
+  /// Turns since the thread last took its work. In virtual time it does so when the packets of the moment are done: what
+  /// a task asks for comes after them, however fast the task was. Packets that go round for ever do not keep it waiting.
+  var turns = 0
+  while let work = turns == 0 ? start.mailbox.take() : [] {
     if !work.isEmpty {
       // What the work does, it does now, not when the thread fell asleep.
       start.call(kernel.stack.poll(now: clock.now()).called)
@@ -186,7 +192,9 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
     kernel.tellFollowers()
     kernel.writeCaptures()
     kernel.tellConnectionFollowers()
-    guard !result.hasMore, !hasSettled, start.mailbox.fallAsleep() else { continue }
+    let isBusy = result.hasMore || hasSettled
+    turns = clock.virtual != nil && isBusy && turns < patientTurns ? turns + 1 : 0
+    guard !isBusy, start.mailbox.fallAsleep() else { continue }
     let deadline = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }.min()
     if let time = clock.virtual {
       if let deadline, kernel.allTasksWait {
