@@ -16,6 +16,9 @@ static const unsigned char file_firewall[] = {
 static const unsigned char file_interface[] = {
 #embed "../Netforge/Body/Interface.swift"
 };
+static const unsigned char file_listbuilder[] = {
+#embed "../Netforge/Body/ListBuilder.swift"
+};
 static const unsigned char file_nodebody[] = {
 #embed "../Netforge/Body/NodeBody.swift"
 };
@@ -93,6 +96,7 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("Devices.swift", file_devices),
   NF_FILE("Firewall.swift", file_firewall),
   NF_FILE("Interface.swift", file_interface),
+  NF_FILE("ListBuilder.swift", file_listbuilder),
   NF_FILE("NodeBody.swift", file_nodebody),
   NF_FILE("Programs.swift", file_programs),
   NF_FILE("Routing.swift", file_routing),

@@ -161,36 +161,23 @@ extension Acceptance {
       arguments: Caller.available)
     func longWay(caller: Caller) throws {
       let lab = TestLab(caller, "ring-change")
-      let scratch = try Scratch()
-      let file = try scratch.topology(
-        "three-router-ring",
-        [
-          (
-            "    Interface(\"eth1\", address: east)",
-            "    Interface(\"eth1\", address: east, up: number == 3)"
-          ),
-          ("[(\"192.168.12.0/24\", \"192.168.1.2\")", "[(\"192.168.12.0/24\", \"192.168.2.2\")"),
-          ("[(\"192.168.11.0/24\", \"192.168.1.1\")", "[(\"192.168.11.0/24\", \"192.168.3.2\")"),
-        ])
-      try lab.live(Host.topology("three-router-ring")) {
+      let file = Host.topology("three-router-ring")
+      try lab.live(file) {
         let nodes = try lab.indexes("router1", "router2", "router3", "pc1")
-        let up = try lab.up(file)
+        let up = try lab.up(file, "--var", "detour=yes")
         #expect(up.status == 0, "\(up)")
         let echo = try lab.ping("pc1", "192.168.12.2")
         #expect(echo.ttl == 61, "\(echo.text)")
         #expect(try lab.indexes("router1", "router2", "router3", "pc1") == nodes)
-        #expect(try lab.plan(file).isEmpty)
-        #expect(try lab.up(Host.topology("three-router-ring")).status == 0)
+        #expect(try lab.plan(file, "--var", "detour=yes").isEmpty)
+        #expect(try lab.up(file).status == 0)
         #expect(try lab.ping("pc1", "192.168.12.2").ttl == 62)
 
         // A hand takes an address away.
         try lab.inside("router2", "ip", "addr", "del", "192.168.12.1/24", "dev", "eth3")
-        let drift = try lab.plan(Host.topology("three-router-ring"))
-        #expect(
-          drift == [
-            PlannedChange(path: "/nodes/router2/addresses/eth3~1192.168.12.1~124", operation: "create")
-          ] || drift.count == 1, "\(drift)")
-        #expect(try lab.up(Host.topology("three-router-ring")).status == 0)
+        let drift = try lab.plan(file)
+        #expect(drift.count == 1 && drift.first?.operation == "create", "\(drift)")
+        #expect(try lab.up(file).status == 0)
         #expect(try lab.addresses("router2", "eth3") == ["192.168.12.1/24"])
       }
     }

@@ -53,7 +53,9 @@ struct TestLab {
     }
   }
 
-  func plan(_ file: String) throws -> [PlannedChange] { try changes(netforge("plan", file, "-f", "json")) }
+  func plan(_ file: String, _ arguments: String...) throws -> [PlannedChange] {
+    try changes(caller.netforge(["plan", file, "--name", name, "-f", "json"] + arguments))
+  }
 
   /// Brings a file up and runs `body`; a second `up` must find nothing to do, and after `down` the host must be as it
   /// was. What the kernel cannot do skips the test.

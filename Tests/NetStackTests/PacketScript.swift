@@ -82,16 +82,14 @@ struct PacketScript: CustomTestStringConvertible {
   struct Mistake: Error { var line: String }
 
   var name: String
-  var lines: [Line] = []
+  var text: String
 
   var testDescription: String { name }
 
-  init(_ name: String, _ text: String) throws {
-    self.name = name
-    for line in text.split(separator: "\n") {
+  func lines() throws -> [Line] {
+    try text.split(separator: "\n").flatMap { line in
       let words = line.prefix { $0 != "#" }.split(separator: " ").map(String.init)
-      guard !words.isEmpty else { continue }
-      lines += try Self.lines(words)
+      return words.isEmpty ? [] : try Self.lines(words)
     }
   }
 

@@ -51,7 +51,7 @@ enum ScriptSides {
     var wire = ScriptWire()
     var sockets: [Int32] = []
     var differences: [String] = []
-    for line in script.lines {
+    for line in try script.lines() {
       switch line.action {
       case .arrive(let segment):
         side.pass(line.delay)

@@ -15,9 +15,7 @@ extension PacketScriptTests {
   /// The same without SACK.
   private static let plain = accepted.replacing("sackok ", with: "").replacing(" sackok", with: "")
 
-  static let scripts: [PacketScript] = texts.map { name, text in
-    do { return try PacketScript(name, text) } catch { fatalError("\(name): \(error)") }
-  }
+  static let scripts = texts.map { name, text in PacketScript(name: name, text: text) }
 
   private static let texts: [(String, String)] = [
     (

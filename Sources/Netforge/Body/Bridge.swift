@@ -79,20 +79,13 @@ public struct Port: Sendable {
 
 /// Builds the body of a node's bridge.
 @resultBuilder
-public enum PortBody {
+public enum PortBody: ListBuilder {
+  /// A port.
+  public typealias Item = Port
+
   /// A port.
   public static func buildExpression(_ port: Port) -> [Port] { [port] }
   /// Refused by name, so that the compiler's message is ours.
   @available(*, unavailable, message: "a bridge's body holds ports: Port(\"eth0\", .access(10))")
   public static func buildExpression<Other>(_ other: Other) -> [Port] { [] }
-  /// All ports in order.
-  public static func buildBlock(_ parts: [Port]...) -> [Port] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [Port]?) -> [Port] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [Port]) -> [Port] { part }
-  /// The other branch.
-  public static func buildEither(second part: [Port]) -> [Port] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[Port]]) -> [Port] { parts.flatMap { $0 } }
 }

@@ -313,7 +313,10 @@ public struct Firewall: Sendable {
 
 /// Builds the body of a firewall.
 @resultBuilder
-public enum FirewallBody {
+public enum FirewallBody: ListBuilder {
+  /// A rule, with the sets that it names.
+  public typealias Item = FirewallItem
+
   /// Lets packets through.
   public static func buildExpression(_ item: Accept) -> [FirewallItem] { rule(item.rule) }
   /// Drops packets.
@@ -322,23 +325,9 @@ public enum FirewallBody {
   public static func buildExpression(_ item: Reject) -> [FirewallItem] { rule(item.rule) }
   /// Logs packets.
   public static func buildExpression(_ item: Log) -> [FirewallItem] { rule(item.rule) }
-  /// Items that a function made.
-  public static func buildExpression(_ items: [FirewallItem]) -> [FirewallItem] { items }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [FirewallItem] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(*, unavailable, message: "a firewall's body holds rules: Accept, Drop, Reject and Log")
   public static func buildExpression<Other>(_ other: Other) -> [FirewallItem] { [] }
-  /// All rules in order.
-  public static func buildBlock(_ parts: [FirewallItem]...) -> [FirewallItem] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [FirewallItem]?) -> [FirewallItem] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [FirewallItem]) -> [FirewallItem] { part }
-  /// The other branch.
-  public static func buildEither(second part: [FirewallItem]) -> [FirewallItem] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[FirewallItem]]) -> [FirewallItem] { parts.flatMap { $0 } }
 
   private static func rule(_ rule: FirewallRule) -> [FirewallItem] {
     [FirewallItem(rule: rule, sets: rule.sets)]

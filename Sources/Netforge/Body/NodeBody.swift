@@ -10,7 +10,10 @@ public struct NodeItem: Sendable {
 /// Builds the body of a node or router. A function of one's own that is marked `@NodeBody` and returns `[NodeItem]` can
 /// stand in a body as an item.
 @resultBuilder
-public enum NodeBody {
+public enum NodeBody: ListBuilder {
+  /// A device, an address, a route, a program and so on.
+  public typealias Item = NodeItem
+
   /// A network interface.
   public static func buildExpression(_ item: Interface) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// Addresses of `lo`.
@@ -69,10 +72,6 @@ public enum NodeBody {
   public static func buildExpression(_ item: File) -> [NodeItem] { [NodeItem(record: item.record)] }
   /// An environment variable.
   public static func buildExpression(_ item: Env) -> [NodeItem] { [NodeItem(record: item.record)] }
-  /// Items that a function made.
-  public static func buildExpression(_ items: [NodeItem]) -> [NodeItem] { items }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [NodeItem] { [] }
 
   /// Refused by name, so that the compiler's message is ours.
   @available(
@@ -82,14 +81,4 @@ public enum NodeBody {
   )
   public static func buildExpression<Other>(_ other: Other) -> [NodeItem] { [] }
 
-  /// All items in order.
-  public static func buildBlock(_ parts: [NodeItem]...) -> [NodeItem] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [NodeItem]?) -> [NodeItem] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [NodeItem]) -> [NodeItem] { part }
-  /// The other branch.
-  public static func buildEither(second part: [NodeItem]) -> [NodeItem] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[NodeItem]]) -> [NodeItem] { parts.flatMap { $0 } }
 }

@@ -131,48 +131,26 @@ private func chainRecord(
 
 /// Builds the body of a chain.
 @resultBuilder
-public enum ChainBody {
+public enum ChainBody: ListBuilder {
+  /// A rule.
+  public typealias Item = Rule
+
   /// A rule.
   public static func buildExpression(_ rule: Rule) -> [Rule] { [rule] }
-  /// Rules that a function made.
-  public static func buildExpression(_ rules: [Rule]) -> [Rule] { rules }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [Rule] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(*, unavailable, message: "a chain's body holds rules: Rule { … }; NAT stands in a NATChain")
   public static func buildExpression<Other>(_ other: Other) -> [Rule] { [] }
-  /// All rules in order.
-  public static func buildBlock(_ parts: [Rule]...) -> [Rule] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [Rule]?) -> [Rule] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [Rule]) -> [Rule] { part }
-  /// The other branch.
-  public static func buildEither(second part: [Rule]) -> [Rule] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[Rule]]) -> [Rule] { parts.flatMap { $0 } }
 }
 
 /// Builds the body of a NAT chain.
 @resultBuilder
-public enum NATChainBody {
+public enum NATChainBody: ListBuilder {
+  /// A rule.
+  public typealias Item = NATRule
+
   /// A rule.
   public static func buildExpression(_ rule: NATRule) -> [NATRule] { [rule] }
-  /// Rules that a function made.
-  public static func buildExpression(_ rules: [NATRule]) -> [NATRule] { rules }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [NATRule] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(*, unavailable, message: "a NAT chain's body holds rules: NATRule { … }")
   public static func buildExpression<Other>(_ other: Other) -> [NATRule] { [] }
-  /// All rules in order.
-  public static func buildBlock(_ parts: [NATRule]...) -> [NATRule] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [NATRule]?) -> [NATRule] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [NATRule]) -> [NATRule] { part }
-  /// The other branch.
-  public static func buildEither(second part: [NATRule]) -> [NATRule] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[NATRule]]) -> [NATRule] { parts.flatMap { $0 } }
 }

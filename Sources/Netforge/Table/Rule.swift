@@ -47,9 +47,10 @@ public struct NATRule: Sendable {
   }
 }
 
-/// Builds the body of a rule.
-@resultBuilder
-public enum RuleBody {
+/// What the bodies of all rules may hold.
+public protocol RuleBuilder: ListBuilder where Item == RuleStatement {}
+
+extension RuleBuilder {
   /// A comparison.
   public static func buildExpression(_ item: Comparison) -> [RuleStatement] { [item.statement] }
   /// A verdict that is looked up.
@@ -78,6 +79,17 @@ public enum RuleBody {
   public static func buildExpression(_ item: NamedLimit) -> [RuleStatement] { [item.statement] }
   /// A quota that several rules share.
   public static func buildExpression(_ item: NamedQuota) -> [RuleStatement] { [item.statement] }
+  /// What becomes of the packet.
+  public static func buildExpression(_ verdict: Verdict) -> [RuleStatement] {
+    var record = Record("verdict")
+    record.add("verdict", verdict.text)
+    return [RuleStatement(record: record, declared: nil)]
+  }
+}
+
+/// Builds the body of a rule.
+@resultBuilder
+public enum RuleBody: RuleBuilder {
   /// The connection's helper.
   public static func buildExpression(_ item: ConnectionHelper) -> [RuleStatement] { [item.statement] }
   /// How long the connection's states last.
@@ -90,16 +102,6 @@ public enum RuleBody {
   public static func buildExpression(_ item: SendBy) -> [RuleStatement] { [item.statement] }
   /// To a transparent socket.
   public static func buildExpression(_ item: TransparentProxy) -> [RuleStatement] { [item.statement] }
-  /// What becomes of the packet.
-  public static func buildExpression(_ verdict: Verdict) -> [RuleStatement] {
-    var record = Record("verdict")
-    record.add("verdict", verdict.text)
-    return [RuleStatement(record: record, declared: nil)]
-  }
-  /// Statements that a function made.
-  public static func buildExpression(_ items: [RuleStatement]) -> [RuleStatement] { items }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [RuleStatement] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(*, unavailable, message: "NAT stands in a NATRule of a NATChain only")
   public static func buildExpression(_ item: MasqueradeTo) -> [RuleStatement] { [] }
@@ -119,45 +121,11 @@ public enum RuleBody {
       "a rule's body holds comparisons such as TCP.destinationPort.is(22), Counter(), Limit(…) and a Verdict"
   )
   public static func buildExpression<Other>(_ other: Other) -> [RuleStatement] { [] }
-  /// All statements in order.
-  public static func buildBlock(_ parts: [RuleStatement]...) -> [RuleStatement] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [RuleStatement]?) -> [RuleStatement] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [RuleStatement]) -> [RuleStatement] { part }
-  /// The other branch.
-  public static func buildEither(second part: [RuleStatement]) -> [RuleStatement] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[RuleStatement]]) -> [RuleStatement] { parts.flatMap { $0 } }
 }
 
 /// Builds the body of a rule that may translate addresses.
 @resultBuilder
-public enum NATRuleBody {
-  /// A comparison.
-  public static func buildExpression(_ item: Comparison) -> [RuleStatement] { [item.statement] }
-  /// A verdict that is looked up.
-  public static func buildExpression(_ item: VerdictLookup) -> [RuleStatement] { [item.statement] }
-  /// Counts.
-  public static func buildExpression(_ item: Counter) -> [RuleStatement] { [item.statement] }
-  /// A rate.
-  public static func buildExpression(_ item: Limit) -> [RuleStatement] { [item.statement] }
-  /// A sum of bytes.
-  public static func buildExpression(_ item: Quota) -> [RuleStatement] { [item.statement] }
-  /// A number of connections.
-  public static func buildExpression(_ item: ConnectionLimit) -> [RuleStatement] { [item.statement] }
-  /// A line in the log.
-  public static func buildExpression(_ item: LogPacket) -> [RuleStatement] { [item.statement] }
-  /// Drops and says so.
-  public static func buildExpression(_ item: RejectPacket) -> [RuleStatement] { [item.statement] }
-  /// Sets a mark.
-  public static func buildExpression(_ item: SetMark) -> [RuleStatement] { [item.statement] }
-  /// Copies a mark.
-  public static func buildExpression(_ item: CopyMark) -> [RuleStatement] { [item.statement] }
-  /// Not tracked.
-  public static func buildExpression(_ item: NoTrack) -> [RuleStatement] { [item.statement] }
-  /// Adds to a set.
-  public static func buildExpression(_ item: Update) -> [RuleStatement] { [item.statement] }
+public enum NATRuleBody: RuleBuilder {
   /// The source becomes the way out's.
   public static func buildExpression(_ item: MasqueradeTo) -> [RuleStatement] { [item.statement] }
   /// The source becomes another.
@@ -166,20 +134,6 @@ public enum NATRuleBody {
   public static func buildExpression(_ item: TranslateDestination) -> [RuleStatement] { [item.statement] }
   /// The destination becomes the node.
   public static func buildExpression(_ item: RedirectTo) -> [RuleStatement] { [item.statement] }
-  /// A limit that several rules share.
-  public static func buildExpression(_ item: NamedLimit) -> [RuleStatement] { [item.statement] }
-  /// A quota that several rules share.
-  public static func buildExpression(_ item: NamedQuota) -> [RuleStatement] { [item.statement] }
-  /// What becomes of the packet.
-  public static func buildExpression(_ verdict: Verdict) -> [RuleStatement] {
-    var record = Record("verdict")
-    record.add("verdict", verdict.text)
-    return [RuleStatement(record: record, declared: nil)]
-  }
-  /// Statements that a function made.
-  public static func buildExpression(_ items: [RuleStatement]) -> [RuleStatement] { items }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [RuleStatement] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(
     *, unavailable,
@@ -187,14 +141,4 @@ public enum NATRuleBody {
       "a NAT rule's body holds comparisons such as TCP.destinationPort.is(80) and one of MasqueradeTo, TranslateSource, TranslateDestination and RedirectTo"
   )
   public static func buildExpression<Other>(_ other: Other) -> [RuleStatement] { [] }
-  /// All statements in order.
-  public static func buildBlock(_ parts: [RuleStatement]...) -> [RuleStatement] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [RuleStatement]?) -> [RuleStatement] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [RuleStatement]) -> [RuleStatement] { part }
-  /// The other branch.
-  public static func buildEither(second part: [RuleStatement]) -> [RuleStatement] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[RuleStatement]]) -> [RuleStatement] { parts.flatMap { $0 } }
 }

@@ -52,7 +52,10 @@ public struct TableItem: Sendable {
 
 /// Builds the body of a table.
 @resultBuilder
-public enum TableBody {
+public enum TableBody: ListBuilder {
+  /// A chain, a set or another object.
+  public typealias Item = TableItem
+
   /// A chain.
   public static func buildExpression(_ chain: Chain) -> [TableItem] {
     [TableItem(chain: chain.record, declared: chain.declared)]
@@ -93,24 +96,10 @@ public enum TableBody {
   public static func buildExpression(_ flowtable: Flowtable) -> [TableItem] {
     [TableItem(chain: nil, declared: [flowtable.declaration])]
   }
-  /// Items that a function made.
-  public static func buildExpression(_ items: [TableItem]) -> [TableItem] { items }
-  /// A statement that yields nothing, such as `print`.
-  public static func buildExpression(_ nothing: Void) -> [TableItem] { [] }
   /// Refused by name, so that the compiler's message is ours.
   @available(
     *, unavailable,
     message: "a table's body holds Chain, NATChain, NamedSet, NamedMap, VerdictMap, NamedLimit and NamedQuota"
   )
   public static func buildExpression<Other>(_ other: Other) -> [TableItem] { [] }
-  /// All items in order.
-  public static func buildBlock(_ parts: [TableItem]...) -> [TableItem] { parts.flatMap { $0 } }
-  /// An `if` without `else`.
-  public static func buildOptional(_ part: [TableItem]?) -> [TableItem] { part ?? [] }
-  /// The first branch.
-  public static func buildEither(first part: [TableItem]) -> [TableItem] { part }
-  /// The other branch.
-  public static func buildEither(second part: [TableItem]) -> [TableItem] { part }
-  /// A `for` loop.
-  public static func buildArray(_ parts: [[TableItem]]) -> [TableItem] { parts.flatMap { $0 } }
 }
