@@ -26,7 +26,7 @@ enum Stage {
   static let runtime = home + "/run-\(getpid())"
 
   /// Holds the namespaces until the tests end: then its standard input does.
-  nonisolated(unsafe) private static let holder: Process? = {
+  private static let holder: Process? = {
     guard isPrivate else { return nil }
     let process = Process()
     process.executableURL = URL(filePath: "/usr/bin/env")

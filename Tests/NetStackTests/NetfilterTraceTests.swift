@@ -28,7 +28,8 @@ struct NetfilterTraceTests {
       _ = FileManager.default.createFile(atPath: file, contents: nil)
       process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
       process.arguments = ["ip", "netns", "exec", router.name, "nft", "monitor", "trace"]
-      process.standardOutput = try #require(FileHandle(forWritingAtPath: file))
+      let lines: FileHandle = try #require(FileHandle(forWritingAtPath: file))
+      process.standardOutput = lines
       try process.run()
       // It says nothing when it is ready.
       usleep(400_000)

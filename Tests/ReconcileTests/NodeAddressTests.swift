@@ -19,9 +19,9 @@ struct NodeAddressTests {
         AddressState(link: try #require(InterfaceName(link)), prefix: try #require(IPPrefix(prefix)))
       },
       routes: routes.map { destination, gateway in
-        RouteState(
-          destination: try #require(IPPrefix(destination)),
-          nextHops: [RouteState.NextHop(gateway: try #require(IPAddress(gateway)))])
+        let gateway: IPAddress = try #require(IPAddress(gateway))
+        return RouteState(
+          destination: try #require(IPPrefix(destination)), nextHops: [RouteState.NextHop(gateway: gateway)])
       })
   }
 

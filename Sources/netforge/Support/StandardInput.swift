@@ -20,7 +20,7 @@ enum StandardInput {
   }
 
   /// Writes to standard output; a reader that is gone is nobody to tell.
-  static func answer(_ bytes: [UInt8]) { try? FileDescriptor.standardOutput.writeAll(bytes) }
+  static func answer(_ bytes: [UInt8]) { _ = try? FileDescriptor.standardOutput.writeAll(bytes) }
 }
 
 /// How a task ended that nobody waits for.

@@ -4,8 +4,6 @@
 // own, an open file is shared by all that were duplicated from one another, also across `fork`, and with it O_NONBLOCK.
 // What is behind it goes with the last of them.
 
-public import NetTypes
-
 /// The place of an open file in the kernel's table.
 typealias FileIndex = TableIndex<OpenFile>
 /// The place of a process in the kernel's table.
