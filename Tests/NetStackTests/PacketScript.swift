@@ -5,6 +5,7 @@
 //     +100 in S win 65535 mss 1000 sackok wscale 7     arrives 100 ms after the line before
 //     out S ack 1 mss 1460                              leaves now; +N: N ms after the line before
 //     quiet +150                                        nothing leaves within 150 ms
+//     mtu 1000                                          the device takes so much from now on
 //     write 4000                                        a call of the stack's user; `= EPIPE`, `= 100` what it answers
 //
 // A segment is its flags (S F R P U E C, or `.` for none), its bytes (`1..1001`) or number, and what is known of it: `ack N`,

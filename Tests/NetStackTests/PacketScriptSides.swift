@@ -21,6 +21,8 @@ protocol ScriptSide: AnyObject {
   /// The next packet that leaves, and after how many milliseconds, if one does within `limit`.
   func leave(within limit: Int64) -> (packet: [UInt8], after: Int64)?
   func set(_ setting: String, _ value: String) throws
+  /// Changes what the device takes.
+  func setMTU(_ mtu: UInt32) throws
   /// A socket's verbs; below zero the error's number. Descriptors are the side's own.
   func socket() throws -> Int32
   func listen(_ socket: Int32) -> Int
@@ -109,6 +111,9 @@ enum ScriptSides {
     switch words[0] {
     case "sysctl":
       try side.set(words[1].replacing(".", with: "/"), words.dropFirst(2).joined(separator: " "))
+      return "0"
+    case "mtu":
+      try side.setMTU(UInt32(number))
       return "0"
     case "listen":
       sockets.append(try side.socket())
@@ -208,6 +213,8 @@ enum ScriptSides {
     }
 
     func set(_ setting: String, _ value: String) throws { try kernel.setSysctl(setting, to: value, in: node) }
+
+    func setMTU(_ mtu: UInt32) throws { try kernel.change("tun0", node) { $0.mtu = mtu } }
 
     func socket() throws -> Int32 {
       handles.append(try kernel.makeSocket(.tcp(.ipv4), in: node))
@@ -358,6 +365,10 @@ enum ScriptSides {
 
     func set(_ setting: String, _ value: String) throws {
       try Shell.run("sysctl", ["-qw", "\(setting.replacing("/", with: "."))=\(value)"], in: name)
+    }
+
+    func setMTU(_ mtu: UInt32) throws {
+      try Shell.run("ip", ["link", "set", "tun0", "mtu", "\(mtu)"], in: name)
     }
 
     func socket() throws -> Int32 {

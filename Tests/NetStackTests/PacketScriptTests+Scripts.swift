@@ -12,6 +12,26 @@ extension PacketScriptTests {
     accept = 0
 
     """
+  /// The same with segments of 1460.
+  private static let wide = accepted.replacing("mss 1000", with: "mss 1460")
+  /// The same where the path is searched, and a probe with what follows it is on its way.
+  private static let probing =
+    "sysctl net.ipv4.tcp_mtu_probing 2\n" + wide + """
+      write 30000 = 30000
+      out P 1..2921 ack 1 each 1460
+      out P 2921..5841 ack 1 each 1460
+      out P 5841..8761 ack 1 each 1460
+      out P 8761..11681 ack 1 each 1460
+      out P 11681..14601 ack 1 each 1460
+      +100 in . 1 ack 14601 win 1000
+      out . 14601..15843 ack 1
+      out P 15843..18763 ack 1 each 1460
+      out P 18763..21683 ack 1 each 1460
+      out P 21683..24603 ack 1 each 1460
+      out P 24603..27523 ack 1 each 1460
+      out P 27523..30001 ack 1 each 1460
+
+      """
   /// The same without SACK.
   private static let plain = accepted.replacing("sackok ", with: "").replacing(" sackok", with: "")
 
@@ -58,6 +78,55 @@ extension PacketScriptTests {
       write 100 = 100
       out P 1..101 ack 1
       """
+    ),
+    (
+      "a device that takes less, and more again",
+      wide + """
+        write 2920 = 2920
+        out P 1..2921 ack 1 each 1460
+        +100 in . 1 ack 2921 win 1000
+        mtu 1000
+        write 2880 = 2880
+        out P 2921..4841 ack 1 each 960
+        out P 4841..5801 ack 1
+        +100 in . 1 ack 5801 win 1000
+        mtu 1500
+        write 2920 = 2920
+        out P 5801..8721 ack 1 each 1460
+        """
+    ),
+    (
+      "what was sent before a device took less is sent again in pieces",
+      wide + """
+        write 1460 = 1460
+        out P 1..1461 ack 1
+        write 1460 = 1460
+        out P 1461..2921 ack 1
+        mtu 1000
+        +100 in . 1 ack 1 win 1000 sack 1461-2921
+        +27 out . 1..961 ack 1
+        +50 in . 1 ack 961 win 1000 sack 1461-2921
+        out P 961..1461 ack 1
+        """
+    ),
+    (
+      "a segment that is larger than is known to get through says what the path takes",
+      probing + """
+        +100 in . 1 ack 30001 win 1000
+        info cwnd = 22
+        write 30000 = 30000
+        out . 30001..31352 ack 1
+        out P 31352..33836 ack 1 each 1242
+        """
+    ),
+    (
+      "the loss of such a segment says nothing else",
+      probing + """
+        +100 in . 1 ack 14601 win 1000 sack 15843-18763
+        in . 1 ack 14601 win 1000 sack 15843-21683
+        out . 14601..15843 ack 1
+        info cwnd = 20
+        """
     ),
     (
       "nobody listens",

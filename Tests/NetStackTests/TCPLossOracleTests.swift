@@ -170,12 +170,14 @@ struct TCPLossOracleTests {
       for index in echoes.indices { echoes[index].act(&peer.kernel) }
     }
     #expect(isGood)
-    #expect(echoes.map(\.count) == [200_000])
+    // An acknowledgment that comes again when all is over has a cookie's numbers, since as much went either way: it may
+    // begin a connection of nothing.
+    #expect(echoes.first?.count == 200_000 && echoes.dropFirst().allSatisfy { $0.count == 0 })
     let all = try #require(known)
     #expect(all.hasTimestamps && all.hasSACK && all.hasWindowScale)
     let counters = peer.kernel.counted(peer.node)
     #expect(counters[.tcpExtSyncookiesSent] == 1)
-    #expect(counters[.tcpExtSyncookiesRecv] == 1)
+    #expect(counters[.tcpExtSyncookiesRecv] == UInt64(echoes.count))
     #expect(peer.kernel.requests.count == 0)
   }
 }

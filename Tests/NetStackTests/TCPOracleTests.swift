@@ -28,6 +28,8 @@ struct TCPOracleTests {
     private var random = RandomState(seed: 3)
     var kernel: Kernel
     let node: NamespaceIndex
+    /// Where a router stands before our host: `wan0` is on the wire, `lan0` leads to the host.
+    let router: NamespaceIndex?
     var wire = Wire()
     private var rest = 0
     private var held: [[UInt8]] = []
@@ -44,11 +46,15 @@ struct TCPOracleTests {
       var duplication: UInt64 = 0
       var reordering: UInt64 = 0
       var corruption: UInt64 = 0
+      /// Longer frames vanish.
+      var longest = Int.max
       var isIPv6 = false
       var testDescription: String { name + (isIPv6 ? " over IPv6" : "") }
     }
 
-    init(_ suffix: String) throws {
+    /// With a router our host is 10.1.0.2 and fd01::2, else 10.0.0.2 and fd00::2; the host's kernel is 10.0.0.1 and
+    /// fd00::1.
+    init(_ suffix: String, isRouted: Bool = false) throws {
       name = "netstack-tcp-\(suffix)-\(getpid())"
       try Self.run(["ip", "netns", "add", name])
       let namespace = try KernelNamespace(path: "/run/netns/\(name)")
@@ -60,15 +66,43 @@ struct TCPOracleTests {
       try Self.run(["ip", "-n", name, "address", "add", "10.0.0.1/24", "dev", "t0"])
       try Self.run(["ip", "-n", name, "address", "add", "fd00::1/64", "dev", "t0", "nodad"])
       try Self.run(["ip", "-n", name, "link", "set", "t0", "up"])
-      var kernel = Kernel(Kernel.Options(seed: 1, pool: .init(packets: 8192)), now: Self.clock)
+      var kernel = Kernel(
+        Kernel.Options(seed: 1, pool: .init(packets: isRouted ? 32_768 : 8192)), now: Self.clock)
       let node = try kernel.node(ipv6: true)
-      face = try kernel.makeOutside(try #require(InterfaceName("eth0")), in: node)
-      try kernel.set("eth0", up: true, in: node)
-      try kernel.address("10.0.0.2/24", "eth0", node)
-      try kernel.setSysctl("net/ipv6/conf/eth0/accept_dad", to: "0", in: node)
-      try kernel.address6("fd00::2/64", "eth0", node)
+      guard isRouted else {
+        face = try kernel.makeOutside(try #require(InterfaceName("eth0")), in: node)
+        try Self.configure(&kernel, "eth0", node, 0, 2)
+        self.kernel = kernel
+        self.node = node
+        router = nil
+        return
+      }
+      let router = try kernel.node(ipv6: true)
+      for forwarding in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        try kernel.setSysctl(forwarding, to: "1", in: router)
+      }
+      face = try kernel.makeOutside(try #require(InterfaceName("wan0")), in: router)
+      try kernel.veth("eth0", node, "lan0", router, up: false)
+      for (device, subnet) in [("wan0", 0), ("lan0", 1)] {
+        try Self.configure(&kernel, device, router, subnet, 254)
+      }
+      try Self.configure(&kernel, "eth0", node, 1, 2)
+      try kernel.route("default", via: "10.1.0.254", node)
+      try kernel.route6("default", via: "fd01::254", node)
       self.kernel = kernel
       self.node = node
+      self.router = router
+      try Self.run(["ip", "-n", name, "route", "add", "10.1.0.0/24", "via", "10.0.0.254"])
+      try Self.run(["ip", "-n", name, "route", "add", "fd01::/64", "via", "fd00::254"])
+    }
+
+    private static func configure(
+      _ kernel: inout Kernel, _ device: String, _ node: NamespaceIndex, _ subnet: Int, _ host: Int
+    ) throws {
+      try kernel.set(device, up: true, in: node)
+      try kernel.address("10.\(subnet).0.\(host)/24", device, node)
+      try kernel.setSysctl("net/ipv6/conf/\(device)/accept_dad", to: "0", in: node)
+      try kernel.address6("fd0\(subnet)::\(host)/64", device, node)
     }
 
     deinit {
@@ -92,8 +126,9 @@ struct TCPOracleTests {
     }
 
     /// Starts a program on the kernel's side.
-    func python(_ program: String) throws -> Process {
+    func python(_ program: String, output: Pipe? = nil) throws -> Process {
       let process = Process()
+      if let output { process.standardOutput = output }
       process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
       process.arguments = [
         "ip", "netns", "exec", name, "python3", "-c", "import socket, hashlib, struct, sys, time\n" + program,
@@ -122,22 +157,25 @@ struct TCPOracleTests {
       let end = Self.clock + .seconds(seconds)
       var buffer = [UInt8](repeating: 0, count: 65600)
       while Self.clock < end {
+        var isIdle = true
         for _ in 0..<64 {
           let count = unsafe buffer.withUnsafeMutableBytes {
             unsafe read(tap.rawValue, $0.baseAddress, $0.count)
           }
           guard count > 0 else { break }
+          isIdle = false
           for frame in carry(Array(buffer.prefix(count))) { kernel.inject(frame, into: face) }
         }
         while kernel.poll(now: Self.clock).hasMore {}
         let isDone = try act()
         while let frame = kernel.takeFrame(from: face) {
+          isIdle = false
           for frame in carry(frame) {
             _ = unsafe frame.withUnsafeBytes { unsafe write(tap.rawValue, $0.baseAddress, $0.count) }
           }
         }
         if isDone { return true }
-        usleep(200)
+        if isIdle { usleep(200) }
       }
       return false
     }
@@ -147,6 +185,7 @@ struct TCPOracleTests {
       // Neighbours are found whatever the wire does, so that what fails is what is tested.
       let place = frame[12] == 8 && frame[13] == 0 ? 23 : 20
       guard frame.count > place, frame[place] == 6 else { return [frame] }
+      guard frame.count <= wire.longest else { return [] }
       if rest > 0 {
         rest -= 1
         return []

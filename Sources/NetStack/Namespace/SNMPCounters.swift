@@ -133,6 +133,8 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtTCPHystartDelayCwnd
   case tcpExtTCPWinProbe
   case tcpExtTCPKeepAlive
+  case tcpExtTCPMTUPFail
+  case tcpExtTCPMTUPSuccess
   case tcpExtTCPDelivered
   case tcpExtTCPDeliveredCE
   case tcpExtTCPReqQFullDoCookies

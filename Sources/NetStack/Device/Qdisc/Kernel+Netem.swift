@@ -119,6 +119,8 @@ extension Kernel {
     guard pool[slot].checksumState != .partial || pool.completeChecksum(slot), pool.makeWritable(slot) else {
       return false
     }
+    // Nor is it right any more because a card has found it so.
+    pool[slot].checksumState = .none
     netems[netem].counters.corrupted &+= 1
     let bytes = pool.bytes(slot)
     guard bytes.count > 0 else { return true }

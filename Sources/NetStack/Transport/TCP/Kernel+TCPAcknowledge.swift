@@ -119,7 +119,7 @@ extension TCPSock {
     }
     if segment.length > 0 { ack.flags.insert(.data) } else { net.snmp[.tcpExtTCPPureAcks] &+= 1 }
     echo = segment.options.timestamp?.echo ?? 0
-    if takeWindow(segment) { ack.flags.insert(.windowUpdate) }
+    if takeWindow(segment, net.tcp) { ack.flags.insert(.windowUpdate) }
     sendUnacknowledged = acknowledged
     if hasSACK, !segment.options.blocks.isEmpty {
       takeBlocks(segment.options.blocks, acknowledging: acknowledged, &ack, &net)
@@ -161,7 +161,7 @@ extension TCPSock {
   }
 
   /// The window that the other end offers (tcp_ack_update_window).
-  private mutating func takeWindow(_ segment: TCPSegment) -> Bool {
+  private mutating func takeWindow(_ segment: TCPSegment, _ settings: TCPSettings) -> Bool {
     let window = segment.window << (segment.flags.contains(.syn) ? 0 : UInt32(sendScale))
     let mayUpdate =
       isAfter(segment.acknowledgment, sendUnacknowledged) || isAfter(segment.sequence, windowSequence)
@@ -170,7 +170,10 @@ extension TCPSock {
     windowSequence = segment.sequence
     if sendWindow != window {
       sendWindow = window
-      largestWindow = max(largestWindow, window)
+      if window > largestWindow {
+        largestWindow = window
+        setMSS(settings)
+      }
     }
     return true
   }

@@ -374,6 +374,7 @@ extension Kernel {
     tcps[child].timestampOffset = request.timestampOffset
     tcps[child].peerMSS = request.peerMSS
     tcps[child].ownMSS = request.ownMSS
+    tcps[child].pathMSS = request.ownMSS
     return child
   }
 

@@ -28,9 +28,10 @@ extension Kernel {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
     tcps[index].mstamp = cpu.now
-    var count = 0
     var isLimited = false
     if tcps[index].sent.isEmpty { tcps[index].restartAfterIdle(namespaces[namespace].tcp) }
+    tcpFollowPath(index)
+    guard var count = how == .one || how == .probe ? 0 : tcpProbeMTU(index) else { return 0 }
     let mss = tcps[index].currentMSS
     let most =
       tcps[index].unsentBytes <= mss ? 1 : tcps[index].largestBurst(mss, namespaces[namespace].tcp)

@@ -3,6 +3,8 @@
 // The state machine (RFC 9293 3.10.7, RFC 5961; net/ipv4/tcp_input.c tcp_rcv_state_process, tcp_validate_incoming,
 // tcp_rcv_synsent_state_process).
 
+import NetTypes
+
 extension Kernel {
   /// Takes a segment for a connection. The packet is gone afterwards.
   mutating func tcpProcess(_ index: TCPIndex, _ segment: TCPSegment) {
@@ -236,6 +238,7 @@ extension Kernel {
     tcps[index].pending = .none
     if tcps[index].totalRetransmits > 1, !wasAnswered { tcps[index].congestionWindow = 1 }
     tcpBeginTransfer(index)
+    tcpSetMSS(index)
     notify(tcps[index].socket, [.out, .writeNormal])
   }
 
@@ -257,6 +260,10 @@ extension Kernel {
     tcps[index].bbr.chance = cpu.random.next() | 1
     tcps[index].maximumPacingRate = sockets[tcps[index].socket].options.maximumPacingRate
     tcps[index].isPaced = tcps[index].maximumPacingRate != .max
+    let family = sockets[tcps[index].socket].peer?.address.family
+    tcps[index].beginMTUProbing(
+      headers: (family == .ipv6 ? IPv6Header.length : IPv4Header.length) + TCPHeader.length,
+      namespaces[namespace].tcp)
     tcps[index].beginCongestionControl()
     if tcps[index].algorithm != .bbr { tcps[index].updatePacingRate(namespaces[namespace].tcp) }
     // The SYN was the first that arrived.

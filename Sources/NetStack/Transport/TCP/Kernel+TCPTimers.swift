@@ -359,18 +359,4 @@ extension TCPSock {
     let retries = settings[.orphanRetries]
     return retries == 0 && isAlive ? 8 : retries
   }
-
-  /// Large segments vanish: smaller ones may not (RFC 4821 7.7; tcp_mtu_probing).
-  fileprivate mutating func suspectBlackHole(_ settings: TCPSettings) {
-    guard settings.isOn(.mtuProbing) else { return }
-    if probesMTU {
-      let known = min(probedMSS, mss)
-      probedMSS = max(
-        min(settings[.baseMSS], known >> 1), settings[.mtuProbeFloor], settings[.minimumSendMSS])
-    } else {
-      probesMTU = true
-      probedMSS = settings[.baseMSS]
-    }
-    setMSS(settings)
-  }
 }

@@ -81,6 +81,7 @@ extension Kernel {
     tcps[index].restart()
     tcps[index].mstamp = cpu.now
     tcps[index].ownMSS = route.segmentSize
+    tcps[index].pathMSS = route.segmentSize
     tcps[index].mss = min(536, tcps[index].ownMSS)
     tcps[index].hasTimestamps = namespaces[namespace].tcp.isOn(.timestamps)
     tcps[index].hasSACK = namespaces[namespace].tcp.isOn(.sack)
@@ -205,6 +206,7 @@ extension Kernel {
       let error = takeError(of: socket)
       throw error == 0 ? .brokenPipe : KernelError(error)
     }
+    tcpFollowPath(index)
     tcps[index].noteApplicationLimit(charged: pool.writers.charged(to: socket.rawValue))
   }
 
@@ -606,12 +608,10 @@ extension Kernel {
     }
     learnPath(from: error, in: namespace)
     if error.errno == KernelError.messageTooLong.errno {
-      let header = error.source.family == .ipv6 ? IPv6Header.length : IPv4Header.length
-      let mss = Int(error.information) - header - TCPHeader.length
-      guard mss >= 512, mss < min(tcps[index].pathMSS, tcps[index].ownMSS) else { return }
-      tcps[index].pathMSS = mss
-      tcpSetMSS(index)
-      guard tcps[index].state.isSynchronized else { return }
+      // tcp_v4_mtu_reduced: what counts is what is believed of the way now.
+      let before = tcps[index].pathMSS
+      tcpFollowPath(index)
+      guard tcps[index].state.isSynchronized, tcps[index].pathMSS < before else { return }
       tcps[index].mstamp = cpu.now
       tcps[index].resendLarge(&namespaces[namespace])
       tcpRetransmitQueue(index)

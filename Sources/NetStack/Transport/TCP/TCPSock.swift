@@ -162,11 +162,9 @@ struct TCPSock: ~Copyable {
   var peerMSS = 536
   var mss = 536
   var ownMSS = 536
-  /// What the path takes, when less than the device has been heard of.
+  /// What the way takes now (icsk_pmtu_cookie, less headers).
   var pathMSS = Int.max
-  /// What is left of it when segments vanish in a black hole (icsk_mtup.search_low; RFC 4821).
-  var probedMSS = Int.max
-  var probesMTU = false
+  var probing = MTUProbing()
   /// TCP_MAXSEG; 0: nobody has said.
   var userMSS = 0
 
@@ -306,13 +304,6 @@ struct TCPSock: ~Copyable {
   /// Bytes that were never sent.
   var unsentBytes: Int { max(Int(Int32(bitPattern: writeEnd &- sendNext)), 0) }
 
-  /// What one segment has, from all that limits it (tcp_sync_mss).
-  mutating func setMSS(_ settings: TCPSettings) {
-    var most = min(peerMSS, ownMSS, pathMSS, probedMSS)
-    if userMSS > 0 { most = min(most, userMSS) }
-    mss = max(most - (hasTimestamps ? 12 : 0), settings[.minimumSendMSS])
-  }
-
   /// Forgets a connection that has failed, before another one begins.
   mutating func restart() {
     readOffset = 0
@@ -345,8 +336,7 @@ struct TCPSock: ~Copyable {
     (retransmits, backoff, totalTimeouts, probes) = (0, 0, 0, 0)
     pending = .none
     pathMSS = .max
-    probedMSS = .max
-    probesMTU = false
+    probing = MTUProbing()
     sendScale = 0
     recentTimestamp = 0
     ecn = TCPECN()

@@ -35,7 +35,15 @@ struct TCPWay {
 }
 
 extension Kernel {
-  /// The way of a connection's next segment; nil: there is none.
+  /// Follows what the way takes before segments are made for it: routers, routes and devices change it
+  /// (tcp_current_mss).
+  mutating func tcpFollowPath(_ index: TCPIndex) {
+    let socket = tcps[index].socket
+    guard let peer = sockets[socket].peer else { return }
+    _ = tcpRoute(index, to: peer, sockets[socket].options.typeOfService)
+  }
+
+  /// The way of a connection's next segment; nil: there is none. A segment has from now on what it takes.
   mutating func tcpRoute(_ index: TCPIndex, to peer: SocketAddress, _ typeOfService: UInt8) -> SocketRoute? {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
@@ -49,6 +57,10 @@ extension Kernel {
     var control = SendControl(source: sockets[socket].local.address)
     control.typeOfService = typeOfService
     guard let route = try? socketRoute(socket, to: peer, control) else { return nil }
+    if tcps[index].pathMSS != route.segmentSize {
+      tcps[index].pathMSS = route.segmentSize
+      tcps[index].setMSS(namespaces[namespace].tcp)
+    }
     if keeps, case .v4(let datagram, let path) = route {
       tcps[index].way.keep(datagram, path, devices[path.device].mtu, generation)
     }

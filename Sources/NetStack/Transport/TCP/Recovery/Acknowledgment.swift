@@ -135,6 +135,7 @@ extension TCPSock {
     let isMeasured = takeRTT(&ack, sequenceRTT, sackRTT, pathRTT, net.tcp)
     if ack.flags.contains(.dataAcknowledged) {
       ack.flags.insert(.setsTimer)
+      noteMTUProbe(&net)
       if !hasSACK {
         removeDuplicates(count, isMarked: isMarked, &net)
         if ack.flags.contains(.retransmissionAcknowledged) { ack.flags.remove(.originalSacked) }

@@ -58,6 +58,7 @@ extension Kernel {
   private mutating func tcpResend(_ index: TCPIndex, _ number: UInt32, isPushed: Bool = false) -> Bool {
     let namespace = sockets[tcps[index].socket].namespace
     tcps[index].mstamp = cpu.now
+    tcpFollowPath(index)
     if isBefore(tcps[index].sent[number].start, tcps[index].sendUnacknowledged) {
       tcps[index].sent[number].start = tcps[index].sendUnacknowledged
     }

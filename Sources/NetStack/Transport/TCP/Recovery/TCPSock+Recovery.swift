@@ -80,7 +80,7 @@ extension TCPSock {
       tryToOpen(isMarked)
       return
     }
-    enterRecovery(isMarked: isMarked, &net)
+    if !losesMTUProbe(&net) { enterRecovery(isMarked: isMarked, &net) }
     ack.transmission = .lost
   }
 
