@@ -160,6 +160,7 @@ private struct WatchedNamespace: Sendable {
         return TraceReport.RuleStep(
           namespace: id, visit: message.id, chain: message.chain, hook: hook,
           rule: ruleset.rule(handle, of: message.chain), isPolicy: false, verdict: verdict)
+      case .end: return nil
       case .policy(let verdict):
         return TraceReport.RuleStep(
           namespace: id, visit: message.id, chain: message.chain, hook: hook, rule: nil, isPolicy: true,

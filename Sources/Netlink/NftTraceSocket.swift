@@ -16,6 +16,8 @@ public struct NftTraceMessage: Hashable, Sendable {
   public enum Step: Hashable, Sendable {
     /// A rule was passed, or has decided.
     case rule(handle: UInt64, NftVerdict)
+    /// A chain ended.
+    case end
     /// No rule of a base chain decided.
     case policy(NftVerdict)
   }
@@ -106,10 +108,10 @@ extension NftTraceMessage {
     }
     chain = NftChainKey(table: NftTableKey(family: family, name: table), chain: name)
     switch kind {
-    case NFT_TRACETYPE_RULE.rawValue:
-      // The end of a chain is told as a rule that is none.
-      guard let verdict, handle != 0 else { return nil }
-      step = .rule(handle: handle, verdict)
+    case NFT_TRACETYPE_RULE.rawValue, NFT_TRACETYPE_RETURN.rawValue:
+      guard let verdict else { return nil }
+      // The end of a chain is told as a return by no rule.
+      step = handle == 0 ? .end : .rule(handle: handle, verdict)
     case NFT_TRACETYPE_POLICY.rawValue: step = .policy(policy == 0 ? .drop : .accept)
     default: return nil
     }

@@ -376,7 +376,7 @@ struct NetfilterHelperTests {
       let got = try? emulated.kernel.receive(receiver, into: &data)
       #expect((got != nil) == (heard >= 0), "datagram \(number)")
     }
-    let counted = try Oracle.observe(router).flatMap(Oracle.lines)
+    let counted = try Oracle.observe(router).tables.flatMap(Oracle.lines)
     #expect(emulated.kernel.nftables(nil, in: emulated.node).tables.flatMap(Oracle.lines) == counted)
     #expect(emulated.kernel.accounting.isClosed)
   }

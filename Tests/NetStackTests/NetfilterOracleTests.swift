@@ -102,6 +102,7 @@ struct NetfilterOracleTests {
 
   // MARK: Both routers
 
+  @discardableResult
   static func load(_ text: String, into router: KernelOracleTests.Router) throws -> [NftTable] {
     // nft wants a semicolon before the brace that closes a block on its own line.
     let lines = text.split(separator: "\n").map { line in
@@ -110,57 +111,65 @@ struct NetfilterOracleTests {
     let body = lines.joined(separator: "\n")
     let table = body.hasPrefix("table") ? body : "table ip t {\n\(body)\n}"
     try Shell.run("nft", ["-f", "-"], in: router.name, input: "flush ruleset\n\(table)\n")
-    return try observe(router)
+    return try observe(router).tables
   }
 
-  static func observe(_ router: KernelOracleTests.Router) throws -> [NftTable] {
-    let namespace = try KernelNamespace(path: "/run/netns/\(router.name)")
-    return try namespace.run { (_) throws(NetlinkError) in
+  static func observe(_ router: KernelOracleTests.Router) throws -> NftObservation {
+    try router.namespace.run { (_) throws(NetlinkError) in
       do {
-        return try NftablesSocket(label: "oracle").observe().tables
+        return try NftablesSocket(label: "oracle").observe()
       } catch {
         throw NetlinkError(.refused, "observe the rules: \(error)")
       }
     }
   }
 
+  // MARK: Connections
+
+  /// A connection as both kernels tell it, its time and number aside. What stands for ports is an echo's identifier,
+  /// and its type and code.
+  private static func words(
+    _ state: String?, _ status: UInt32, _ mark: UInt32, _ proto: UInt8,
+    _ tuples: [(source: IPAddress, destination: IPAddress, ports: (UInt16, UInt16))]
+  ) -> String {
+    let ends = tuples.map { tuple in
+      let ports = [1, 6, 17, 58].contains(proto) ? " \(tuple.ports.0)>\(tuple.ports.1)" : ""
+      return "src=\(tuple.source) dst=\(tuple.destination)\(ports)"
+    }
+    let flags = ConntrackMessage.Status(rawValue: status)
+    return [
+      state, "\(proto)", ends[0], flags.contains(.seenReply) ? nil : "[UNREPLIED]", ends[1],
+      flags.contains(.assured) ? "[ASSURED]" : nil, flags.contains(.offload) ? "[OFFLOAD]" : nil,
+      "mark=\(mark)",
+    ].compactMap { $0 }.joined(separator: " ")
+  }
+
   private static func connections(_ router: KernelOracleTests.Router) throws -> [String] {
-    guard Shell.has("conntrack") else { return [] }
-    let output = try ["ipv4", "ipv6"].map {
-      try Shell.run("conntrack", ["-L", "-f", $0, "-o", "id"], in: router.name)
-    }.joined(separator: "\n")
-    return output.split(separator: "\n").map { line in
-      // Timeouts, ids and marks aside: protocol, state and both tuples say what there is.
-      line.split(separator: " ").filter { word in
-        word.hasPrefix("src=") || word.hasPrefix("dst=") || word.hasPrefix("sport=")
-          || word.hasPrefix("dport=")
-          || word.hasPrefix("type=") || word.hasPrefix("code=")
-          || word.hasPrefix("id=") && !word.contains("id=0x")
-          || word.hasPrefix("[") || word.allSatisfy { $0.isUppercase || $0 == "_" || $0 == "2" }
-      }.filter { !$0.hasPrefix("id=") }.joined(separator: " ")
+    let socket = try router.namespace.run { (visitor) throws(NetlinkError) in
+      try visitor.socket(.netfilter)
+    }
+    return try socket.dump(ConntrackMessage.dump()).compactMap { answer in
+      guard let entry = try ConntrackMessage(answer) else { return nil }
+      let tuples = [entry.original, entry.reply].map { tuple in
+        let type = UInt16(tuple.icmpType ?? 0) << 8 | UInt16(tuple.icmpCode ?? 0)
+        let source = tuple.sourcePort ?? tuple.icmpID ?? 0
+        return (tuple.source, tuple.destination, (source, tuple.destinationPort ?? type))
+      }
+      return words(
+        entry.stateName, entry.status.rawValue, entry.mark ?? 0, entry.original.protocolNumber, tuples)
     }.sorted()
   }
 
   private static func connections(_ kernel: borrowing Kernel, _ node: NamespaceIndex) -> [String] {
     kernel.connections(in: node).map { entry in
-      func words(_ tuple: ConntrackListing.Tuple, _ isReply: Bool) -> String {
-        var text = "src=\(tuple.source) dst=\(tuple.destination)"
-        if [6, 17].contains(entry.proto) {
-          text += " sport=\(tuple.sourcePort) dport=\(tuple.destinationPort)"
-        } else if entry.proto == 1 || entry.proto == 58 {
-          text += " type=\(tuple.destinationPort >> 8) code=\(tuple.destinationPort & 255)"
-        }
-        return text
+      let tuples = [entry.original, entry.reply].map {
+        ($0.source, $0.destination, ($0.sourcePort, $0.destinationPort))
       }
-      var parts: [String] = []
-      if let state = entry.state { parts.append(state) }
-      parts.append(words(entry.original, false))
-      if entry.status & 2 == 0 { parts.append("[UNREPLIED]") }
-      parts.append(words(entry.reply, true))
-      if entry.status & 4 != 0 { parts.append("[ASSURED]") }
-      return parts.joined(separator: " ")
+      return words(entry.state, entry.status, entry.mark, entry.proto, tuples)
     }.sorted()
   }
+
+  // MARK: Comparing
 
   /// Loads the rules, sends the frames, compares everything.
   func compare(_ name: String, _ text: String, _ probes: [Probe]) throws {
@@ -169,24 +178,20 @@ struct NetfilterOracleTests {
     for difference in try Self.differences(text, probes, router) { Issue.record("\(name): \(difference)") }
   }
 
-  /// Neighbours that probes are sent on to, and what a connection may begin with.
+  /// Neighbours that probes are sent on to.
+  private static func neighbors() -> [NetlinkMessage] {
+    ["10.0.1.8", "10.0.1.77"].map { OracleSetup.neighbor($0, 1, [2, 0, 0, 0, 8, 7]) }
+  }
+
+  /// Neighbours, and what a connection may begin with.
   static func prepare(_ router: KernelOracleTests.Router) throws {
-    try Shell.run("sysctl", ["-q", "-w", "net.netfilter.nf_conntrack_tcp_loose=1"], in: router.name)
-    for target in ["10.0.1.8", "10.0.1.77"] {
-      try Shell.run(
-        "ip", ["neigh", "add", target, "lladdr", "02:00:00:00:08:07", "dev", "t1"], in: router.name)
-    }
+    try router.set("net/netfilter/nf_conntrack_tcp_loose", "1")
+    for request in neighbors() { try #require(router.perform(request) == 0) }
     usleep(50_000)
   }
 
   static func prepare(_ emulated: inout KernelOracleTests.Emulated) throws {
-    for target in ["10.0.1.8", "10.0.1.77"] {
-      var neighbor = NeighborMessage(family: .ipv4, index: emulated.kernel.ifindex("t1", emulated.node))
-      neighbor.destination = .v4(v4(target))
-      neighbor.linkAddress = [2, 0, 0, 0, 8, 7]
-      neighbor.state = .permanent
-      try emulated.kernel.perform(neighbor.request(.create), in: emulated.node)
-    }
+    for request in neighbors() { try emulated.kernel.perform(request, in: emulated.node) }
   }
 
   /// What an emulated router does differently from one of the host's kernel that has been prepared.
@@ -195,10 +200,13 @@ struct NetfilterOracleTests {
   ) throws -> [String] {
     var emulated = try KernelOracleTests.Emulated(setup)
     _ = emulated.answers(to: nil, wait: .seconds(setup.settles ? 2 : 0))
-    let tables = try Self.load(text, into: router)
-    try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
+    try Self.load(text, into: router)
+    let loaded = try Self.observe(router)
+    try emulated.kernel.commit(loaded.tables.flatMap(\.creation), in: emulated.node)
+    let handles = emulated.kernel.nftables(nil, in: emulated.node).handles
     try prepare(&emulated)
     _ = try router.answers(to: nil)
+    let traces = try router.namespace.run { (_) throws(NetlinkError) in try NftTraceSocket() }
     var differences: [String] = []
     func compare(_ got: [String], _ expected: [String], _ what: String) {
       guard got != expected else { return }
@@ -210,12 +218,15 @@ struct NetfilterOracleTests {
       let expected = Self.text(try router.answers(to: probe.frame, by: probe.face, wait: wait))
       let got = Self.text(emulated.answers(to: probe.frame, by: probe.face, wait: wait))
       compare(got, expected, "probe \(number)")
+      compare(
+        OracleTrace(emulated.kernel.takeTraces(), handles).lines,
+        OracleTrace(traces.take(), loaded.handles).lines, "trace of probe \(number)")
       if probe.pause > 0 {
         usleep(UInt32(probe.pause) * 1000)
         emulated.kernel.run(for: .milliseconds(Int64(probe.pause)))
       }
     }
-    let counted = try Self.observe(router)
+    let counted = try Self.observe(router).tables
     let emulatedTables = emulated.kernel.nftables(nil, in: emulated.node).tables
     compare(emulatedTables.flatMap(Self.lines), counted.flatMap(Self.lines), "what was counted")
     compare(Self.connections(emulated.kernel, emulated.node), try Self.connections(router), "connections")

@@ -297,7 +297,7 @@ struct SettingsOracleTests {
       try twins.compare("\(tos)", IP(destination: [10, 0, 1, 9], tos: tos).frame)
       try twins.compare("\(tos), an answer", IP(tos: tos).frame)
     }
-    let theirs = try NetfilterOracleTests.observe(twins.router).flatMap(NetfilterOracleTests.lines)
+    let theirs = try NetfilterOracleTests.observe(twins.router).tables.flatMap(NetfilterOracleTests.lines)
     let ours = twins.emulated.kernel.nftables(nil, in: twins.emulated.node).tables
     #expect(ours.flatMap(NetfilterOracleTests.lines) == theirs)
   }
