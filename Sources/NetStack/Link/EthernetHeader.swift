@@ -26,6 +26,7 @@ extension Kernel {
   mutating func ethernetReceive(_ burst: inout Burst, on index: DeviceIndex) {
     let namespace = devices[index].namespace
     let own = devices[index].mac
+    let isNamed = isNamedByPort(on: index)
     // Packets of one protocol, that came one after the other.
     var run = Burst()
     var runType: UInt16 = 0
@@ -50,13 +51,12 @@ extension Kernel {
       pool[slot].networkHeader = start
       pool[slot].etherType = type
       pool[slot].device = index.rawValue
-      if destination == own {
-        pool[slot].packetType = .host
-      } else if EthernetHeader.isMulticast(destination) {
-        pool[slot].packetType = destination == EthernetHeader.broadcast ? .broadcast : .multicast
-        devices[index].statistics.multicast &+= 1
-      } else {
-        pool[slot].packetType = .otherHost
+      let isGroup = EthernetHeader.isMulticast(destination)
+      if isGroup { devices[index].statistics.multicast &+= 1 }
+      if !isNamed {
+        pool[slot].packetType =
+          destination == own
+          ? .host : !isGroup ? .otherHost : destination == EthernetHeader.broadcast ? .broadcast : .multicast
       }
       if !namespaces[namespace].sockets.linkProtocols.isEmpty { showProtocol(slot, on: index) }
       // What is of another protocol may be answered: all that came before goes first.

@@ -9,7 +9,7 @@ extension Kernel {
   mutating func bridgeReceive(_ burst: inout Burst, on index: DeviceIndex) {
     let bridge = devices[index].master
     let namespace = devices[index].namespace
-    if hasHook(.bridge, .prerouting, in: namespace) { filterBridge(&burst, on: index) }
+    if hasBridgeRules(in: namespace) { filterBridge(&burst, on: index) }
     var port = devices[index].port
     let bridgeDevice = bridges[bridge].device
     let isPromiscuous = devices[bridgeDevice].flags.contains(.promiscuous)
@@ -265,7 +265,8 @@ extension Kernel {
     if isLocal { bridgePassUp(slot, vlan, from: index, bridge) }
   }
 
-  /// Sends copies by all ports that may have them, in order; the frame itself too, unless it is kept for the host.
+  /// Sends copies by all ports that may have them, the newest first (br_add_if puts it before the others); the frame
+  /// itself too, unless it is kept for the host.
   private mutating func flood(
     _ slot: Slot, _ destination: UInt64, _ vlan: UInt16, to audience: GroupAudience?,
     from index: DeviceIndex, _ bridge: BridgeIndex, keeping: Bool
@@ -274,7 +275,7 @@ extension Kernel {
     // What the host itself says to a group goes everywhere.
     let isOwn = index == bridges[bridge].device
     var last = DeviceIndex.none
-    for position in 0..<bridges[bridge].ports.count {
+    for position in (0..<bridges[bridge].ports.count).reversed() {
       let egress = bridges[bridge].ports[position]
       guard mayLeave(by: egress, vlan, from: index, source) else { continue }
       if let audience {

@@ -10,6 +10,12 @@ extension Kernel {
       || hasHook(.bridge, .postrouting, in: namespace)
   }
 
+  /// Whether frames that come in by a port meet rules, there or later.
+  @inline(__always) func hasBridgeRules(in namespace: NamespaceIndex) -> Bool {
+    hasHook(.bridge, .prerouting, in: namespace) || hasHook(.bridge, .input, in: namespace)
+      || meetsBridgeRules(in: namespace)
+  }
+
   /// Takes the frames that came in by a port through prerouting; those of the groups that stay on their link do not
   /// meet it, nor what a port that is not learning drops anyway.
   @inline(never) mutating func filterBridge(_ burst: inout Burst, on index: DeviceIndex) {
@@ -19,9 +25,13 @@ extension Kernel {
     for position in 0..<burst.count {
       let slot = burst[position]
       let bytes = pool.bytes(slot)
+      guard bytes.count >= EthernetHeader.length else {
+        kept.append(slot)
+        continue
+      }
+      pool[slot].packetType = recipient(bytes.u48(EthernetHeader.destination), of: index)
       let isExempt =
-        bytes.count < EthernetHeader.length
-        || bytes.u48(EthernetHeader.destination) >> 4 == EthernetHeader.linkLocalGroups
+        bytes.u48(EthernetHeader.destination) >> 4 == EthernetHeader.linkLocalGroups
         || EthernetHeader.isMulticast(bytes.u48(EthernetHeader.source))
         || state != .forwarding && state != .learning
       if isExempt || meetBridgeRules(slot, .prerouting, in: index, out: .none, namespace) {
@@ -29,6 +39,24 @@ extension Kernel {
       }
     }
     burst = kept
+  }
+
+  /// Whom a frame means that came in by a port: the host, by the port's address or by the bridge's (eth_type_trans,
+  /// br_handle_frame).
+  private func recipient(_ destination: UInt64, of port: DeviceIndex) -> PacketType {
+    if destination == EthernetHeader.broadcast { return .broadcast }
+    if EthernetHeader.isMulticast(destination) { return .multicast }
+    let bridge = bridges[devices[port].master].device
+    return destination == devices[port].mac || destination == devices[bridge].mac ? .host : .otherHost
+  }
+
+  /// Whether it was asked at a port whom the frames mean that a device gets: a bridge's rules may have given them
+  /// another destination since then (br_netif_receive_skb).
+  @inline(__always) func isNamedByPort(on index: DeviceIndex) -> Bool {
+    guard hasBridgeRules(in: devices[index].namespace), case .bridge = devices[index].kind else {
+      return false
+    }
+    return true
   }
 
   /// Takes a frame, which begins with its link header, through a hook.
