@@ -115,8 +115,8 @@ struct NetfilterFlowtableTests {
     #expect(passed < (try Self.counted(plain.kernel.nftables(nil, in: plain.node).tables)))
   }
 
-  @Test("The same of IPv6", arguments: [NftFamily.ip6, .inet])
-  func sameOfIPv6(_ family: NftFamily) throws {
+  /// The same of IPv6, masqueraded.
+  static func traffic6() -> [Frames.Probe] {
     typealias Frames6 = Netfilter6OracleTests
     let (client, server, wan) = (Frames6.client, Frames6.server, Frames6.wan)
     var probes: [Frames.Probe] = [
@@ -134,6 +134,12 @@ struct NetfilterFlowtableTests {
     }
     probes.append(Frames6.tcp(client, 3000, server, 80, 0x11, seq: 101, ack: 901))
     probes.append(Frames6.tcp(server, 80, wan, 3000, 0x10, seq: 901, ack: 102, face: 1))
+    return probes
+  }
+
+  @Test("The same of IPv6", arguments: [NftFamily.ip6, .inet])
+  func sameOfIPv6(_ family: NftFamily) throws {
+    let probes = Self.traffic6()
     var plain = try KernelOracleTests.Emulated(.dual)
     var short = try KernelOracleTests.Emulated(.dual)
     _ = plain.answers(to: nil, wait: .seconds(2))
