@@ -15,10 +15,11 @@ static int fail(int fd) {
   return -error;
 }
 
-int nf_tun_open(const char *name, int flags, int64_t owner, int64_t group, int persist) {
+int nf_tun_open(const char *name, int flags, int64_t owner, int64_t group, int persist, uint32_t index) {
   if (strlen(name) >= IFNAMSIZ) return -ENAMETOOLONG;
   int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return -errno;
+  if (index > 0 && ioctl(fd, TUNSETIFINDEX, &index) != 0) return fail(fd);
   struct ifreq request;
   memset(&request, 0, sizeof request);
   strcpy(request.ifr_name, name);

@@ -13,7 +13,10 @@ extension EmulatedDatapath {
   public func limitations(
     for desired: LabState, running runtime: LabRuntime
   ) async throws(DatapathError) -> [Limitation] {
-    Self.limitations(of: runtime) + hostLimitations(of: desired) + rehearse(desired)
+    var joined: Set<InterfaceName> = []
+    for thread in threads { joined.formUnion(await thread.perform { $0.edges.openTaps }) }
+    return Self.limitations(of: runtime) + hostLimitations(of: desired, joined: joined)
+      + rehearse(desired.inLab)
   }
 
   private func rehearse(_ desired: LabState) -> [Limitation] {
@@ -28,15 +31,6 @@ extension EmulatedDatapath {
   }
 
   private static let remedy = "use --datapath kernel or rootless, or leave it out"
-
-  private func hostLimitations(of desired: LabState) -> [Limitation] {
-    guard let host = desired[.host], let object = host.objects.dropFirst().first else { return [] }
-    return [
-      Limitation(
-        path: object.path(in: .host), cause: "an emulated lab has no way into the host's network",
-        remedy: "use --datapath kernel as root, or leave out uplinks and lab.internet")
-    ]
-  }
 
   private static func limitations(of runtime: LabRuntime) -> [Limitation] {
     var causes: Set<String> = []

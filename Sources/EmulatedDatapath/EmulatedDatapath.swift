@@ -21,6 +21,8 @@ public final class EmulatedDatapath: Datapath {
   let threads: [KernelThread]
   let placement: Placement
   private let standstill: Standstill
+  /// What the lab may do in the host's own network.
+  let host: HostNetwork
   /// The last lab that was asked about, and what was answered.
   let rehearsed = Mutex<(state: LabState, limitations: [Limitation])?>(nil)
 
@@ -32,10 +34,13 @@ public final class EmulatedDatapath: Datapath {
   ///   - seed: of everything that the kernel leaves to chance; left out, the lab's name chooses.
   ///   - time: the host's, or a virtual one that moves only while everybody waits.
   ///   - cpus: threads that carry the packets. Virtual time has one.
+  ///   - host: what the lab may do in the host's own network.
   public init(
-    lab: LabName, seed: UInt64? = nil, time: TimeKind = .real, cpus: Int = 1
+    lab: LabName, seed: UInt64? = nil, time: TimeKind = .real, cpus: Int = 1,
+    host: HostAccess = .none
   ) throws(DatapathError) {
     self.lab = lab
+    self.host = HostNetwork(host, time)
     let virtual = time == .virtual ? VirtualTime() : nil
     placement = Placement(cpus: time == .virtual ? 1 : max(1, min(cpus, Self.maximumCPUs)))
     standstill = try Standstill(cpus: placement.cpus)
@@ -74,7 +79,7 @@ public final class EmulatedDatapath: Datapath {
   }
 
   /// Does a piece of work on the lab as a whole, while all its CPUs stand still.
-  private func performTogether<Value: Sendable>(
+  func performTogether<Value: Sendable>(
     on lab: LabName, _ operation: String,
     _ body: @Sendable @escaping (EmulatedMachine) throws(DatapathError) -> Value
   ) async throws(DatapathError) -> Value {
@@ -93,35 +98,53 @@ public final class EmulatedDatapath: Datapath {
   // MARK: Datapath
 
   public func apply(_ batch: Plan.Batch, to lab: LabName) async throws(DatapathError) {
-    try await performTogether(on: lab, "change lab '\(lab)'") { (kernel) throws(DatapathError) in
-      var applier = Applier(lab: lab, kernel: kernel)
-      applier.learn(kernel.tables)
+    let share = try await performTogether(on: lab, "change lab '\(lab)'") {
+      (machine) throws(DatapathError) in
+      let share = HostShare(of: batch, edges: machine.edges)
+      var applier = Applier(lab: lab, kernel: machine)
+      applier.learn(machine.tables)
       do throws(DatapathError) {
-        try applier.apply(batch)
+        try applier.apply(share.inside)
       } catch {
-        kernel.tables = [:]
+        machine.tables = [:]
         throw error
       }
-      kernel.tables = applier.known
+      machine.tables = applier.known
+      machine.follow(share)
+      return share
+    }
+    guard !share.isInside else { return }
+    if !share.outside.changes.isEmpty { try await host.datapath().apply(share.outside, to: lab) }
+    try await performTogether(on: lab, "join lab '\(lab)' to the host") { (machine) throws(DatapathError) in
+      try machine.openTaps()
     }
   }
 
   public func remove(_ lab: LabName) async throws(DatapathError) {
-    try await performTogether(on: lab, "remove lab '\(lab)'") { (kernel) throws(DatapathError) in
-      kernel.removeAll()
+    try await performTogether(on: lab, "remove lab '\(lab)'") { (machine) throws(DatapathError) in
+      machine.removeAll()
     }
+    try await host.opened?.remove(lab)
   }
 
   public func observe(_ lab: LabName, scope: Scope) async throws(DatapathError) -> Observation {
-    try await performTogether(on: lab, "observe lab '\(lab)'") { (kernel) throws(DatapathError) in
+    let (inside, edges) = try await performTogether(on: lab, "observe lab '\(lab)'") {
+      (machine) throws(DatapathError) in
       do throws(TransportError) {
-        return try kernel.observe(scope)
+        return (try machine.observe(scope), machine.edges)
       } catch {
         throw DatapathError(
           .bug, operation: "observe lab '\(lab)'", errno: error.errno == 0 ? nil : error.errno,
           cause: error.cause, remedy: "please report it")
       }
     }
+    var observation = inside
+    observation.join(edges)
+    guard host.refusal == nil, let part = scope.onHost, part.asksForSomething || host.opened != nil else {
+      return observation
+    }
+    observation.add(host: try await host.datapath().observe(lab, scope: part), edges)
+    return observation
   }
 
   public func spawn(

@@ -27,6 +27,7 @@ final class EmulatedKernel {
   /// What the time of day is when this kernel's clock stands at nothing; 0 where its time is its own.
   var epoch: Int64 = 0
   var connectionFollowers = ConnectionFollowers()
+  var edges = HostEdges()
   /// How many tasks use the lab: whoever made it, and who entered since.
   var participants = 1
 
@@ -77,6 +78,7 @@ final class EmulatedKernel {
   }
 
   func remove(_ id: NamespaceID) {
+    edges.removeAll(in: id)
     if let index = namespaces.removeValue(forKey: id) { remove(index) }
   }
 
@@ -91,6 +93,7 @@ final class EmulatedKernel {
       if let index = namespaces[id] { remove(index) }
     }
     namespaces = [:]
+    edges = HostEdges()
   }
 }
 
@@ -152,10 +155,14 @@ struct EmulatedChannel: Transport {
     }
   }
 
-  func makeTunTap(_ name: InterfaceName, _ device: TunTapState) throws(TransportError) {
+  func makeTunTap(
+    _ name: InterfaceName, index: UInt32?, _ device: TunTapState
+  ) throws(TransportError) {
     let options = TunTap(
       isTap: device.mode == .tap, owner: device.owner, group: device.group, isMultiQueue: device.multiQueue)
-    do throws(KernelError) { _ = try kernel.stack.makeTunTap(name, in: namespace, options) } catch {
+    do throws(KernelError) {
+      _ = try kernel.stack.makeTunTap(name, in: namespace, options, number: Int32(clamping: index ?? 0))
+    } catch {
       throw TransportError(error)
     }
   }

@@ -12,7 +12,7 @@ import Rtnetlink
 
 final class EmulatedMachine: LabKernel {
   let lab: LabName
-  private let kernels: [EmulatedKernel]
+  let kernels: [EmulatedKernel]
   private var placement: Placement { kernels[0].placement }
 
   /// - Parameter kernels: one a CPU, in their order.
@@ -27,7 +27,7 @@ final class EmulatedMachine: LabKernel {
     set { kernels[0].tables = newValue }
   }
 
-  private func kernel(of namespace: NamespaceID) -> EmulatedKernel { kernels[placement.cpu(of: namespace)] }
+  func kernel(of namespace: NamespaceID) -> EmulatedKernel { kernels[placement.cpu(of: namespace)] }
 
   func channel(to namespace: NamespaceID) throws(TransportError) -> EmulatedChannel {
     let kernel = kernel(of: namespace)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // The thread that runs an emulated CPU's kernel, in real or in virtual time. It alone touches the kernel: whoever wants
-// something of it puts work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd; in virtual time it
-// jumps to the next deadline when all tasks that use the lab wait. What one CPU's turn has handed to another, that one's
+// something of it puts work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd and on the host's
+// taps that the lab is joined to; in virtual time it jumps to the next deadline when all tasks that use the lab wait. What one CPU's turn has handed to another, that one's
 // thread is woken for.
 
 import CLinux
@@ -192,7 +192,8 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
     kernel.tellFollowers()
     kernel.writeCaptures()
     kernel.tellConnectionFollowers()
-    let isBusy = result.hasMore || hasSettled
+    let hasCarried = kernel.carryHostFrames()
+    let isBusy = result.hasMore || hasSettled || hasCarried
     turns = clock.virtual != nil && isBusy && turns < patientTurns ? turns + 1 : 0
     guard !isBusy, start.mailbox.fallAsleep() else { continue }
     let deadline = [result.nextDeadline, kernel.waiters.nextDeadline].compactMap { $0 }.min()
@@ -200,10 +201,10 @@ private nonisolated func kernelThreadEntry(_ context: UnsafeMutableRawPointer?) 
       if let deadline, kernel.allTasksWait {
         time.advance(to: deadline)
       } else {
-        clock.sleep(until: nil, on: start.mailbox.wake)
+        clock.sleep(until: nil, on: [start.mailbox.wake])
       }
     } else {
-      clock.sleep(until: deadline, on: start.mailbox.wake)
+      clock.sleep(until: deadline, on: [start.mailbox.wake] + kernel.edges.descriptors)
     }
     start.mailbox.awake()
   }
@@ -229,9 +230,9 @@ private struct KernelClock {
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec) - now().nanoseconds
   }
 
-  /// Returns at the deadline, or when `wake` can be read. Without a deadline only then.
-  func sleep(until deadline: Instant?, on wake: Int32) {
-    var entry = pollfd(fd: wake, events: Int16(truncatingIfNeeded: POLLIN), revents: 0)
-    nf_wait(&entry, 1, deadline.map { max(($0 - now()).nanoseconds, 0) } ?? -1)
+  /// Returns at the deadline, or when one of the descriptors can be read. Without a deadline only then.
+  func sleep(until deadline: Instant?, on descriptors: [Int32]) {
+    var entries = descriptors.map { pollfd(fd: $0, events: Int16(truncatingIfNeeded: POLLIN), revents: 0) }
+    nf_wait(&entries, Int32(entries.count), deadline.map { max(($0 - now()).nanoseconds, 0) } ?? -1)
   }
 }

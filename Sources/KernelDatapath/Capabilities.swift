@@ -100,7 +100,7 @@ extension Feature {
     if self == .tun {
       guard let name = InterfaceName("nf-tun") else { return true }
       do throws(TransportError) {
-        try channel.makeTunTap(name, TunTapState(mode: .tap))
+        try channel.makeTunTap(name, index: nil, TunTapState(mode: .tap))
         return true
       } catch {
         return ![ENOENT, ENODEV, ENXIO].contains(error.errno)

@@ -29,6 +29,16 @@ extension KernelDatapath {
             Limitation(
               path: need.path, cause: "the kernel has no \(need.feature.name)", remedy: need.feature.remedy))
         }
+        for space in desired.namespaces {
+          for link in space.links {
+            guard case .tuntap(let device) = link.kind, let tap = device.hostTap else { continue }
+            result.append(
+              Limitation(
+                path: StateObject.link(link).path(in: space.id),
+                cause: "only the emulated datapath carries what passes \(tap), a tap of the host",
+                remedy: "use --datapath emulated, or Uplink(.veth())"))
+          }
+        }
         if !isMachine, let host = desired[.host], let object = host.objects.dropFirst().first {
           result.append(
             Limitation(

@@ -19,6 +19,7 @@ extension AttributeName {
   public static let owner = AttributeName("owner")
   public static let group = AttributeName("group")
   public static let multiQueue = AttributeName("multi-queue")
+  public static let hostTap = AttributeName("host-tap")
   public static let local = AttributeName("local")
   public static let remote = AttributeName("remote")
   public static let underlay = AttributeName("underlay")
@@ -64,6 +65,7 @@ extension LinkState {
       list.add(.owner, number: device.owner)
       list.add(.group, number: device.group)
       list.add(.multiQueue, flag: device.multiQueue)
+      list.add(.hostTap, text: device.hostTap)
     case .vxlan(let tunnel): tunnel.describe(into: &list)
     case .macvlan(let macvlan):
       list.add(.parent, text: macvlan.parent?.path)

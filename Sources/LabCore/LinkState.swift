@@ -203,12 +203,18 @@ public struct TunTapState: Hashable, Codable, Sendable {
   public var owner: UInt32?
   public var group: UInt32?
   public var multiQueue: Bool
+  /// The tap of the host's own network that it is joined to, as two cards by a cable; nil for none.
+  public var hostTap: InterfaceName?
 
-  public init(mode: Mode, owner: UInt32? = nil, group: UInt32? = nil, multiQueue: Bool = false) {
+  public init(
+    mode: Mode, owner: UInt32? = nil, group: UInt32? = nil, multiQueue: Bool = false,
+    hostTap: InterfaceName? = nil
+  ) {
     self.mode = mode
     self.owner = owner
     self.group = group
     self.multiQueue = multiQueue
+    self.hostTap = hostTap
   }
 }
 

@@ -121,17 +121,21 @@ extension RunningLab {
   /// Removes all of a lab, whatever state it is in.
   public static func takeAway(_ folder: LabFolder) async throws {
     let lock = try folder.lock()
-    let kind = (try? folder.record())??.datapath
-    // Such a lab goes with its process; what a crashed first `up` left behind is the kernel's.
-    if kind?.livesInProcess ?? !mayChangeTheKernel {
-      try await release(folder)
-      try folder.remove()
-      return
-    }
+    let record = (try? folder.record()) ?? nil
+    let touched = (record?.namespaces ?? []) + ((try? folder.journal())??.touched ?? [])
     // First, so that a process that does not answer cannot stand in the way.
     try await release(folder)
-    let datapath = try await open(folder).datapath
-    try await Reconciler(datapath: datapath, folder: folder).down(holding: lock)
+    let isKernels =
+      switch record?.datapath {
+      case .kernel: true
+      case .rootless: false
+      // It goes with its process, but for what it has on the host.
+      case .emulated: mayChangeTheKernel && touched.contains(.host)
+      // What a crashed first `up` left behind is the kernel's.
+      case nil: mayChangeTheKernel
+      }
+    guard isKernels else { return try folder.remove() }
+    try await Reconciler(datapath: try KernelDatapath(), folder: folder).down(holding: lock)
   }
 
   /// Ends the lab's process, when it has one, and what programs of its nodes left running.

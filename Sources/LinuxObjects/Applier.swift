@@ -122,7 +122,7 @@ public struct Applier<Kernel: LabKernel> {
         let old = LinkMessage(name: link.name.text)
         if let refusal = try channel.transact([old.request(.delete)])[0] { throw refusal }
       }
-      try channel.makeTunTap(link.name, device)
+      try channel.makeTunTap(link.name, index: link.index, device)
     } catch {
       throw DatapathError(error, doing: "create", change: change)
     }

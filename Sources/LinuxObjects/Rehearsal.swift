@@ -89,7 +89,9 @@ public struct Rehearsal<Kernel: LabKernel> {
     for (position, change) in changes.enumerated() {
       if case .link(let link) = change.after, case .tuntap(let device) = link.kind {
         run(encoder.takeRounds(), changes)
-        attempt(change) { (channel) throws(TransportError) in try channel.makeTunTap(link.name, device) }
+        attempt(change) { (channel) throws(TransportError) in
+          try channel.makeTunTap(link.name, index: link.index, device)
+        }
         encoder.tables[change.path.namespace] = nil
       }
       // What stands on something that was refused has no message; the refusal has been noted.

@@ -24,8 +24,8 @@ public protocol Transport: SendableMetatype {
   func readSysctl(_ name: String) throws(TransportError) -> String?
   func writeSysctl(_ setting: SysctlState) throws(TransportError)
 
-  /// Makes a persistent tun or tap device.
-  func makeTunTap(_ name: InterfaceName, _ device: TunTapState) throws(TransportError)
+  /// Makes a persistent tun or tap device. `index`: its number; nil for the next that is free.
+  func makeTunTap(_ name: InterfaceName, index: UInt32?, _ device: TunTapState) throws(TransportError)
 
   /// Carries out the changes as one transaction, all of them or none; or only asks whether it could be done.
   func commit(_ changes: [NftChange], dryRun: Bool) throws(NftRefusal)

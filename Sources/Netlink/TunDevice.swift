@@ -22,6 +22,8 @@ public struct TunDevice: Hashable, Sendable {
   /// The user who may open it without privilege; nil for none but root.
   public var owner: UInt32?
   public var group: UInt32?
+  /// The number that it is made with; nil for the next that is free.
+  public var index: UInt32?
   /// Several descriptors, a queue each.
   public var multiQueue = false
   /// Four bytes in front of each packet: flags and protocol.
@@ -44,7 +46,7 @@ public struct TunDevice: Hashable, Sendable {
 
   fileprivate func open(persist: Int32, _ label: String) throws(NetlinkError) -> FileDescriptor {
     let result = nf_tun_open(
-      name.text, flags, owner.map(Int64.init) ?? -1, group.map(Int64.init) ?? -1, persist)
+      name.text, flags, owner.map(Int64.init) ?? -1, group.map(Int64.init) ?? -1, persist, index ?? 0)
     guard result >= 0 else {
       throw .system("opening \(mode == .tun ? "tun" : "tap") device \(name) in namespace '\(label)'", result)
     }

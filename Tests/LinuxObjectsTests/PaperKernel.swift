@@ -63,7 +63,7 @@ final class PaperChannel: Transport {
     kernel.log.append("\(namespace): \(setting.name) = \(setting.value)")
   }
 
-  func makeTunTap(_ name: InterfaceName, _ device: TunTapState) throws(TransportError) {
+  func makeTunTap(_ name: InterfaceName, index: UInt32?, _ device: TunTapState) throws(TransportError) {
     kernel.log.append("\(namespace): \(device.mode) \(name)")
   }
 

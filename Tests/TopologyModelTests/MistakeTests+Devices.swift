@@ -94,6 +94,15 @@ extension MistakeTests {
       "an uplink without a device", onLAN(item("uplink", #""name":"u","way":{"via":"move"}"#)), line: 3,
       "which device of the host"),
     Mistake(
+      "a tap without a name", onLAN(item("uplink", #""name":"u","way":{"via":"tap"}"#)), line: 3,
+      "which device of the host"),
+    Mistake(
+      "a tap joined twice",
+      onLAN(
+        item("uplink", #""name":"u","way":{"via":"tap","host":"tap0"}"#),
+        item("uplink", #""name":"v","way":{"via":"tap","host":"tap0"}"#)), line: 3,
+      "'tap0' is joined to interface 'u' of node"),
+    Mistake(
       "an uplink of no kind", onLAN(item("uplink", #""name":"u","way":{"via":"wifi"}"#)), line: 3,
       "'wifi' is none of veth"),
     Mistake("a tap's owner", onLAN(item("tap", #""name":"t","owner":-1"#)), line: 3, "owner -1"),

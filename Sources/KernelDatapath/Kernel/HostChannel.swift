@@ -105,13 +105,16 @@ final class HostChannel: Transport {
     }
   }
 
-  func makeTunTap(_ name: InterfaceName, _ device: TunTapState) throws(TransportError) {
+  func makeTunTap(
+    _ name: InterfaceName, index: UInt32?, _ device: TunTapState
+  ) throws(TransportError) {
     try kernel.refuse(.makeTunTap(name.text, namespace: open.namespace.label))
     try kernel.enter(open.namespace)
     var tun = TunDevice(name, device.mode == .tun ? .tun : .tap)
     tun.owner = device.owner
     tun.group = device.group
     tun.multiQueue = device.multiQueue
+    tun.index = index
     do throws(NetlinkError) { try kernel.visitor.makeTun(tun) } catch { throw TransportError(error) }
   }
 

@@ -201,6 +201,15 @@ public struct UplinkWay: Sendable {
     return UplinkWay(record: record)
   }
 
+  /// A tap that the host has and the caller may open, as `ip tuntap add tap0 mode tap user alice` makes it: what the node
+  /// sends comes in there. The emulated datapath has it.
+  public static func tap(_ host: String) -> UplinkWay {
+    var record = Record()
+    record.add("via", "tap")
+    record.add("host", host)
+    return UplinkWay(record: record)
+  }
+
   /// A macvlan on a device of the host.
   public static func macvlan(_ host: String, mode: MacvlanMode? = nil) -> UplinkWay {
     var record = Record()
@@ -225,7 +234,7 @@ public struct Uplink: Sendable {
 
   /// - Parameters:
   ///   - name: unique in the node, `wan0`.
-  ///   - way: `.veth()`, `.macvlan("eth0")` or `.move("eth1")`.
+  ///   - way: `.veth()`, `.tap("tap0")`, `.macvlan("eth0")` or `.move("eth1")`.
   ///   - address: of the node's end, `192.0.2.2/30`.
   ///   - addresses: several addresses.
   ///   - mac: left out, one made from lab, node and interface.

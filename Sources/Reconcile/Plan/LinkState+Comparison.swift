@@ -56,6 +56,7 @@ extension LinkState {
       if vlan.id != seen.id { return "a VLAN device keeps its id (\(seen.id))" }
       return vlan.tag == seen.tag ? nil : "a VLAN device keeps its protocol"
     case (.tuntap(let device), .tuntap(let seen)):
+      if let tap = device.hostTap, tap != seen.hostTap { return "it is not joined to \(tap) of the host" }
       return device == seen ? nil : "a tun or tap device keeps its mode and owner"
     case (.vxlan(let tunnel), .vxlan(let seen)): return tunnel.difference(from: seen, into: &names)
     case (.macvlan(let macvlan), .macvlan(let seen)):

@@ -99,6 +99,9 @@ extension ResolveWork {
           alternativeNames: DeviceNames.alternatives(written, name)),
         addresses: addresses, at: device.location)
       link.kind = .veth(peer: LinkReference(.host, name))
+    case .tap(let host):
+      link.mtu = link.mtu ?? Self.ethernetMTU
+      link.kind = .tuntap(TunTapState(mode: .tap, hostTap: InterfaceName(host)))
     case .macvlan(let host, let mode):
       link.kind = .macvlan(
         MacvlanState(parent: InterfaceName(host).map { LinkReference(.host, $0) }, mode: mode))

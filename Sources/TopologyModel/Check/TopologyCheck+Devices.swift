@@ -205,11 +205,18 @@ extension TopologyCheck {
         prefix(text, who, isLoopback: false, subnets: [], at: way.location)
       }
       return .veth(host: host, hostAddresses: prefixes)
+    case ("tap", let host?):
+      if let first = hostTaps[host] {
+        fail("\(who): '\(host)' is joined to \(first.owner) already (\(first.location))", at: way.location)
+        return nil
+      }
+      hostTaps[host] = (who, way.location)
+      return .tap(host: host)
     case ("macvlan", let host?): return .macvlan(host: host, mode: mode(way, who) ?? .bridge)
     case ("move", let host?): return .move(host: host)
-    case ("macvlan", nil), ("move", nil):
+    case ("tap", nil), ("macvlan", nil), ("move", nil):
       fail("\(who): say which device of the host", at: way.location)
-    case (let other, _): fail("\(who): '\(other)' is none of veth, macvlan, move", at: way.location)
+    case (let other, _): fail("\(who): '\(other)' is none of veth, tap, macvlan, move", at: way.location)
     }
     return nil
   }

@@ -56,6 +56,8 @@ struct TopologyCheck {
   var writtenAddresses: Set<IPAddress> = []
   /// Where each written MAC address stands first.
   var macs: [MACAddress: (owner: String, location: SourceLocation)] = [:]
+  /// Where each tap of the host is joined to the lab.
+  var hostTaps: [String: (owner: String, location: SourceLocation)] = [:]
 
   mutating func fail(_ message: String, at location: SourceLocation) {
     errors.append(TopologyError(message, at: location))

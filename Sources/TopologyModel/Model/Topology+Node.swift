@@ -199,6 +199,8 @@ extension Topology {
   public enum Uplink: Hashable, Sendable {
     /// A veth pair whose other end stays in the host: its name there and its addresses.
     case veth(host: String?, hostAddresses: [IPPrefix])
+    /// A tap that the host has, joined to a device of the node.
+    case tap(host: String)
     /// A macvlan on a device of the host.
     case macvlan(host: String, mode: MacvlanState.Mode)
     /// A device of the host that moves into the node, and comes back.

@@ -6,6 +6,7 @@ import EmulatedDatapath
 import Glibc
 import KernelDatapath
 import LabCore
+import LabHost
 import LabProcess
 
 // Each verb writes its name down: made from the type's name, as the parser would, the names of all of them cost a quarter
@@ -39,7 +40,12 @@ struct Netforge: AsyncParsableCommand {
     nf_reserve_descriptors()
     if let role = LabProcess.role {
       await role.run { (lab, folder, kind, cpus) throws(DatapathError) in
-        if kind == .emulated { return try EmulatedDatapath(lab: lab, cpus: cpus) }
+        if kind == .emulated {
+          let host: HostAccess =
+            RunningLab.mayChangeTheKernel
+            ? .kernel { () throws(DatapathError) in try KernelDatapath() } : .unprivileged
+          return try EmulatedDatapath(lab: lab, cpus: cpus, host: host)
+        }
         let root = String(folder.dropLast(lab.text.utf8.count + 1))
         return try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel, labFolder: root))
       }

@@ -27,13 +27,15 @@ struct Vector: Hashable, BitwiseCopyable {
 typealias QueueIndex = TableIndex<QueuePair>
 
 extension Kernel {
-  /// Makes a NIC whose wire ends outside the kernel, with as many queue pairs as asked for.
+  /// Makes a NIC whose wire ends outside the kernel, with as many queue pairs as asked for. `number`: its ifindex; 0 for
+  /// the next that is free.
   public mutating func makeOutside(
-    _ name: InterfaceName, in namespace: NamespaceIndex, mac: MACAddress? = nil, queues: Int = 1
+    _ name: InterfaceName, in namespace: NamespaceIndex, mac: MACAddress? = nil, queues: Int = 1,
+    number: Int32 = 0
   ) throws(KernelError) -> DeviceIndex {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
     guard (1...NIC.maximumQueues).contains(queues) else { throw .invalidArgument }
-    let index = try insertDevice(.nic(.none), in: namespace, name: name, index: 0, mac: mac?.rawValue)
+    let index = try insertDevice(.nic(.none), in: namespace, name: name, index: number, mac: mac?.rawValue)
     guard let nic = nics.insert(NIC(device: index, queues: queues)) else {
       removeDevice(index)
       throw .noBuffers

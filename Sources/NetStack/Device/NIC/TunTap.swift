@@ -29,9 +29,10 @@ public struct TunTap: Hashable, Sendable {
 }
 
 extension Kernel {
-  /// Makes a persistent device, as TUNSETIFF and TUNSETPERSIST do. Nobody is attached to it.
+  /// Makes a persistent device, as TUNSETIFF and TUNSETPERSIST do, with the number of TUNSETIFINDEX or the next that is
+  /// free. Nobody is attached to it.
   public mutating func makeTunTap(
-    _ name: InterfaceName, in namespace: NamespaceIndex, _ options: TunTap
+    _ name: InterfaceName, in namespace: NamespaceIndex, _ options: TunTap, number: Int32 = 0
   ) throws(KernelError) -> DeviceIndex {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
     if let standing = device(name.text, in: namespace) {
@@ -39,7 +40,7 @@ extension Kernel {
       let isTun = nic(standing).map { nics[$0].tunTap != nil } ?? false
       throw isTun ? .busy : .invalidArgument
     }
-    let index = try makeOutside(name, in: namespace, mac: options.isTap ? nil : .zero)
+    let index = try makeOutside(name, in: namespace, mac: options.isTap ? nil : .zero, number: number)
     guard let nic = nic(index) else { throw .noSuchDevice }
     nics[nic].tunTap = options
     nics[nic].hasLink = false
