@@ -16,14 +16,6 @@ extension Kernel {
   ) {
     let source = pool.bytes(slot).u32(IPv4Header.source)
     guard namespaces[namespace].errorLimits.allowRedirect(source, now: cpu.now) else { return }
-    // Hosts whose packets are translated must not go past the translator, nor may those of whom it is not decided yet
-    // (nf_nat_icmp_reply_translation).
-    let connection = pool.conntrack(slot).index
-    guard
-      !conntracks.contains(connection) || !namespaces[namespace].nftables.steps.translates(.ipv4)
-        || conntracks[connection].status.isSuperset(of: .natDone)
-          && conntracks[connection].status.isDisjoint(with: .nat)
-    else { return }
     // The packet itself goes on.
     let outer = suspendUnconfirmed()
     icmpError(for: slot, .redirect, code: 1, information: nextHop)

@@ -216,7 +216,9 @@ extension Kernel {
     if route.device == index, !pool[slot].flags.contains(.sourceRouted) {
       flush(&run, namespace)
       let nextHop = route.gateway != 0 ? route.gateway : destination
+      let outer = suspendUnconfirmed()
       redirect(slot, to: nextHop, on: index, namespace)
+      resumeUnconfirmed(outer)
       return true
     }
     // What only this host, or only this link, can mean.

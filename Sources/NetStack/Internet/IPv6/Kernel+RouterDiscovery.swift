@@ -272,15 +272,16 @@ extension Kernel {
     let packet = pool.bytes(slot, from: pool[slot].networkHeader)
     let source = packet.ipv6Source
     let destination = packet.ipv6Destination
-    // One a second to each sender, and only to those on the link.
-    guard let speaker = linkLocalAddress(of: device), source != 0, !IPv6.isMulticast(source),
-      IPv6.isLinkLocal(target) || target == destination,
-      namespaces[namespace].errorLimits6.allow(source, now: cpu.now, interval: Self.second, burst: 1)
+    // About a destination as often as to a sender (ip6_forward).
+    guard mayRedirect(destination, namespace), let speaker = linkLocalAddress(of: device), source != 0,
+      !IPv6.isMulticast(source), IPv6.isLinkLocal(target) || target == destination
     else { return }
     var datagram = IPv6Datagram(
       source: speaker, destination: source, proto: IPv6NextHeader.icmp, hopLimit: 255, flowLabel: 0)
     datagram.device = device
-    guard let path = try? ipv6Route(datagram, in: namespace), path.device == device, path.nextHop == source
+    // Only to those on the link.
+    guard let path = try? ipv6Route(datagram, in: namespace), path.device == device, path.nextHop == source,
+      mayRedirect(source, namespace)
     else { return }
     let neighbor = namespaces[namespace].neighbors.find(device, target)
     let mac =
@@ -302,6 +303,11 @@ extension Kernel {
     bytes.set(place, u64: UInt64(DiscoveryOptions.redirected) << 56 | UInt64((8 + quoted) / 8) << 48)
     pool.copyBytes(of: slot, fromHeader: pool[slot].networkHeader, into: bytes.dropFirst(place + 8))
     sendICMPv6(message, datagram, in: namespace)
+  }
+
+  /// One a second, and six of those that were saved up (inet_peer_xrlim_allow).
+  private mutating func mayRedirect(_ address: UInt128, _ namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].errorLimits6.allow(address, now: cpu.now, interval: Self.second)
   }
 
   /// Whether a packet that a redirect quotes is one of this host's, as far as can be told; that it quotes none is no

@@ -149,16 +149,21 @@ extension Kernel {
     _ packet: NftPacket, _ index: ConntrackIndex, _ direction: ConntrackDirection,
     _ manipulation: NATManipulation
   ) -> Bool {
-    let bit = direction == .original ? manipulation.bit : manipulation.other.bit
-    guard conntracks[index].status.contains(bit) else { return true }
-    // A redirect about a translated connection cannot be right.
     let isIPv6 = packet.version == 6
+    guard packet.transport + 8 <= pool.bytes(packet.slot, from: packet.networkHeader).count else {
+      return false
+    }
+    let status = conntracks[index].status
+    // Hosts whose packets are translated must not go past the translator, nor may those of whom it is not decided yet.
+    if pool.bytes(packet.slot, from: packet.networkHeader).u8(packet.transport) == (isIPv6 ? 137 : 5) {
+      guard status.isSuperset(of: .natDone), status.isDisjoint(with: .nat) else { return false }
+    }
+    guard status.contains(direction == .original ? manipulation.bit : manipulation.other.bit) else {
+      return true
+    }
     guard pool.makeWritable(packet.slot) else { return false }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
-    guard packet.transport + 8 <= network.count else { return false }
-    let icmp = network.dropFirst(packet.transport)
-    guard icmp.u8(0) != (isIPv6 ? 137 : 5) else { return false }
-    let quote = icmp.dropFirst(8)
+    let quote = network.dropFirst(packet.transport + 8)
     guard let inner = NftPacket.inner(quote, isIPv6: isIPv6),
       let target = conntracks[index].tuple(direction.other).inverted
     else { return false }

@@ -84,11 +84,10 @@ extension Kernel {
         event: event, mark: pool[packet.slot].mark))
   }
 
-  /// Tells of the packet before the first that happens to it in a base chain, whose first instruction `start` is.
-  private mutating func tracePacket(_ packet: inout NftPacket, _ start: Int) {
+  /// Tells of the packet with the first that is told of a base chain, or of one that it leads to.
+  private mutating func tracePacket(_ packet: inout NftPacket, in chain: NftChainKey) {
     guard !packet.isShown else { return }
     packet.isShown = true
-    guard let chain = namespaces[packet.namespace].nftables.program.chainNames[UInt32(start)] else { return }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
     let linkHeader = pool[packet.slot].linkHeader
     let hasLink =
@@ -125,22 +124,20 @@ extension Kernel {
 
   /// A rule, by the place of its first instruction, let the packet pass or decided.
   @inline(never)
-  mutating func traceRule(
-    _ place: Int, _ verdict: NftVerdictCode, _ packet: inout NftPacket, _ start: Int
-  ) {
-    tracePacket(&packet, start)
+  mutating func traceRule(_ place: Int, _ verdict: NftVerdictCode, _ packet: inout NftPacket) {
     let namespace = packet.namespace
     let number = Int(namespaces[namespace].nftables.program[place].b)
     let rule = namespaces[namespace].nftables.program.ruleNames[number]
     let target = namespaces[namespace].nftables.program.chainNames[verdict.chain]?.chain
+    tracePacket(&packet, in: rule.chain)
     let known: NftVerdict = NftVerdict(code: verdict.code, chain: target) ?? .other(verdict.code)
     record(.rule(rule.chain, handle: rule.handle, known), packet)
   }
 
   /// No rule of a base chain decided.
   @inline(never) mutating func tracePolicy(_ policy: Int32, _ packet: inout NftPacket, _ start: Int) {
-    tracePacket(&packet, start)
     guard let chain = namespaces[packet.namespace].nftables.program.chainNames[UInt32(start)] else { return }
+    tracePacket(&packet, in: chain)
     record(.policy(chain, policy == 0 ? .drop : .accept), packet)
   }
 

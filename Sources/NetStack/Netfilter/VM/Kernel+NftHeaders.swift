@@ -16,8 +16,15 @@ extension Kernel {
     case .ipv6: start = packet.version == 6 ? extensionHeader(UInt8(instruction.a), of: network) : nil
     case .ipv4Option: start = packet.version == 4 ? ipv4Option(UInt8(instruction.a), of: network) : nil
     case .tcpOption:
-      guard packet.hasTransport, packet.proto == 6 else { return false }
-      start = tcpOption(UInt8(instruction.a), packet, network)?.offset
+      if let options = tcpOptions(packet, network),
+        let option = tcpOption(UInt8(instruction.a), options, network),
+        option.upperBound <= options.upperBound,
+        Int(instruction.offset) + Int(instruction.length) <= option.count
+      {
+        start = option.lowerBound
+      } else {
+        start = nil
+      }
     case .sctpChunk, nil: return false
     }
     if instruction.b == 1 {
@@ -67,52 +74,48 @@ extension Kernel {
     return nil
   }
 
-  private func tcpOption(
-    _ wanted: UInt8, _ packet: NftPacket, _ network: PacketBytes
-  ) -> (offset: Int, length: Int)? {
+  /// Where a segment's options stand; nil where there is no whole TCP header.
+  private func tcpOptions(_ packet: NftPacket, _ network: PacketBytes) -> Range<Int>? {
     let start = packet.transport
-    guard start + 20 <= network.count else { return nil }
+    guard packet.hasTransport, packet.proto == 6, start + 20 <= network.count else { return nil }
     let end = start + Int(network.u8(start + 12) >> 4) * 4
-    guard end <= network.count else { return nil }
-    var offset = start + 20
-    while offset < end {
+    return end <= network.count && end >= start + 20 ? start + 20..<end : nil
+  }
+
+  /// An option's bytes; it may say that it is longer than there are. The end of the list is no end here (optlen).
+  private func tcpOption(_ wanted: UInt8, _ options: Range<Int>, _ network: PacketBytes) -> Range<Int>? {
+    var offset = options.lowerBound
+    while offset < options.upperBound - 1 {
       let option = network.u8(offset)
-      if option == 0 { return nil }
-      let length: Int
-      if option == 1 {
-        length = 1
-      } else {
-        guard offset + 1 < end else { return nil }
-        length = Int(network.u8(offset + 1))
-        guard length >= 2, offset + length <= end else { return nil }
-      }
-      if option == wanted { return (offset, length) }
+      let length = option <= 1 ? 1 : max(Int(network.u8(offset + 1)), 1)
+      if option == wanted { return offset..<offset + length }
       offset += length
     }
     return nil
   }
 
-  /// Sets or strikes out a TCP option (nft_exthdr_tcp_set_eval, nft_exthdr_tcp_strip_eval).
+  /// Sets or strikes out a TCP option; there need be none (nft_exthdr_tcp_set_eval, nft_exthdr_tcp_strip_eval).
   mutating func writeOption(
     _ instruction: NftInstruction, _ packet: NftPacket, _ registers: NftRegisters
-  ) -> Bool {
-    guard packet.hasTransport, packet.proto == 6, pool.makeWritable(packet.slot) else { return false }
+  ) -> NftVerdictCode {
+    guard pool.makeWritable(packet.slot) else { return .break }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
-    let found = tcpOption(UInt8(instruction.a), packet, network)
-    // To strike out what is not there is done already.
-    guard let found else { return instruction.b == 0 }
+    guard let options = tcpOptions(packet, network) else { return .break }
+    guard let found = tcpOption(UInt8(instruction.a), options, network) else { return .continue }
+    let isStruck = instruction.b == 0
+    guard found.upperBound <= options.upperBound else { return isStruck ? .drop : .break }
     let first: Int
     let values: [UInt8]
-    if instruction.b == 0 {
-      first = found.offset
-      values = [UInt8](repeating: 1, count: found.length)
+    if isStruck {
+      first = found.lowerBound
+      values = [UInt8](repeating: 1, count: found.count)
     } else {
       let length = Int(instruction.length)
-      first = found.offset + Int(instruction.offset)
-      guard Int(instruction.offset) + length <= found.length else { return false }
+      first = found.lowerBound + Int(instruction.offset)
+      guard Int(instruction.offset) + length <= found.count else { return .break }
       values = (0..<length).map { registers.byte(Int(instruction.source), $0) }
       if instruction.a == 2, length == 2, network.u16(first) <= UInt16(values[0]) << 8 | UInt16(values[1]) {
-        return true
+        return .continue
       }
     }
     var change = ChecksumChange()
@@ -124,6 +127,6 @@ extension Kernel {
     }
     // What is not summed yet covers no options.
     if pool[packet.slot].checksumState != .partial { mendTransport(packet, change) }
-    return true
+    return .continue
   }
 }

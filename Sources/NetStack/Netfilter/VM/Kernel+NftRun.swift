@@ -39,24 +39,24 @@ extension Kernel {
       var verdict = NftVerdictCode.continue
       switch instruction.operation {
       case .rule:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet) }
         rule = place &- 1
         next = Int(instruction.a)
       case .end:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet) }
         rule = -1
         guard depth > 0 else { return .continue }
         depth &-= 1
         place = Int(stack[depth])
       case .prelude:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet) }
         rule = -1
         next = Int(instruction.a)
       case .dispatch: place = dispatch(instruction, registers, namespace) ?? next
       case .dispatchLong: place = dispatchLong(instruction, registers, namespace) ?? next
       case .dispatchInterval: place = dispatchInterval(instruction, registers, namespace) ?? next
       case .skip:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet, start) }
+        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet) }
         rule = -1
         place = Int(instruction.a)
       case .compareWord:
@@ -87,7 +87,7 @@ extension Kernel {
       }
       guard verdict.code != NftVerdictCode.continue.code else { continue }
       if isTraced, verdict.code != NftVerdictCode.break.code, verdict.code != NftVerdictCode.stolen.code {
-        traceRule(rule, verdict, &packet, start)
+        traceRule(rule, verdict, &packet)
       }
       rule = -1
       switch verdict.code {
@@ -217,7 +217,7 @@ extension Kernel {
     case .fib: return loadRoute(instruction, packet, &registers) ? .continue : .break
     case .rt: return loadRouteProperty(instruction, packet, &registers) ? .continue : .break
     case .exthdr: return loadHeader(instruction, packet, &registers) ? .continue : .break
-    case .exthdrWrite: return writeOption(instruction, packet, registers) ? .continue : .break
+    case .exthdrWrite: return writeOption(instruction, packet, registers)
     case .log:
       log(Int(instruction.a), packet)
       return .continue

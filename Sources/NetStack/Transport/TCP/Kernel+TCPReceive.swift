@@ -168,7 +168,10 @@ extension Kernel {
   mutating func tcpReplyReset(
     to segment: TCPSegment, _ local: SocketAddress, _ remote: SocketAddress, in namespace: NamespaceIndex
   ) {
-    guard !segment.flags.contains(.rst), addressType(local.address, in: namespace) == .local else { return }
+    // A rule may have given a segment for this host another destination. IPv6 answers from that (tcp_v6_send_reset).
+    guard !segment.flags.contains(.rst),
+      local.address.family == .ipv6 || addressType(local.address, in: namespace) == .local
+    else { return }
     namespaces[namespace].snmp[.tcpOutRsts] &+= 1
     let hasACK = segment.flags.contains(.ack)
     tcpReply(
