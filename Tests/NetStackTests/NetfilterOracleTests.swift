@@ -160,7 +160,7 @@ struct NetfilterOracleTests {
     }.sorted()
   }
 
-  private static func connections(_ kernel: borrowing Kernel, _ node: NamespaceIndex) -> [String] {
+  static func connections(_ kernel: borrowing Kernel, _ node: NamespaceIndex) -> [String] {
     kernel.connections(in: node).map { entry in
       let tuples = [entry.original, entry.reply].map {
         ($0.source, $0.destination, ($0.sourcePort, $0.destinationPort))
