@@ -193,7 +193,7 @@ struct DescriptorTests {
     #expect(failure { _ = try lab.kernel.takeEpoll(epoll, most: 0, of: process) } == 22)
     #expect(failure { _ = try lab.kernel.takeEpoll(client, most: 1, of: process) } == 22)
     let other = try lab.kernel.makeEpoll(of: process)
-    #expect(add(other, to: epoll) == 95)
+    #expect(add(other, .in, .exclusive, to: epoll) == 22)
     #expect(failure { _ = try lab.kernel.socket(epoll, of: process) } == 88)
     // A copy is watched by its own number, and what is closed is watched no more.
     let copy = try lab.kernel.duplicate(server, of: process)
@@ -278,6 +278,33 @@ struct DescriptorTests {
     try lab.kernel.close(lab.client, of: lab.process)
     lab.kernel.run(for: .milliseconds(10))
     #expect(lab.kernel.takeEpollWakeups() == [2, 0, 1])
+  }
+
+  @Test("Whoever waits for an instance that watches another is woken by the other's news; so is who polls it")
+  func nested() throws {
+    var lab = try Lab()
+    let (inner, outer) = (
+      try lab.kernel.makeEpoll(of: lab.process), try lab.kernel.makeEpoll(of: lab.process)
+    )
+    try lab.kernel.addToEpoll(outer, inner, EpollEvent(.in, data: 1), of: lab.process)
+    try lab.kernel.addToEpoll(inner, lab.server, EpollEvent(.in, data: 2), of: lab.process)
+    try lab.kernel.awaitEpoll(outer, token: 3, of: lab.process)
+    let wait = try lab.kernel.awaitAny([PollEntry(outer, [.in])], token: 4, of: lab.process)
+    #expect(lab.kernel.takeEpollWakeups() == [])
+    try lab.send(on: lab.client)
+    #expect(lab.kernel.takeEpollWakeups() == [3, 4])
+    lab.kernel.endAwait(wait)
+    #expect(try lab.take(outer) == [EpollEvent(.in, data: 1)])
+    #expect(try lab.take(inner) == [EpollEvent(.in, data: 2)])
+    _ = try lab.read(from: lab.server)
+    var entries = [PollEntry(outer, [.in, .out])]
+    #expect(try lab.kernel.poll(&entries, of: lab.process) == 0)
+    // The other goes: nobody watches it any more.
+    try lab.kernel.close(inner, of: lab.process)
+    try lab.send(on: lab.client)
+    #expect(try lab.take(outer) == [])
+    lab.kernel.endProcess(lab.process)
+    #expect(lab.kernel.epollItems.count == 0)
   }
 
   @Test("Who found no room is told when there is some")

@@ -55,6 +55,8 @@ public struct Kernel: ~Copyable {
   var processes: Table<NetProcess>
   var files: Table<OpenFile>
   var epolls: Table<Epoll>
+  /// How often instances were looked at for loops (loop_check_gen).
+  var epollChecks: UInt64 = 0
   var epollItems: Table<EpollItem>
   var addresses6: Table<InterfaceAddress6>
   var fragmentQueues: Table<FragmentQueue>

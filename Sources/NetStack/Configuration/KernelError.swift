@@ -38,6 +38,7 @@ public struct KernelError: Error, Hashable, Sendable {
   static let noSuchDeviceOrAddress = KernelError(6)
   static let badDescriptor = KernelError(9)
   static let tooManyFiles = KernelError(23)
+  static let loop = KernelError(40)
   static let tooManyDescriptors = KernelError(24)
   static let noSpace = KernelError(28)
   static let notASocket = KernelError(88)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Epoll's instances and what they watch (fs/eventpoll.c). An item stands in two lists: its socket's, which news goes
-// along, those of exclusive ones last; and its instance's, once there may be something to tell.
+// Epoll's instances and what they watch (fs/eventpoll.c): sockets, or other instances. An item stands in two lists: that of
+// what it watches, which news goes along, those of exclusive ones last; and its instance's, once there may be something to
+// tell.
 
 /// The place of an instance in the kernel's table.
 typealias EpollIndex = TableIndex<Epoll>
@@ -51,15 +52,24 @@ struct Epoll: ~Copyable {
   var firstReady = EpollItemIndex.none
   var lastReady = EpollItemIndex.none
   var readyCount = 0
-  /// Whoever waits for news of it.
+  /// Whoever waits for news of it, and the instances that watch it.
   var token: UInt64?
+  var watchers = EpollItemIndex.none
+  /// It lives as long as a call that waits, and has no descriptor.
+  let isWait: Bool
+  /// When it was looked at for loops last, and how many instances stand below or above it (loop_check_gen,
+  /// loop_check_depth).
+  var check: UInt64 = 0
+  var checkedDepth = 0
+
+  init(isWait: Bool = false) { self.isWait = isWait }
 }
 
 /// A descriptor that an instance watches.
 struct EpollItem {
   let epoll: EpollIndex
   let key: Epoll.Key
-  let socket: SocketIndex
+  let target: OpenFile.Kind
   var event: EpollEvent
   var mode: EpollMode
   /// It was told once and is not asked for again yet.
@@ -67,7 +77,7 @@ struct EpollItem {
   var isReady = false
   var nextReady = EpollItemIndex.none
   var previousReady = EpollItemIndex.none
-  /// In the socket's list.
+  /// In the list of what it watches.
   var next = EpollItemIndex.none
   var previous = EpollItemIndex.none
 }

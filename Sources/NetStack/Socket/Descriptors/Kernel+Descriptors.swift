@@ -141,10 +141,9 @@ extension Kernel {
     guard files[file].references == 0 else { return }
     let kind = files[file].kind
     files.remove(file)
+    removeWatchers(of: kind)
     switch kind {
-    case .socket(let socket):
-      removeWatchers(of: socket)
-      close(socket)
+    case .socket(let socket): close(socket)
     case .epoll(let epoll): endEpoll(epoll)
     }
   }

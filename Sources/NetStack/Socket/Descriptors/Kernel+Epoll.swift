@@ -26,39 +26,48 @@ extension Kernel {
 
   private func target(
     _ number: Int32, in instance: Int32, of process: ProcessIndex
-  ) throws(KernelError) -> (EpollIndex, Epoll.Key, SocketIndex) {
+  ) throws(KernelError) -> (EpollIndex, Epoll.Key, OpenFile.Kind) {
     let own = try file(instance, of: process)
     let file = try file(number, of: process)
     guard own != file else { throw .invalidArgument }
     let epoll = try epoll(instance, of: process)
-    guard case .socket(let socket) = files[file].kind else {
-      throw .notSupported("an epoll instance cannot watch another one here")
-    }
-    return (epoll, Epoll.Key(file: file, number: number), socket)
+    return (epoll, Epoll.Key(file: file, number: number), files[file].kind)
   }
 
-  /// EPOLL_CTL_ADD. EEXIST: it is watched already; EINVAL: an exclusive one may not be told once only.
+  /// EPOLL_CTL_ADD. EEXIST: it is watched already; EINVAL: an exclusive one may not be told once only, nor be an instance,
+  /// or its news would take too many ways; ELOOP: instances would watch each other, or stand too deep in one another.
   public mutating func addToEpoll(
     _ instance: Int32, _ number: Int32, _ event: EpollEvent, _ mode: EpollMode = [], of process: ProcessIndex
   ) throws(KernelError) {
-    let (epoll, key, socket) = try target(number, in: instance, of: process)
+    let (epoll, key, target) = try target(number, in: instance, of: process)
     guard !mode.isSuperset(of: [.exclusive, .oneShot]),
       !mode.contains(.exclusive) || event.events.subtracting(Self.exclusiveEvents).isEmpty
     else { throw .invalidArgument }
+    var isNested = !epolls[epoll].watchers.isNone
+    if case .epoll(let other) = target {
+      guard !mode.contains(.exclusive) else { throw .invalidArgument }
+      guard mayNest(other, in: epoll) else { throw .loop }
+      isNested = true
+    }
     guard epolls[epoll].items[key] == nil else { throw .exists }
-    try watch(EpollItem(epoll: epoll, key: key, socket: socket, event: event, mode: mode))
+    try watch(
+      EpollItem(epoll: epoll, key: key, target: target, event: event, mode: mode), isNested: isNested)
   }
 
   /// EPOLLEXCLUSIVE_OK_BITS.
   private static let exclusiveEvents: Readiness = [.in, .out, .error, .hangUp]
 
   /// Begins to watch.
-  mutating func watch(_ item: EpollItem) throws(KernelError) {
+  mutating func watch(_ item: EpollItem, isNested: Bool = false) throws(KernelError) {
     var item = item
     item.event.events.formUnion(.always)
     guard let index = epollItems.insert(item) else { throw .noSpace }
     epolls[item.epoll].items[item.key] = index
     link(index)
+    if isNested, hasTooManyWays(item.target) {
+      removeItem(index)
+      throw .invalidArgument
+    }
     settle(index)
   }
 
@@ -139,7 +148,11 @@ extension Kernel {
 
   /// Something has happened to a socket that is watched (ep_poll_callback).
   mutating func wakeWatchers(of socket: SocketIndex, _ what: Readiness) {
-    var index = sockets[socket].watchers
+    wakeWatchers(from: sockets[socket].watchers, what)
+  }
+
+  private mutating func wakeWatchers(from first: EpollItemIndex, _ what: Readiness) {
+    var index = first
     // What ends is told to all, as a change of state is (sock_def_wakeup).
     let isForAll = !what.isDisjoint(with: [.hangUp, .readHangUp])
     while !index.isNone {
@@ -171,21 +184,38 @@ extension Kernel {
     }
   }
 
+  /// An instance may have something to tell: to who waits for it, and to those that watch it (ep_poll_safewake).
   private mutating func wake(_ epoll: EpollIndex) {
-    guard let token = epolls[epoll].token else { return }
-    epolls[epoll].token = nil
-    cpu.epollWakeups.append(token)
+    if let token = epolls[epoll].token {
+      epolls[epoll].token = nil
+      cpu.epollWakeups.append(token)
+    }
+    if !epolls[epoll].watchers.isNone { wakeWatchers(from: epolls[epoll].watchers, .in) }
+  }
+
+  /// What an instance is ready for: what it has nothing to tell of any more leaves its list (__ep_eventpoll_poll).
+  mutating func readiness(of epoll: EpollIndex) -> Readiness {
+    while !epolls[epoll].firstReady.isNone {
+      let index = epolls[epoll].firstReady
+      if !currentEvents(index).isEmpty { return [.in, .readNormal] }
+      takeReady(index)
+    }
+    return []
   }
 
   /// What is to be told of an item now (ep_item_poll).
   private mutating func currentEvents(_ index: EpollItemIndex) -> Readiness {
     guard !epollItems[index].isDisabled else { return [] }
-    return readiness(of: epollItems[index].socket, for: epollItems[index].event.events)
+    let events = epollItems[index].event.events
+    switch epollItems[index].target {
+    case .socket(let socket): return readiness(of: socket, for: events)
+    case .epoll(let epoll): return readiness(of: epoll).intersection(events)
+    }
   }
 
-  /// An item that is new, or asks for something else: what there is already is told.
+  /// An item that is new, or asks for something else: what there is already is told, if it was not to be anyway.
   private mutating func settle(_ index: EpollItemIndex) {
-    guard !currentEvents(index).isEmpty else { return }
+    guard !currentEvents(index).isEmpty, !epollItems[index].isReady else { return }
     addReady(index)
     wake(epollItems[index].epoll)
   }
@@ -216,12 +246,12 @@ extension Kernel {
 
   /// Exclusive ones stand behind all others, in order of coming (add_wait_queue_exclusive); others before.
   private mutating func link(_ index: EpollItemIndex) {
-    let socket = epollItems[index].socket
-    let first = sockets[socket].watchers
+    let target = epollItems[index].target
+    let first = watchers(of: target)
     guard epollItems[index].mode.contains(.exclusive), !first.isNone else {
       epollItems[index].next = first
       if !first.isNone { epollItems[first].previous = index }
-      sockets[socket].watchers = index
+      setWatchers(of: target, index)
       return
     }
     var last = first
@@ -234,7 +264,7 @@ extension Kernel {
     takeReady(index)
     let item = epollItems[index]
     if item.previous.isNone {
-      sockets[item.socket].watchers = item.next
+      setWatchers(of: item.target, item.next)
     } else {
       epollItems[item.previous].next = item.next
     }
@@ -243,9 +273,27 @@ extension Kernel {
     epollItems.remove(index)
   }
 
+  private func watchers(of target: OpenFile.Kind) -> EpollItemIndex {
+    switch target {
+    case .socket(let socket): sockets[socket].watchers
+    case .epoll(let epoll): epolls[epoll].watchers
+    }
+  }
+
+  private mutating func setWatchers(of target: OpenFile.Kind, _ first: EpollItemIndex) {
+    switch target {
+    case .socket(let socket): sockets[socket].watchers = first
+    case .epoll(let epoll): epolls[epoll].watchers = first
+    }
+  }
+
   /// An open file has gone: nobody watches it any more (eventpoll_release).
-  mutating func removeWatchers(of socket: SocketIndex) {
-    while !sockets[socket].watchers.isNone { removeItem(sockets[socket].watchers) }
+  mutating func removeWatchers(of target: OpenFile.Kind) {
+    while true {
+      let first = watchers(of: target)
+      guard !first.isNone else { return }
+      removeItem(first)
+    }
   }
 
   mutating func endEpoll(_ epoll: EpollIndex) {

@@ -62,9 +62,7 @@ extension Kernel {
     guard let file = processes[process].file(number) else { return .invalid }
     switch files[file].kind {
     case .socket(let socket): return readiness(of: socket, for: events.union(.always))
-    case .epoll(let epoll):
-      let hasNews = epolls[epoll].readyCount > 0
-      return hasNews ? events.intersection([.in, .readNormal]) : []
+    case .epoll(let epoll): return readiness(of: epoll).intersection(events)
     }
   }
 
@@ -110,22 +108,19 @@ extension Kernel {
   }
 
   /// Has a record made, with this token, once one of the entries has an answer, or at once; `endAwait` ends the wait
-  /// whatever has come of it. Instances of epoll are awaited by themselves.
+  /// whatever has come of it.
   public mutating func awaitAny(
     _ entries: [PollEntry], token: UInt64, of process: ProcessIndex
   ) throws(KernelError) -> PollWait {
     guard processes.contains(process) else { throw .noSuchProcess }
-    guard let epoll = epolls.insert(Epoll()) else { throw .noSpace }
+    guard let epoll = epolls.insert(Epoll(isWait: true)) else { throw .noSpace }
     do throws(KernelError) {
       for (place, entry) in entries.enumerated() where entry.descriptor >= 0 {
         let file = try file(entry.descriptor, of: process)
-        guard case .socket(let socket) = files[file].kind else {
-          throw .notSupported("an epoll instance is awaited by awaitEpoll")
-        }
         // The same descriptor may stand in several places.
         try watch(
           EpollItem(
-            epoll: epoll, key: Epoll.Key(file: file, number: Int32(place)), socket: socket,
+            epoll: epoll, key: Epoll.Key(file: file, number: Int32(place)), target: files[file].kind,
             event: EpollEvent(entry.events), mode: []))
       }
     } catch {
