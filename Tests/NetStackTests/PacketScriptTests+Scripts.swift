@@ -80,6 +80,40 @@ extension PacketScriptTests {
       """
     ),
     (
+      "who has ended waits for the other end, and then for what is late",
+      accepted + """
+        close = 0
+        out F 1 ack 1
+        +100 in . 1 ack 2 win 1000
+        in F 1 ack 2 win 1000
+        out . 2 ack 2
+        +100 in F 1 ack 2 win 1000
+        out . 2 ack 2
+        """
+    ),
+    (
+      "where too many wait for the other end, nothing waits",
+      "sysctl net.ipv4.tcp_max_tw_buckets 0\n" + accepted + """
+        close = 0
+        out F 1 ack 1
+        +100 in . 1 ack 2 win 1000
+        in F 1 ack 2 win 1000
+        out R 2
+        """
+    ),
+    (
+      "where too many wait for what is late, nothing waits",
+      "sysctl net.ipv4.tcp_max_tw_buckets 0\n" + accepted + """
+        close = 0
+        out F 1 ack 1
+        +100 in F 1 ack 1 win 1000
+        out . 2 ack 2
+        in . 2 ack 2 win 1000
+        in F 1 ack 2 win 1000
+        out R 2
+        """
+    ),
+    (
       "a device that takes less, and more again",
       wide + """
         write 2920 = 2920

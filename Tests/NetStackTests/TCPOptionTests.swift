@@ -111,6 +111,43 @@ struct TCPOptionTests {
     }
   }
 
+  @Test("Of connections that nobody uses there are only so many, and silent ones end before others")
+  func orphans() throws {
+    var options = Kernel.Options(seed: 1, pool: .init(packets: 4096, largeBlocks: 64))
+    options.orphanLimit = 2
+    var kernel = Kernel(options, now: Instant(nanoseconds: 1))
+    let node = try kernel.node()
+    try kernel.setSysctl("net/ipv4/tcp_orphan_retries", to: "20", in: node)
+    let listener = try kernel.makeSocket(.tcp(.ipv4), in: node)
+    try kernel.setOption(.receiveBuffer(4096), on: listener)
+    try kernel.bind(listener, to: name("127.0.0.1", 80))
+    try kernel.listen(listener, backlog: 8)
+    var servers: [SocketIndex] = []
+    for _ in 0..<3 {
+      let client = try kernel.makeSocket(.tcp(.ipv4), in: node)
+      _ = failure { try kernel.connect(client, to: name("127.0.0.1", 80)) }
+      kernel.run(for: .milliseconds(10))
+      servers.append(try kernel.accept(listener))
+      // More than the other end has room for, and nobody reads it.
+      _ = try kernel.send([UInt8](repeating: 1, count: 50_000), on: client)
+      kernel.run(for: .milliseconds(10))
+      kernel.close(client)
+    }
+    #expect(kernel.orphans == 2)
+    #expect(kernel.counted(node)[.tcpExtTCPAbortOnMemory] == 1)
+    kernel.run(for: .milliseconds(10))
+    #expect(servers.map { kernel.takeError(of: $0) } == [0, 0, 104])
+    // After twice the longest timeout without anything sent one counts twice when it asks for the window.
+    kernel.run(for: .seconds(200))
+    #expect(kernel.orphans == 2)
+    kernel.run(for: .seconds(400))
+    #expect(kernel.orphans == 1)
+    #expect(kernel.counted(node)[.tcpExtTCPAbortOnMemory] == 2)
+    for server in servers { kernel.close(server) }
+    kernel.run(for: .seconds(400))
+    #expect(kernel.orphans == 0)
+  }
+
   @Test("FIN-WAIT-2 of who has gone lasts as long as it is told to")
   func finTimeout() throws {
     let link = try UnreliableLink(seed: 6)

@@ -27,9 +27,9 @@ struct TCPTransferTests {
   }()
 
   enum Wire: String, CaseIterable {
-    case clean, onePercent, fivePercent, bursts, reordering, duplication, corruption, marks, narrowing,
-      ownMTU,
-      blackHole
+    case clean, onePercent, fivePercent, bursts
+    case reordering, duplication, corruption, marks
+    case narrowing, ownMTU, blackHole
 
     /// What the router's queues do with each packet, either way.
     var netem: NetemOptions? {

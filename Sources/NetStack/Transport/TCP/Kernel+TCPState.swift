@@ -320,7 +320,15 @@ extension Kernel {
           tcpDone(index)
           return
         }
-        tcpArmState(index, tcpFinTime(index))
+        if segment.end != segment.sequence {
+          tcpArmState(index, tcpFinTime(index))
+        } else {
+          tcpAwaitFin(index)
+        }
+        guard tcps.contains(index) else {
+          drop(segment.slot, .consumed, in: namespace)
+          return
+        }
       }
     case .closing where isFinAcknowledged:
       drop(segment.slot, .consumed, in: namespace)

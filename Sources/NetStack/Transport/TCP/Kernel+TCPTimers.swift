@@ -108,6 +108,8 @@ extension Kernel {
     if tcps[index].isOrphan {
       let isAlive = tcps[index].rtt.timeout < namespaces[namespace].tcp.maximumTimeout
       retries = tcps[index].orphanRetries(isAlive, namespaces[namespace].tcp)
+      let isLate = tcps[index].hasTimedOut(retries, 0, namespaces[namespace].tcp)
+      if tcpIsOutOfResources(index, resets: isAlive || !isLate) { return }
     }
     guard !tcps[index].hasTimedOut(retries, limit, namespaces[namespace].tcp) else {
       tcpTimedOut(index)
@@ -169,6 +171,11 @@ extension Kernel {
       let isAlive =
         tcps[index].probeInterval(namespaces[namespace].tcp) < namespaces[namespace].tcp.maximumTimeout
       most = tcps[index].orphanRetries(isAlive, namespaces[namespace].tcp)
+      if !isAlive, tcps[index].backoff >= most {
+        tcpTimedOut(index)
+        return
+      }
+      if tcpIsOutOfResources(index, resets: true) { return }
     }
     guard tcps[index].probes < most else {
       tcpTimedOut(index)

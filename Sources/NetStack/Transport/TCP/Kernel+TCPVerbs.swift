@@ -464,7 +464,7 @@ extension Kernel {
         tcpSendReset(index)
         tcpDone(index)
       } else {
-        tcpArmState(index, tcpFinTime(index))
+        tcpAwaitFin(index)
       }
     case .established, .synReceived, .closeWait:
       let namespace = sockets[socket].namespace
@@ -480,30 +480,43 @@ extension Kernel {
         tcpSendFin(index)
       }
     }
-    guard tcps.contains(index) else { return }
-    // Too many that nobody uses: this one is not waited for (tcp_check_oom).
-    guard orphans < options.orphanLimit else {
-      namespaces[sockets[socket].namespace].snmp[.tcpExtTCPAbortOnMemory] &+= 1
-      tcpSendReset(index)
-      tcpDone(index)
-      return
-    }
+    guard tcps.contains(index), !tcps[index].isCountedWaiting else { return }
     tcps[index].isCountedOrphan = true
     orphans += 1
+    // Too many that nobody uses: this one is not waited for (tcp_check_oom).
+    guard orphans > options.orphanLimit else { return }
+    namespaces[sockets[socket].namespace].snmp[.tcpExtTCPAbortOnMemory] &+= 1
+    tcpSendReset(index)
+    tcpDone(index)
   }
 
-  /// It is over, or only time keeps it.
-  mutating func tcpUncountOrphan(_ index: TCPIndex) {
-    guard tcps[index].isCountedOrphan else { return }
-    tcps[index].isCountedOrphan = false
-    orphans -= 1
+  /// Whether one that nobody uses ends, now that its timer has come, because there are too many: those whose peer is silent
+  /// count for more (tcp_out_of_resources).
+  mutating func tcpIsOutOfResources(_ index: TCPIndex, resets: Bool) -> Bool {
+    let namespace = sockets[tcps[index].socket].namespace
+    let silence = cpu.now - tcps[index].lastSent
+    var weight = tcps[index].softError == 0 ? 0 : 1
+    if !resets || silence > 2 * namespaces[namespace].tcp.maximumTimeout { weight += 1 }
+    guard orphans << weight > options.orphanLimit else { return false }
+    let isClosed = tcps[index].sendWindow == 0 && tcps[index].sent.isEmpty
+    if resets || silence <= TimeWaitSock.length || isClosed { tcpSendReset(index) }
+    namespaces[namespace].snmp[.tcpExtTCPAbortOnMemory] &+= 1
+    tcpDone(index)
+    return true
+  }
+
+  /// It is over, or waits in another state.
+  mutating func tcpUncount(_ index: TCPIndex) {
+    if tcps[index].isCountedOrphan { orphans -= 1 }
+    if tcps[index].isCountedWaiting { namespaces[sockets[tcps[index].socket].namespace].timeWaits -= 1 }
+    (tcps[index].isCountedOrphan, tcps[index].isCountedWaiting) = (false, false)
   }
 
   /// A connection is over (tcp_done): nothing of it is left but what the user has not heard.
   mutating func tcpDone(_ index: TCPIndex) {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
-    tcpUncountOrphan(index)
+    tcpUncount(index)
     tcps[index].state = .close
     tcpStopTimers(index)
     tcps[index].sent.removeAll()

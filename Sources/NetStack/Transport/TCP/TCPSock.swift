@@ -255,8 +255,9 @@ struct TCPSock: ~Copyable {
   var connection = Connection.none
   /// Nobody uses it any more; it ends what it has begun.
   var isOrphan = false
-  /// It is one of `Kernel.orphans`.
+  /// It is one of `Kernel.orphans`, or, in FIN-WAIT-2, one of its namespace's that wait.
   var isCountedOrphan = false
+  var isCountedWaiting = false
 
   init(socket: SocketIndex) { self.socket = socket }
 

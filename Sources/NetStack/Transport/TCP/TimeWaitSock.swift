@@ -30,7 +30,7 @@ extension Kernel {
   mutating func tcpTimeWait(_ index: TCPIndex) {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
-    tcpUncountOrphan(index)
+    tcpUncount(index)
     tcpStopTimers(index)
     tcps[index].owesACK = false
     sockets[socket].shutdown = .both
@@ -55,6 +55,24 @@ extension Kernel {
     tcps[index].key = nil
     armTimeWait(place)
     if tcps[index].isOrphan { tcpForget(index) }
+  }
+
+  /// Nobody uses the connection, and the other end has not ended yet: it waits as in TIME-WAIT, and counts as such, unless
+  /// it may for longer (tcp_time_wait with TCP_FIN_WAIT2).
+  mutating func tcpAwaitFin(_ index: TCPIndex) {
+    let namespace = sockets[tcps[index].socket].namespace
+    let time = tcpFinTime(index)
+    if time <= TimeWaitSock.length {
+      guard namespaces[namespace].timeWaits < namespaces[namespace].tcp[.maxTimeWaitBuckets] else {
+        namespaces[namespace].snmp[.tcpExtTCPTimeWaitOverflow] &+= 1
+        tcpDone(index)
+        return
+      }
+      tcpUncount(index)
+      tcps[index].isCountedWaiting = true
+      namespaces[namespace].timeWaits += 1
+    }
+    tcpArmState(index, time)
   }
 
   private mutating func armTimeWait(_ place: TimeWaitIndex) {
