@@ -220,13 +220,31 @@ extension Kernel {
     }
   }
 
+  /// What rules see as the device that a packet came in by. Neighbour discovery and the listeners' protocol name theirs
+  /// from the first (ndisc_alloc_skb, mld_newpack), and ip6_output takes it for that.
+  private func postroutingInput(of slot: Slot, leavingBy device: DeviceIndex) -> DeviceIndex {
+    if pool[slot].flags.contains(.forwarded) { return DeviceIndex(pool[slot].device) }
+    let bytes = pool.bytes(slot)
+    var place = IPv6Header.length
+    var next = bytes.u8(6)
+    if next == 0, bytes.count > place + 8 {
+      next = bytes.u8(place)
+      place += 8
+    }
+    guard next == IPv6NextHeader.icmp, bytes.count > place else { return .none }
+    let type = bytes.u8(place)
+    return (130...137).contains(type) || type == 143 ? device : .none
+  }
+
   /// Lets rules see a packet a last time, and sends it, in pieces where it must be (ip6_output, ip6_finish_output).
   /// Without a gateway the next hop is whatever the packet says now.
   mutating func ipv6Finish(
     _ slot: Slot, gateway: UInt128, mtu: Int, by device: DeviceIndex, _ namespace: NamespaceIndex
   ) {
-    let input = pool[slot].flags.contains(.forwarded) ? DeviceIndex(pool[slot].device) : .none
-    guard netfilter(slot, .ipv6, .postrouting, in: input, out: device, namespace) else { return }
+    if hasHook(.ipv6, .postrouting, in: namespace) {
+      let input = postroutingInput(of: slot, leavingBy: device)
+      guard netfilter(slot, .ipv6, .postrouting, in: input, out: device, namespace) else { return }
+    }
     let nextHop = gateway != 0 ? gateway : pool.bytes(slot).ipv6Destination
     let pieceSize = Int(pool.ipv4Control(slot).largestPiece)
     if !pool.fits(slot, mtu), pool[slot].gsoType != .none {
