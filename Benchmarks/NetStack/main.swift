@@ -219,6 +219,7 @@ if isWanted("tcp") {
 if isWanted("kernel") { try hostKernel() }
 if isWanted("crossing") { try crossing() }
 if isWanted("memory") { try memory() }
+if CommandLine.arguments.dropFirst().contains("windows") { try windows() }
 
 extension Kernel {
   /// A namespace that says nothing unasked.
