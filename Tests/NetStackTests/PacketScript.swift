@@ -10,8 +10,9 @@
 //
 // A segment is its flags (S F R P U E C, or `.` for none), its bytes (`1..1001`) or number, and what is known of it: `ack N`,
 // `win N`, `mss N`, `sackok`, `wscale N`, `sack A-B,C-D`, `ts N` (what comes in says N and echoes the last value that was
-// seen), `ecr N`, `ect`, `ce`; of what leaves only what is named is compared, and flags and bytes. `each N`: one segment
-// after the other of N bytes. Numbers count from each end's first.
+// seen), `ecr N` (of what comes in: N more than that), `ect`, `ce`; of what leaves only what is named is compared, and
+// flags and bytes; `sack none` is no block. `each N`: one segment after the other of N bytes. Numbers count from each
+// end's first.
 
 import NetTypes
 import Testing
@@ -144,9 +145,11 @@ struct PacketScript: CustomTestStringConvertible {
       case "ect": segment.mark = 2
       case "ce": segment.mark = 3
       case "sack":
-        segment.blocks = words.popFirst()?.split(separator: ",").map {
-          $0.split(separator: "-").compactMap { UInt32($0) }
-        }
+        let blocks = words.popFirst()
+        segment.blocks =
+          blocks == "none"
+          ? []
+          : blocks?.split(separator: ",").map { $0.split(separator: "-").compactMap { UInt32($0) } }
       default:
         let ends = word.split(separator: ".").compactMap { UInt32($0) }
         guard let first = ends.first, let last = ends.last else { throw Mistake(line: word) }
@@ -187,9 +190,9 @@ struct ScriptWire {
     if segment.hasSACK == true { options += [4, 2, 1, 1] }
     if let scale = segment.scale { options += [1, 3, 3, scale] }
     if let timestamp = segment.timestamp {
-      options += [1, 1, 8, 10] + Self.bytes(timestamp) + Self.bytes(self.timestamp)
+      options += [1, 1, 8, 10] + Self.bytes(timestamp) + Self.bytes(self.timestamp &+ (segment.echo ?? 0))
     }
-    if let blocks = segment.blocks {
+    if let blocks = segment.blocks, !blocks.isEmpty {
       options += [1, 1, 5, UInt8(2 + 8 * blocks.count)]
       for block in blocks {
         options += Self.bytes((first ?? 0) &+ block[0]) + Self.bytes((first ?? 0) &+ block[1])
@@ -233,6 +236,7 @@ struct ScriptWire {
     segment.window = number(34)
     segment.mark = packet[1] & 3
     segment.hasSACK = false
+    segment.blocks = []
     var place = 40
     while place < data, packet[place] != 0 {
       guard packet[place] != 1 else {

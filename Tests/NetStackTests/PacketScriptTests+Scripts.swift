@@ -66,6 +66,44 @@ extension PacketScriptTests {
       """
     ),
     (
+      "a SYN that comes again: answered, twice a second at most, and the wait begins anew",
+      """
+      listen
+      in S win 65535 mss 1000
+      out S ack 1 mss 1460
+      +300 in S win 65535 mss 1000
+      out S ack 1 mss 1460
+      +100 in S win 65535 mss 1000
+      quiet +100
+      +800 out S ack 1 mss 1460
+      in . 1 ack 1
+      accept = 0
+      """
+    ),
+    (
+      "what is not as it should be before the handshake ends",
+      """
+      listen
+      in S win 65535 mss 1000 sackok wscale 7 ts 1000
+      out S ack 1 mss 1460 ecr 1000
+      +100 in . 1 ack 7 win 1000 ts 1100
+      out R 7
+      in . 1 ack 1 win 1000 ts 900
+      out . 1 ack 1 ecr 1000
+      in . 1 ack 1 win 1000 ts 900
+      quiet +50
+      +200 in . 1 ack 1 win 1000 ts 1100 ecr 5000
+      quiet +50
+      +500 in . 1 ack 1 win 1000 ts 1100 ecr 5000
+      out . 1 ack 1 ecr 1000
+      in R 1 win 1000 ts 900
+      # What is echoed last is an acknowledgment's, which nobody could have answered before the handshake was over.
+      in P 1..101 ack 1 win 1000 ts 1100
+      out . 1 ack 1 ecr 1000
+      accept = EAGAIN
+      """
+    ),
+    (
       "handshake of who asks",
       """
       connect = EINPROGRESS
@@ -535,6 +573,131 @@ extension PacketScriptTests {
         info state = 11
         in . 2 ack 2 win 1000
         """
+    ),
+    (
+      "what comes while it waits: acknowledgments in silence, what is out of the window answered twice a second",
+      accepted + """
+        shutdown = 0
+        out F 1 ack 1
+        in F 1 ack 2 win 1000
+        out . 2 ack 2
+        +100 in . 2 ack 2 win 1000
+        quiet +100
+        in . 1 ack 2 win 1000
+        out . 2 ack 2
+        +100 in . 1 ack 2 win 1000
+        quiet +100
+        +600 in F 1 ack 2 win 1000
+        out . 2 ack 2
+        in P 1..101 ack 2 win 1000
+        out . 2 ack 2
+        in R 1 win 1000
+        quiet +100
+        +600 in . 1 ack 2 win 1000
+        out . 2 ack 2
+        in R 2 win 1000
+        +600 in . 1 ack 2 win 1000
+        out R 2
+        """
+    ),
+    (
+      "while it waits, what is older than what was seen is answered",
+      """
+      listen
+      in S win 65535 mss 1000 sackok wscale 7 ts 1000
+      out S ack 1 mss 1460 ecr 1000
+      +100 in . 1 ack 1 win 1000 ts 1100
+      accept = 0
+      shutdown = 0
+      out F 1 ack 1
+      in F 1 ack 2 win 1000 ts 1101
+      out . 2 ack 2 ecr 1101
+      in . 2 ack 2 win 1000 ts 900
+      out . 2 ack 2 ecr 1101
+      +600 in . 2 ack 2 win 1000 ts 1200
+      quiet +50
+      +600 in . 1 ack 2 win 1000 ts 1200
+      out . 2 ack 2 ecr 1200
+      """
+    ),
+    (
+      "what ends behind the window is taken only when all has been read",
+      """
+      sysctl net.ipv4.tcp_rmem 4096 8192 8192
+      listen
+      in S win 65535 mss 1000 sackok
+      out S ack 1 mss 1460
+      +100 in . 1 ack 1 win 10000
+      accept = 0
+      in P 1..101 ack 1 win 10000
+      out . 1 ack 101
+      in . 2601..3801 ack 1 win 10000
+      out . 1 ack 101 sack none
+      read 1000 = 100
+      in . 2601..3801 ack 1 win 10000
+      out . 1 ack 101 sack 2601-3801
+      """
+    ),
+    (
+      "a reset behind what came out of order, or before a FIN that has come",
+      accepted + """
+        in P 101..201 ack 1 win 1000
+        out . 1 ack 1 sack 101-201
+        in R 151 win 1000
+        out . 1 ack 1 sack 101-201
+        info state = 1
+        in R 201 win 1000
+        read 10 = ECONNRESET
+        """
+    ),
+    (
+      "a reset with the number of the FIN that it followed",
+      accepted + """
+        in F 1 ack 1 win 1000
+        out . 1 ack 2
+        info state = 8
+        in R 1 win 1000
+        write 10 = EPIPE
+        """
+    ),
+    (
+      "what is older by one is no older, an acknowledgment out of turn is none, a SYN is challenged",
+      """
+      listen
+      in S win 65535 mss 1000 sackok wscale 7 ts 1000
+      out S ack 1 mss 1460 ecr 1000
+      +100 in . 1 ack 1 win 1000 ts 1100
+      accept = 0
+      in P 1..101 ack 1 win 1000 ts 1101
+      out . 1 ack 101 ecr 1101
+      in P 101..201 ack 1 win 1000 ts 1100
+      out . 1 ack 201 ecr 1101
+      read 1000 = 200
+      in . 201 ack 1 win 1000 ts 1101
+      in . 201 ack 1 win 1000 ts 1050
+      quiet +100
+      in . 101 ack 1 win 1000 ts 1050
+      quiet +100
+      +600 in P 201..301 ack 1 win 1000 ts 1000
+      out . 1 ack 201 ecr 1101
+      +600 in S 201 win 1000 ts 1000
+      out . 1 ack 201 ecr 1101
+      +600 in R 201 win 1000 ts 1000
+      read 10 = ECONNRESET
+      """
+    ),
+    (
+      "timestamps of zero are not held to",
+      """
+      listen
+      in S win 65535 mss 1000 sackok wscale 7 ts 0
+      out S ack 1 mss 1460
+      +100 in . 1 ack 1 win 1000 ts 4000000000
+      accept = 0
+      in P 1..101 ack 1 win 1000 ts 4000000001
+      out . 1 ack 101 ecr 4000000001
+      read 1000 = 100
+      """
     ),
     (
       "who closes without reading resets",

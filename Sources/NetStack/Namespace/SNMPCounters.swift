@@ -68,6 +68,10 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtTCPTimeouts
   case tcpExtTCPRenoRecovery
   case tcpExtPAWSEstab
+  case tcpExtPAWSTimewait
+  case tcpExtPAWSOldAck
+  case tcpExtTSEcrRejected
+  case tcpExtBeyondWindow
   case tcpExtTCPChallengeACK
   case tcpExtTCPAbortOnData
   case tcpExtTCPAbortOnClose
@@ -144,8 +148,10 @@ public enum SNMPCounter: UInt8, CaseIterable, Sendable {
   case tcpExtTCPAckCompressed
   case tcpExtTCPRcvQDrop
   case tcpExtTCPAutoCorking
+  case tcpExtTCPACKSkippedSynRecv
   case tcpExtTCPACKSkippedPAWS
   case tcpExtTCPACKSkippedSeq
+  case tcpExtTCPACKSkippedTimeWait
   case tcpExtTCPACKSkippedChallenge
   case tcpExtArpFilter
   case ipExtInNoRoutes

@@ -92,6 +92,7 @@ struct ReceiveQueue {
   var head: Slot { packets.head }
   var tail: Slot { packets.tail }
   var count: Int { Int(packets.count) }
+  var isEmpty: Bool { packets.isEmpty }
 }
 
 /// A socket.

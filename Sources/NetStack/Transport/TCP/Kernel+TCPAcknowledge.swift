@@ -34,7 +34,8 @@ extension Kernel {
     }
     if let timestamp = segment.options.timestamp, tcps[index].hasTimestamps,
       !isAfter(segment.sequence, tcps[index].windowUpdate),
-      !isBefore(timestamp.value, tcps[index].recentTimestamp)
+      !TCPSock.isOld(
+        timestamp.value, tcps[index].recentTimestamp, seen: tcps[index].recentTimestampTime, at: cpu.now)
     {
       tcps[index].recentTimestamp = timestamp.value
       tcps[index].recentTimestampTime = cpu.now
@@ -162,11 +163,8 @@ extension TCPSock {
 
   /// The window that the other end offers (tcp_ack_update_window).
   private mutating func takeWindow(_ segment: TCPSegment, _ settings: TCPSettings) -> Bool {
-    let window = segment.window << (segment.flags.contains(.syn) ? 0 : UInt32(sendScale))
-    let mayUpdate =
-      isAfter(segment.acknowledgment, sendUnacknowledged) || isAfter(segment.sequence, windowSequence)
-      || segment.sequence == windowSequence && (window > sendWindow || window == 0)
-    guard mayUpdate else { return false }
+    guard mayTakeWindow(segment) else { return false }
+    let window = offeredWindow(segment)
     windowSequence = segment.sequence
     if sendWindow != window {
       sendWindow = window
@@ -176,6 +174,19 @@ extension TCPSock {
       }
     }
     return true
+  }
+
+  @inline(__always) private func offeredWindow(_ segment: TCPSegment) -> UInt32 {
+    segment.window << (segment.flags.contains(.syn) ? 0 : UInt32(sendScale))
+  }
+
+  /// tcp_may_update_window.
+  @inline(__always) func mayTakeWindow(_ segment: TCPSegment) -> Bool {
+    if isAfter(segment.acknowledgment, sendUnacknowledged) || isAfter(segment.sequence, windowSequence) {
+      return true
+    }
+    let window = offeredWindow(segment)
+    return segment.sequence == windowSequence && (window > sendWindow || window == 0)
   }
 
   /// With nothing on its way an acknowledgment is about the window alone (tcp_ack_probe).

@@ -114,7 +114,7 @@ extension Kernel {
         && namespaces[namespace].tcp.isOn(.ecn) && keeps,
       recentTimestamp: options.timestamp?.value ?? 0,
       timestampOffset: UInt32(truncatingIfNeeded: key.hostHash(namespaces[namespace].sockets.secret)),
-      receiveWindow: window.bytes, sentAt: cpu.now)
+      receiveWindow: window.bytes, sentAt: cpu.now, lastSentAt: cpu.now)
   }
 
   private mutating func tcpArmRequest(_ index: TCPRequestIndex) {
@@ -122,8 +122,23 @@ extension Kernel {
     let timeout = min(
       TCPSock.initialTimeout << Int64(min(requests[index].retransmits, 20)),
       namespaces[namespace].tcp.maximumTimeout)
-    requests[index].timer = cpu.wheel.arm(
-      TimerEvent(kind: .tcpRequest, index: index.rawValue), at: cpu.now + timeout)
+    cpu.wheel.rearm(
+      &requests[index].timer, TimerEvent(kind: .tcpRequest, index: index.rawValue), at: cpu.now + timeout)
+  }
+
+  /// The SYN-ACK once more (tcp_rtx_synack).
+  private mutating func tcpRepeatSynACK(_ index: TCPRequestIndex) {
+    requests[index].lastSentAt = cpu.now
+    tcpSendSynACK(requests[index], isCookie: false)
+  }
+
+  private mutating func tcpMayAnswer(_ index: TCPRequestIndex, _ namespace: NamespaceIndex) -> Bool {
+    guard tcpMayAnswerOutOfWindow(since: requests[index].lastOutOfWindowACK, namespace) else {
+      namespaces[namespace].snmp[.tcpExtTCPACKSkippedSynRecv] &+= 1
+      return false
+    }
+    requests[index].lastOutOfWindowACK = cpu.now
+    return true
   }
 
   private mutating func tcpSendSynACK(_ request: TCPRequest, isCookie: Bool) {
@@ -190,7 +205,7 @@ extension Kernel {
       receiveScale: window.scale, hasTimestamps: hasTimestamps, hasSACK: options.hasSACK,
       hasWindowScale: options.scale != nil, hasECN: options.hasECN && namespaces[namespace].tcp.isOn(.ecn),
       recentTimestamp: segment.options.timestamp?.value ?? 0, timestampOffset: offset,
-      receiveWindow: window.bytes, sentAt: cpu.now)
+      receiveWindow: window.bytes, sentAt: cpu.now, lastSentAt: cpu.now)
   }
 
   /// The SYN-ACK was not acknowledged in time, or data does not come (reqsk_timer_handler).
@@ -212,7 +227,7 @@ extension Kernel {
     if !isWaiting || count >= deferred - 1 {
       namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
       namespaces[namespace].snmp[.tcpExtTCPSynRetrans] &+= 1
-      tcpSendSynACK(requests[index], isCookie: false)
+      tcpRepeatSynACK(index)
     }
     tcpArmRequest(index)
   }
@@ -232,20 +247,33 @@ extension Kernel {
     let namespace = sockets[socket].namespace
     let next = request.initialReceive &+ 1
     if segment.flags.contains(.syn), segment.flags.isDisjoint(with: [.rst, .ack]),
-      segment.sequence == request.initialReceive
+      segment.sequence == request.initialReceive, !request.isOld(segment, at: cpu.now)
     {
-      tcpSendSynACK(request, isCookie: false)
+      if tcpMayAnswer(index, namespace) {
+        tcpRepeatSynACK(index)
+        tcpArmRequest(index)
+      }
       drop(segment.slot, .consumed, in: namespace)
       return
     }
-    let isOld =
-      request.hasTimestamps && !segment.flags.contains(.rst)
-      && segment.options.timestamp.map { isBefore($0.value, request.recentTimestamp) } ?? false
-    let isInWindow =
-      !isBefore(segment.end, next) && !isAfter(segment.sequence, next &+ request.receiveWindow)
-    guard isInWindow, !isOld else {
-      if !segment.flags.contains(.rst) { tcpAcknowledgeRequest(index) }
-      if isOld { namespaces[namespace].snmp[.tcpExtPAWSEstab] &+= 1 }
+    if segment.flags.contains(.ack), segment.acknowledgment != request.initialSend &+ 1 {
+      if !segment.flags.contains(.rst) {
+        tcpReplyReset(to: segment, request.local, request.remote, in: namespace)
+      }
+      drop(segment.slot, .tcpInvalidACK, in: namespace)
+      return
+    }
+    let (isOld, isEchoWrong) = (request.isOld(segment, at: cpu.now), request.isEchoWrong(in: segment))
+    guard request.takes(segment), !isOld, !isEchoWrong else {
+      let isLimited = segment.isBare || segment.flags.contains(.syn)
+      if !segment.flags.contains(.rst), !isLimited || tcpMayAnswer(index, namespace) {
+        tcpAcknowledgeRequest(index)
+      }
+      if isOld {
+        namespaces[namespace].snmp[.tcpExtPAWSEstab] &+= 1
+      } else if isEchoWrong {
+        namespaces[namespace].snmp[.tcpExtTSEcrRejected] &+= 1
+      }
       drop(segment.slot, .tcpOutOfWindow, in: namespace)
       return
     }
@@ -258,10 +286,7 @@ extension Kernel {
       tcpAbortRequest(index, segment)
       return
     }
-    guard segment.flags.contains(.ack), segment.acknowledgment == request.initialSend &+ 1 else {
-      if segment.flags.contains(.ack) {
-        tcpReplyReset(to: segment, request.local, request.remote, in: namespace)
-      }
+    guard segment.flags.contains(.ack) else {
       drop(segment.slot, .tcpInvalidACK, in: namespace)
       return
     }
@@ -323,9 +348,7 @@ extension Kernel {
     let request = requests[index]
     var options = TCPOptions()
     if request.hasTimestamps {
-      options.timestamp = (
-        UInt32(truncatingIfNeeded: cpu.now / 1_000_000) &+ request.timestampOffset, request.recentTimestamp
-      )
+      options.timestamp = (request.timestamp(at: cpu.now), request.recentTimestamp)
     }
     tcpReply(
       sequence: request.initialSend &+ 1, acknowledgment: request.initialReceive &+ 1, flags: .ack,

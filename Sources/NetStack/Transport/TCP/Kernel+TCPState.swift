@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The state machine (RFC 9293 3.10.7, RFC 5961; net/ipv4/tcp_input.c tcp_rcv_state_process, tcp_validate_incoming,
+// The state machine (RFC 9293 3.10.7, RFC 5961; net/ipv4/tcp_input.c tcp_rcv_state_process,
 // tcp_rcv_synsent_state_process).
 
 import NetTypes
@@ -21,106 +21,6 @@ extension Kernel {
       }
       tcpProcessSynchronized(index, segment)
     }
-  }
-
-  // MARK: Validation
-
-  /// Whether a segment may be looked at: timestamps, sequence, RST and SYN, in this order (tcp_validate_incoming).
-  private mutating func tcpValidate(_ index: TCPIndex, _ segment: TCPSegment) -> Bool {
-    let isRST = segment.flags.contains(.rst)
-    if let timestamp = segment.options.timestamp, tcps[index].hasTimestamps, !isRST,
-      isBefore(timestamp.value, tcps[index].recentTimestamp),
-      cpu.now - tcps[index].recentTimestampTime < 24 * 86400 * 1_000_000_000
-    {
-      // PAWS: older than what has been seen (RFC 7323 5.3).
-      let namespace = sockets[tcps[index].socket].namespace
-      namespaces[namespace].snmp[.tcpExtPAWSEstab] &+= 1
-      tcpAnswerOutOfWindow(index, segment, .tcpExtTCPACKSkippedPAWS)
-      return false
-    }
-    let windowEnd = tcps[index].receiveNext &+ tcps[index].openWindow
-    let isInWindow =
-      !isBefore(segment.end, tcps[index].windowUpdate) && !isAfter(segment.sequence, windowEnd)
-    guard isInWindow else {
-      if !isRST {
-        if segment.flags.contains(.syn) {
-          tcpChallenge(index)
-        } else {
-          tcpAnswerOutOfWindow(index, segment, .tcpExtTCPACKSkippedSeq)
-        }
-      }
-      return false
-    }
-    if isRST {
-      // Only the very next number ends a connection; any other in the window is asked about (RFC 5961 3.2).
-      if segment.sequence == tcps[index].receiveNext {
-        tcpReset(index)
-      } else {
-        tcpChallenge(index)
-      }
-      return false
-    }
-    if segment.flags.contains(.syn), !tcpIsOtherSYNACK(index, segment) {
-      let namespace = sockets[tcps[index].socket].namespace
-      namespaces[namespace].snmp[.tcpExtTCPSYNChallenge] &+= 1
-      tcpChallenge(index)
-      return false
-    }
-    return true
-  }
-
-  /// In a simultaneous open the other end's SYN comes once more, with the acknowledgment of ours.
-  private func tcpIsOtherSYNACK(_ index: TCPIndex, _ segment: TCPSegment) -> Bool {
-    tcps[index].state == .synReceived && segment.flags.contains(.ack)
-      && segment.end == segment.sequence &+ 1 && segment.end == tcps[index].receiveNext
-      && segment.acknowledgment == tcps[index].sendNext
-  }
-
-  /// What is outside the window is answered with where we are, twice a second at most if it has no data (RFC 9293
-  /// 3.10.7.4, tcp_oow_rate_limited).
-  private mutating func tcpAnswerOutOfWindow(
-    _ index: TCPIndex, _ segment: TCPSegment, _ skipped: SNMPCounter
-  ) {
-    let namespace = sockets[tcps[index].socket].namespace
-    if segment.length == 0, !segment.flags.contains(.syn) {
-      guard tcpMayChallenge(index) else {
-        namespaces[namespace].snmp[skipped] &+= 1
-        return
-      }
-    }
-    if segment.end != segment.sequence, isBefore(segment.sequence, tcps[index].receiveNext) {
-      namespaces[namespace].snmp[.tcpExtDelayedACKLost] &+= 1
-      tcpEnterQuickACK(index)
-      let next = tcps[index].receiveNext
-      let end = isAfter(segment.end, next) ? next : segment.end
-      tcpSetDuplicate(index, TCPRange(start: segment.sequence, end: end))
-    }
-    tcpSendACK(index)
-  }
-
-  /// RFC 5961's challenge.
-  private mutating func tcpChallenge(_ index: TCPIndex) {
-    let namespace = sockets[tcps[index].socket].namespace
-    guard tcpMayChallenge(index) else {
-      namespaces[namespace].snmp[.tcpExtTCPACKSkippedChallenge] &+= 1
-      return
-    }
-    // One budget for all connections, each second (tcp_challenge_ack_limit).
-    guard namespaces[namespace].challenges.take(namespaces[namespace].tcp[.challengeACKLimit], cpu.now) else {
-      return
-    }
-    namespaces[namespace].snmp[.tcpExtTCPChallengeACK] &+= 1
-    tcpSendACK(index)
-  }
-
-  private mutating func tcpMayChallenge(_ index: TCPIndex) -> Bool {
-    let last = tcps[index].lastOutOfWindowACK
-    let interval =
-      Int64(
-        namespaces[sockets[tcps[index].socket].namespace].tcp[.invalidRateLimit]) * 1_000_000
-    if last != .min, cpu.now - last < interval { return false }
-    tcps[index].lastOutOfWindowACK = cpu.now
-    return true
   }
 
   // MARK: SYN-SENT
@@ -303,7 +203,7 @@ extension Kernel {
     switch tcpAcknowledge(index, segment) {
     case .good: break
     case .unsent, .tooOld:
-      tcpChallenge(index)
+      tcpChallenge(index, namespace)
       drop(segment.slot, .tcpInvalidACK, in: namespace)
       return
     }
@@ -408,7 +308,7 @@ extension Kernel {
   // MARK: Ends
 
   /// The other end has reset the connection (tcp_reset).
-  private mutating func tcpReset(_ index: TCPIndex) {
+  mutating func tcpReset(_ index: TCPIndex) {
     let namespace = sockets[tcps[index].socket].namespace
     switch tcps[index].state {
     case .synReceived: namespaces[namespace].snmp[.tcpAttemptFails] &+= 1

@@ -60,6 +60,8 @@ struct TCPSegment {
   /// The two bits of ECN in the IP header.
   var ecn: UInt8 = 0
 
+  /// It has neither data nor SYN nor FIN.
+  var isBare: Bool { end == sequence }
   /// The network has marked it.
   var isMarked: Bool { ecn == 3 }
   var isCongestionEcho: Bool { flags.contains(.ece) && !flags.contains(.syn) }

@@ -431,7 +431,35 @@ struct TCPRequest {
   var retransmits = 0
   /// The handshake is complete but for data (TCP_DEFER_ACCEPT; inet_rsk->acked).
   var isAcknowledged = false
-  var sentAt: Int64
+  /// When the first SYN-ACK was sent, and the last one.
+  let sentAt: Int64
+  var lastSentAt: Int64
+  /// When what was not as it should be was answered last.
+  var lastOutOfWindowACK = Int64.min
+
+  /// What a SYN-ACK of that time says, or the acknowledgment of what is not as it should be.
+  func timestamp(at now: Int64) -> UInt32 { TCPSock.timestamp(at: now, timestampOffset) }
+
+  /// PAWS, of resets too: what was seen is not older than the SYN-ACK.
+  func isOld(_ segment: TCPSegment, at now: Int64) -> Bool {
+    guard hasTimestamps, let timestamp = segment.options.timestamp else { return false }
+    return TCPSock.isOld(timestamp.value, recentTimestamp, seen: sentAt, at: now)
+  }
+
+  /// It echoes what no SYN-ACK said.
+  func isEchoWrong(in segment: TCPSegment) -> Bool {
+    guard hasTimestamps, let echo = segment.options.timestamp?.echo, echo != 0 else { return false }
+    let first = timestamp(at: sentAt)
+    return echo &- first > timestamp(at: lastSentAt) &- first
+  }
+
+  /// Whether a segment is in the window that the SYN-ACK offered (tcp_in_window).
+  func takes(_ segment: TCPSegment) -> Bool {
+    let start = initialReceive &+ 1
+    let end = start &+ min(receiveWindow, 65535)
+    return segment.sequence == start || isAfter(segment.end, start) && isBefore(segment.sequence, end)
+      || segment.isBare && segment.sequence == end
+  }
 }
 
 /// A budget of challenges a second (RFC 5961 7, tcp_send_challenge_ack); by default there is no limit.

@@ -18,8 +18,10 @@ struct TimeWaitSock {
   let hasTimestamps: Bool
   let timestampOffset: UInt32
   /// TS.Recent and when it was taken.
-  let recentTimestamp: UInt32
-  let recentTimestampTime: Int64
+  var recentTimestamp: UInt32
+  var recentTimestampTime: Int64
+  /// When what was out of the window was answered last.
+  var lastOutOfWindowACK = Int64.min
   var timer = TimerID.none
 
   static let length: Int64 = 60_000_000_000
@@ -109,17 +111,41 @@ extension Kernel {
   mutating func tcpProcessTimeWait(_ place: TimeWaitIndex, _ segment: TCPSegment) {
     let namespace = sockets[timeWaits[place].socket].namespace
     defer { drop(segment.slot, .tcpTimeWait, in: namespace) }
-    if segment.flags.contains(.rst) {
+    let isRST = segment.flags.contains(.rst)
+    let isOld = tcpIsOld(segment, place)
+    if !isOld, segment.sequence == timeWaits[place].receiveNext, segment.isBare || isRST {
       // A late reset may not end the wait where RFC 1337 is kept to.
-      if segment.sequence == timeWaits[place].receiveNext {
-        if namespaces[namespace].tcp.isOn(.rfc1337) { armTimeWait(place) } else { tcpEndTimeWait(place) }
+      if isRST, !namespaces[namespace].tcp.isOn(.rfc1337) { return tcpEndTimeWait(place) }
+      if !isRST { armTimeWait(place) }
+      if let timestamp = segment.options.timestamp, timeWaits[place].hasTimestamps {
+        timeWaits[place].recentTimestamp = timestamp.value
+        timeWaits[place].recentTimestampTime = cpu.now
       }
       return
     }
-    if segment.flags.contains(.fin) || isAfter(segment.end, timeWaits[place].receiveNext) {
-      armTimeWait(place)
+    if isOld { namespaces[namespace].snmp[.tcpExtPAWSTimewait] &+= 1 }
+    guard !isRST else { return }
+    // An old SYN may as well be a new one: it does not make the wait longer.
+    if isOld || segment.flags.contains(.ack) { armTimeWait(place) }
+    if segment.isBare {
+      guard tcpMayAnswerOutOfWindow(since: timeWaits[place].lastOutOfWindowACK, namespace) else {
+        namespaces[namespace].snmp[.tcpExtTCPACKSkippedTimeWait] &+= 1
+        return
+      }
+      timeWaits[place].lastOutOfWindowACK = cpu.now
     }
-    if segment.end != segment.sequence || segment.flags.contains(.syn) { acknowledgeInTimeWait(place) }
+    acknowledgeInTimeWait(place)
+  }
+
+  private func tcpIsOld(_ segment: TCPSegment, _ place: TimeWaitIndex) -> Bool {
+    guard let timestamp = segment.options.timestamp, timeWaits[place].hasTimestamps else { return false }
+    // Resets are held to it for a minute (tcp_paws_reject).
+    if segment.flags.contains(.rst), cpu.now - timeWaits[place].recentTimestampTime >= TimeWaitSock.length {
+      return false
+    }
+    return TCPSock.isOld(
+      timestamp.value, timeWaits[place].recentTimestamp, seen: timeWaits[place].recentTimestampTime,
+      at: cpu.now)
   }
 
   /// tcp_v4_timewait_ack.
@@ -142,9 +168,9 @@ extension Kernel {
 
   /// Whether a SYN may begin the same connection anew (RFC 9293 3.6.1, RFC 6191; tcp_timewait_state_process).
   func tcpMayReopen(_ place: TimeWaitIndex, _ segment: TCPSegment) -> Bool {
-    guard segment.flags.contains(.syn), segment.flags.isDisjoint(with: [.rst, .ack, .fin]) else {
-      return false
-    }
+    guard segment.flags.contains(.syn), segment.flags.isDisjoint(with: [.rst, .ack]),
+      !tcpIsOld(segment, place)
+    else { return false }
     if isAfter(segment.sequence, timeWaits[place].receiveNext) { return true }
     guard let timestamp = segment.options.timestamp, timeWaits[place].hasTimestamps else { return false }
     return isAfter(timestamp.value, timeWaits[place].recentTimestamp)

@@ -18,6 +18,15 @@ struct SACKBlocks: BitwiseCopyable {
 
   @inline(__always) subscript(place: Int) -> TCPRange { blocks[place] }
 
+  /// Where the last range ends.
+  var end: UInt32? {
+    var end: UInt32?
+    for place in 0..<count where end.map({ isAfter(blocks[place].end, $0) }) ?? true {
+      end = blocks[place].end
+    }
+    return end
+  }
+
   /// One more than four is left out.
   mutating func append(_ range: TCPRange) {
     guard count < 4 else { return }
