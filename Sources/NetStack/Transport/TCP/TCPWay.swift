@@ -39,21 +39,22 @@ extension Kernel {
   /// (tcp_current_mss).
   mutating func tcpFollowPath(_ index: TCPIndex) {
     let socket = tcps[index].socket
-    guard let peer = sockets[socket].peer else { return }
+    guard !tcpKeepsWay(index, sockets[socket].namespace), let peer = sockets[socket].peer else { return }
     _ = tcpRoute(index, to: peer, sockets[socket].options.typeOfService)
+  }
+
+  /// Nothing has changed that the way of the last segment depended on.
+  @inline(__always) private func tcpKeepsWay(_ index: TCPIndex, _ namespace: NamespaceIndex) -> Bool {
+    namespaces[namespace].routes.exceptions.isEmpty
+      && tcps[index].way.isGood(for: namespaces[namespace].routes.generation)
+      && tcps[index].way.hasMTU(devices[tcps[index].way.device].mtu)
   }
 
   /// The way of a connection's next segment; nil: there is none. A segment has from now on what it takes.
   mutating func tcpRoute(_ index: TCPIndex, to peer: SocketAddress, _ typeOfService: UInt8) -> SocketRoute? {
     let socket = tcps[index].socket
     let namespace = sockets[socket].namespace
-    let generation = namespaces[namespace].routes.generation
-    let keeps = namespaces[namespace].routes.exceptions.isEmpty
-    if keeps, tcps[index].way.isGood(for: generation),
-      tcps[index].way.hasMTU(devices[tcps[index].way.device].mtu)
-    {
-      return tcps[index].way.route(typeOfService)
-    }
+    if tcpKeepsWay(index, namespace) { return tcps[index].way.route(typeOfService) }
     var control = SendControl(source: sockets[socket].local.address)
     control.typeOfService = typeOfService
     guard let route = try? socketRoute(socket, to: peer, control) else { return nil }
@@ -61,8 +62,9 @@ extension Kernel {
       tcps[index].pathMSS = route.segmentSize
       tcps[index].setMSS(namespaces[namespace].tcp)
     }
-    if keeps, case .v4(let datagram, let path) = route {
-      tcps[index].way.keep(datagram, path, devices[path.device].mtu, generation)
+    if namespaces[namespace].routes.exceptions.isEmpty, case .v4(let datagram, let path) = route {
+      tcps[index].way.keep(
+        datagram, path, devices[path.device].mtu, namespaces[namespace].routes.generation)
     }
     return route
   }
