@@ -275,8 +275,7 @@ extension Kernel {
       }
     }
     if flags.contains(.ack) { tcpAcknowledged(index) }
-    tcps[index].noteTransmission(
-      length: length, segments: segments, packet: headerLength + length + 20, now: cpu.now)
+    tcps[index].noteTransmission(length: length, segments: segments, now: cpu.now)
     var typeOfService = sockets[socket].options.typeOfService
     if tcps[index].ecn.isOn {
       // New data alone may be marked (RFC 3168 6.1.5).
@@ -380,7 +379,7 @@ extension TCPSock {
     return count
   }
 
-  fileprivate mutating func noteTransmission(length: Int, segments: Int, packet: Int, now: Int64) {
+  fileprivate mutating func noteTransmission(length: Int, segments: Int, now: Int64) {
     let prior = pacingStamp
     pacingStamp = max(pacingStamp, now)
     statistics.segmentsOut &+= UInt32(segments)
@@ -388,9 +387,10 @@ extension TCPSock {
     statistics.dataSegmentsOut &+= UInt32(segments)
     statistics.bytesSent &+= UInt64(length)
     guard isPaced else { return }
-    // tcp_update_skb_after_send: the first ten go at once, and half of what was not used is made up for.
+    // tcp_update_skb_after_send: the first ten go at once, and half of what was not used is made up for. Headers do not
+    // count, as they do not in the rate.
     guard pacingRate != .max, pacingRate > 0, statistics.dataSegmentsOut >= 10 else { return }
-    var wait = Int64(min(UInt64(packet) * 1_000_000_000 / pacingRate, 1_000_000_000))
+    var wait = Int64(min(UInt64(length) * 1_000_000_000 / pacingRate, 1_000_000_000))
     wait -= min(wait / 2, pacingStamp - prior)
     pacingStamp += wait
   }

@@ -101,7 +101,7 @@ extension TCPSock {
 
   /// Bytes a second, a hundredth less than the bandwidth (bbr_rate_bytes_per_sec).
   private func bbrBytes(_ bandwidth: UInt64, _ gain: UInt64) -> UInt64 {
-    var rate = bandwidth &* UInt64(mss + 60) &* gain
+    var rate = bandwidth &* UInt64(mss) &* gain
     rate = (rate >> 8) &* 990_000
     return rate >> BBR.bandwidthScale
   }
