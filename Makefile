@@ -31,9 +31,9 @@ test: deps-test swift-present
 	@# It compares the host with what it was before, which other tests change: alone.
 	$(SWIFT) test --skip-build --filter FaultSweepTests
 
-# The tests of what this host's kernel may lack (VLANs, dummy devices, netem) or does otherwise, under Debian's own kernel.
+# The tests of what this host's kernel may lack (VLANs, dummy devices, netem, flowtables) or does otherwise, under Debian's own kernel.
 # Without KVM (ACCEL=kvm) the guest is emulated: minutes. FILTER names other tests.
-FILTER ?= vlan|RarerDevice|bridgeVLANs|LiveTests
+FILTER ?= vlan|RarerDevice|bridgeVLANs|LiveTests|FlowtableOracle|flowtables
 test-guest: deps-test swift-present
 	@scripts/install-packages "$(SUDO)" required $(GUEST_DEBS)
 	$(SWIFT) build --build-tests

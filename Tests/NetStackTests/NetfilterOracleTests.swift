@@ -40,6 +40,19 @@ struct NetfilterOracleTests {
     }
   }
 
+  /// The host's clock, which ours follows: a busy host takes its time.
+  struct HostClock {
+    private let start = ContinuousClock.now
+    private var told: Int64 = 0
+
+    /// How far it has gone on since this was last asked, in whole milliseconds.
+    mutating func behind() -> Interval {
+      let now = Int64((ContinuousClock.now - start) / .milliseconds(1))
+      defer { told = now }
+      return .milliseconds(now - told)
+    }
+  }
+
   // MARK: Frames
 
   static func address(_ text: String) -> [UInt8] { text.split(separator: ".").compactMap { UInt8($0) } }
@@ -144,7 +157,7 @@ struct NetfilterOracleTests {
     ].compactMap { $0 }.joined(separator: " ")
   }
 
-  private static func connections(_ router: KernelOracleTests.Router) throws -> [String] {
+  static func connections(_ router: KernelOracleTests.Router) throws -> [String] {
     let socket = try router.namespace.run { (visitor) throws(NetlinkError) in
       try visitor.socket(.netfilter)
     }
@@ -214,20 +227,17 @@ struct NetfilterOracleTests {
     }
     // Within a jiffy, of up to ten milliseconds, Linux counts a connection as often as it meets it.
     let wait: Interval = text.contains("ct count") ? .milliseconds(11) : .milliseconds(3)
+    var clock = HostClock()
     for (number, probe) in probes.enumerated() {
-      // A busy host's clock goes on for longer than that; ours goes on as much.
-      let start = ContinuousClock.now
+      emulated.kernel.run(for: clock.behind())
       let expected = Self.text(try router.answers(to: probe.frame, by: probe.face, wait: wait))
-      let passed = max(wait, .milliseconds(Int64((ContinuousClock.now - start) / .milliseconds(1))))
-      let got = Self.text(emulated.answers(to: probe.frame, by: probe.face, wait: passed))
+      let got = Self.text(
+        emulated.answers(to: probe.frame, by: probe.face, wait: max(clock.behind(), wait)))
       compare(got, expected, "probe \(number)")
       compare(
         OracleTrace(emulated.kernel.takeTraces(), handles).lines,
         OracleTrace(traces.take(), loaded.handles).lines, "trace of probe \(number)")
-      if probe.pause > 0 {
-        usleep(UInt32(probe.pause) * 1000)
-        emulated.kernel.run(for: .milliseconds(Int64(probe.pause)))
-      }
+      if probe.pause > 0 { usleep(UInt32(probe.pause) * 1000) }
     }
     let counted = try Self.observe(router).tables
     let emulatedTables = emulated.kernel.nftables(nil, in: emulated.node).tables

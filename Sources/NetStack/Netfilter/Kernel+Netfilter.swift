@@ -38,6 +38,7 @@ extension Kernel {
       case .defragment: verdict = .accept
       case .conntrack: verdict = conntrackIn(&packet)
       case .nat: verdict = translate(&packet, step)
+      case .synproxy: verdict = passProxied(packet)
       case .confirm: verdict = conntrackConfirm(packet)
       case .flowtable:
         guard step.admits(packet.version), isMeant(step.devices, packet) else { continue }

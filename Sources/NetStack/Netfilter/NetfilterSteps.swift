@@ -17,6 +17,7 @@ struct NetfilterStep: BitwiseCopyable {
     case chain
     /// `start` is its number.
     case flowtable
+    case synproxy
     case confirm
   }
 
@@ -51,7 +52,7 @@ struct NetfilterStep: BitwiseCopyable {
   private let rerouting: [Bool]
 
   /// - Parameter hooks: by `NftProgram.place`, sorted by priority and age.
-  init(_ hooks: [[NftProgram.Hook]], tracks: TrackedFamilies) {
+  init(_ hooks: [[NftProgram.Hook]], tracks: TrackedFamilies, proxies: TrackedFamilies = []) {
     var all: [NetfilterStep] = []
     var nat: [NetfilterStep] = []
     var devices: [[InterfaceName]] = []
@@ -65,7 +66,7 @@ struct NetfilterStep: BitwiseCopyable {
     for family in NetfilterFamily.allCases {
       for hook in NetfilterHook.allCases {
         let place = NftProgram.place(family, hook)
-        var found = Self.own(family, hook, tracks)
+        var found = Self.own(family, hook, tracks, proxies)
         let mine = hooks.isEmpty ? [] : hooks[place]
         let natChains = mine.filter { $0.type == .nat }
         // The first NAT chain of a family brings NAT to all its hooks (nf_nat_register_fn).
@@ -115,13 +116,16 @@ struct NetfilterStep: BitwiseCopyable {
   }
 
   private static func own(
-    _ family: NetfilterFamily, _ hook: NetfilterHook, _ tracks: TrackedFamilies
+    _ family: NetfilterFamily, _ hook: NetfilterHook, _ tracks: TrackedFamilies, _ proxies: TrackedFamilies
   ) -> [(priority: Int32, step: NetfilterStep)] {
     guard tracks.contains(family) else { return [] }
     switch hook {
     case .prerouting, .output:
       return [(-400, NetfilterStep(kind: .defragment)), (-200, NetfilterStep(kind: .conntrack))]
-    case .input, .postrouting: return [(.max, NetfilterStep(kind: .confirm))]
+    case .input, .postrouting:
+      let proxy: [(Int32, NetfilterStep)] =
+        proxies.contains(family) ? [(.max - 1, NetfilterStep(kind: .synproxy))] : []
+      return proxy + [(.max, NetfilterStep(kind: .confirm))]
     case .forward, .ingress, .egress: return []
     }
   }

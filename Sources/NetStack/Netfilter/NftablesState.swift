@@ -50,7 +50,7 @@ struct NftablesState: ~Copyable {
     tracks = assembly.tracked.union(new.tables.isEmpty ? [] : tracks)
     offloads = !assembly.flowtables.isEmpty
     asksForCounts = assembly.needsAccounting
-    steps = NetfilterSteps(assembly.hooks, tracks: tracks)
+    steps = NetfilterSteps(assembly.hooks, tracks: tracks, proxies: assembly.proxied)
     isActive = !tracks.isEmpty || assembly.hooks.contains { !$0.isEmpty }
     program = NftProgram(assembly, sets: assembler.takeSets())
   }

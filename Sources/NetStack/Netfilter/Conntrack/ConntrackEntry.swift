@@ -56,6 +56,8 @@ public struct ConntrackEntry: ~Copyable {
   /// What has happened to it that nobody was told yet.
   var events: ConntrackEvent.Cause = []
   var tcp = TCPTracker()
+  /// Of one that a SYN proxy has begun.
+  var synproxy = SynproxyState()
   let namespace: NamespaceIndex
   /// A bit for each label.
   var labels: UInt128 = 0
@@ -77,7 +79,8 @@ public struct ConntrackEntry: ~Copyable {
   mutating func track(
     _ segment: TrackedSegment, _ direction: ConntrackDirection, _ settings: ConntrackSettings
   ) -> (verdict: TCPTrackerVerdict, timeout: Int64?) {
-    tcp.track(segment, direction, settings, &status)
+    if synproxy.isOn, tcp.isAskedAgain(segment, direction) { return (.ignore, nil) }
+    return tcp.track(segment, direction, settings, &status)
   }
 
   func adjustment(_ direction: ConntrackDirection) -> SequenceAdjustment {
@@ -86,6 +89,13 @@ public struct ConntrackEntry: ~Copyable {
 
   mutating func adjust(_ direction: ConntrackDirection, _ difference: Int, at sequence: UInt32) {
     adjustments[Int(direction.rawValue)].add(difference, at: sequence)
+  }
+
+  /// All of a direction's sequence numbers are off by the same (nf_ct_seqadj_init).
+  mutating func adjust(_ direction: ConntrackDirection, allBy offset: UInt32) {
+    guard offset != 0 else { return }
+    status.insert(.sequenceAdjusted)
+    adjustments[Int(direction.rawValue)].set(offset)
   }
 
   func tuple(_ direction: ConntrackDirection) -> ConntrackTuple {
@@ -132,4 +142,6 @@ struct ConntrackReference: BitwiseCopyable {
 
   static let none = ConntrackReference(index: .none, info: .none)
   static let untracked = ConntrackReference(index: .none, info: .untracked)
+  /// Of the first packet of a connection that a SYN proxy begins (the template of synproxy_net).
+  static let proxied = ConntrackReference(index: .none, info: .new)
 }

@@ -11,9 +11,9 @@ extension Kernel {
   /// Finds or makes the packet's entry (nf_conntrack_in).
   mutating func conntrackIn(_ packet: inout NftPacket) -> NetfilterVerdict {
     // Seen before: by loopback, as the answer to a packet that is still here, or told not to be tracked. What only has
-    // a zone has not.
+    // a zone has not, nor what begins a connection for a SYN proxy.
     let seen = pool.conntrack(packet.slot)
-    guard seen.index.isNone, seen.info == .none else { return .accept }
+    guard seen.index.isNone, seen.info == .none || seen.info == .new else { return .accept }
     reapUnconfirmed()
     guard packet.hasTransport, let tuple = tuple(of: packet) else { return .accept }
     if tuple.isICMP, tuple.inverted == nil {
@@ -21,7 +21,7 @@ extension Kernel {
       return .accept
     }
     for _ in 0..<2 {
-      guard let link = findOrMake(tuple, packet) else { return .drop }
+      guard let link = findOrMake(tuple, packet, isProxied: seen.info == .new) else { return .drop }
       let index = link.index
       let info: ConntrackInfo
       if link.direction == .reply {
@@ -52,7 +52,9 @@ extension Kernel {
     return .drop
   }
 
-  private mutating func findOrMake(_ tuple: ConntrackTuple, _ packet: NftPacket) -> ConntrackTable.Link? {
+  private mutating func findOrMake(
+    _ tuple: ConntrackTuple, _ packet: NftPacket, isProxied: Bool
+  ) -> ConntrackTable.Link? {
     if let link = namespaces[packet.namespace].conntrack.table.find(tuple, in: conntracks) { return link }
     guard let reply = tuple.inverted else { return nil }
     if namespaces[packet.namespace].conntrack.table.count
@@ -67,6 +69,7 @@ extension Kernel {
     var entry = ConntrackEntry(namespace: packet.namespace, original: tuple, reply: reply, id: id)
     entry.isWatched = namespaces[packet.namespace].conntrack.isWatched
     entry.countsPackets = namespaces[packet.namespace].conntrack.usual.counts
+    entry.synproxy.isOn = isProxied
     guard let index = conntracks.insert(entry) else { return nil }
     unconfirmed = index
     fulfil(index, in: packet.namespace)
@@ -255,7 +258,7 @@ extension Kernel {
   }
 
   /// Whether the transport's checksum is right, or known to be (nf_checksum).
-  private func hasRightChecksum(_ packet: NftPacket) -> Bool {
+  func hasRightChecksum(_ packet: NftPacket) -> Bool {
     guard pool[packet.slot].checksumState == .none else { return true }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
     let length = packet.length(in: pool) - packet.transport

@@ -155,6 +155,17 @@ struct TCPTracker: BitwiseCopyable {
     transitions[(Int(direction.rawValue) * 6 + Int(kind.rawValue)) * 10 + Int(state.rawValue)]
   }
 
+  // MARK: Behind a SYN proxy
+
+  /// The largest window that the client has announced.
+  var clientWindow: UInt32 { original.maximumWindow }
+
+  /// Whether a client asks with a keepalive for a connection that the server has not answered yet.
+  func isAskedAgain(_ segment: TrackedSegment, _ direction: ConntrackDirection) -> Bool {
+    state == .synSent && segment.kind == .ack && direction == .original && lastDirection == .original
+      && original.end &- 1 == segment.sequence
+  }
+
   // MARK: Past the rules
 
   /// Whatever the windows say is let through: not every segment is seen (nft_flow_offload_eval).

@@ -18,6 +18,12 @@ struct SequenceAdjustment: BitwiseCopyable {
     after = after &+ UInt32(truncatingIfNeeded: difference)
   }
 
+  /// They are off by so much from the first.
+  mutating func set(_ offset: UInt32) {
+    before = offset
+    after = offset
+  }
+
   /// What a sequence number of the sender is to be changed by.
   func offset(of sequence: UInt32) -> UInt32 { Int32(bitPattern: sequence &- position) > 0 ? after : before }
 

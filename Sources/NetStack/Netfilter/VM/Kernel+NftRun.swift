@@ -238,6 +238,7 @@ extension Kernel {
     case .dynset: return update(instruction, packet, registers)
     case .tproxy: return proxy(instruction, packet, registers)
     case .flowOffload: return offload(instruction.a, packet)
+    case .synproxy: return proxySYN(instruction, packet)
     case .rule, .end, .prelude, .dispatch, .dispatchLong, .dispatchInterval, .skip, .compareWord, .payload,
       .meta, .verdict, .lookup, .counter:
       return .continue
@@ -385,6 +386,7 @@ extension Kernel {
       giveHelper(instruction, packet)
       return .continue
     case .ctExpectation: return expectByRule(instruction, packet)
+    case .synproxy: return proxySYN(instruction, packet)
     default:
       count(state, packet)
       return .continue

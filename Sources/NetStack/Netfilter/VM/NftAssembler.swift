@@ -187,7 +187,16 @@ struct NftAssembler: ~Copyable {
       assembly.objectPlaces[key] = UInt32(assembly.objects.count)
       assembly.objects.append(instruction)
       return
-    case .synproxy, .unknown:
+    case .synproxy(let proxy):
+      let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
+      var instruction = NftInstruction(.synproxy)
+      instruction.a = UInt32(proxy.maximumSegment) | UInt32(proxy.windowScale) << 16
+      instruction.b = proxy.flags
+      assembly.proxySYNs()
+      assembly.objectPlaces[key] = UInt32(assembly.objects.count)
+      assembly.objects.append(instruction)
+      return
+    case .unknown:
       let kind = object.kind?.name ?? "object of type \(object.type)"
       throw NftAssemblyError(error: .notSupported("the emulated kernel has no \(kind)"))
     }

@@ -65,6 +65,14 @@ struct NftChainValidator {
     }
   }
 
+  /// NFT_OBJECT_* of what a rule refers to.
+  private func type(of target: NftObjectReference.Target) -> UInt32? {
+    switch target {
+    case .named(let type, _): type
+    case .map(let reference, _): if case .object(let type)? = set(reference)?.data { type } else { nil }
+    }
+  }
+
   private func check(_ expression: NftExpression, _ base: NftBaseChain) throws(KernelError) {
     let allowed: Bool
     switch expression {
@@ -82,6 +90,8 @@ struct NftChainValidator {
     case .socket: allowed = [.prerouting, .input, .output].contains(base.hook)
     case .fwd: allowed = table.family == .netdev
     case .dup: allowed = [.netdev, .ip, .ip6, .inet].contains(table.family)
+    case .objectReference(let reference) where type(of: reference.target) == NftObjectKind.synproxy.rawValue:
+      allowed = [.ip, .ip6, .inet].contains(table.family) && [.input, .forward].contains(base.hook)
     case .rt(let rt) where rt.key == .tcpMSS:
       allowed = [.forward, .output, .postrouting].contains(base.hook)
     default: allowed = true

@@ -61,6 +61,8 @@ struct NftInstruction: BitwiseCopyable {
     case ctHelper
     /// Expects a connection: `a` the number of what is expected among the program's.
     case ctExpectation
+    /// `a` the segment size, and the window scale from bit 16 on; `b` NF_SYNPROXY_OPT_*.
+    case synproxy
     /// The object that a map gives for the register, by its number in the program's list: `a` the map.
     case objectMap
     /// `a` the modulus, `b` the offset, `c` the state; `flags` 1: random.

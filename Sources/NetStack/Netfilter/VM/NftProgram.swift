@@ -107,6 +107,8 @@ struct NftAssembly {
   var family = NftFamily.inet
   /// Which packets the ruleset wants tracked (nf_ct_netns_get).
   private(set) var tracked: TrackedFamilies = []
+  /// Of which families there are SYN proxies (nf_synproxy_ipv4_init).
+  private(set) var proxied: TrackedFamilies = []
   /// Whether it asks for what connections have counted.
   var needsAccounting = false
   var setPlaces: [NftSetKey: UInt32] = [:]
@@ -123,11 +125,19 @@ struct NftAssembly {
   var states: [NftProgram.StateKey: UInt32] = [:]
 
   /// Something in the table wants connections tracked.
-  mutating func track() {
+  mutating func track() { tracked.formUnion(families) }
+
+  /// The table has a SYN proxy.
+  mutating func proxySYNs() {
+    track()
+    proxied.formUnion(families)
+  }
+
+  private var families: TrackedFamilies {
     switch family {
-    case .ip: tracked.insert(.ipv4)
-    case .ip6: tracked.insert(.ipv6)
-    case .inet, .arp, .bridge, .netdev: tracked = [.ipv4, .ipv6]
+    case .ip: .ipv4
+    case .ip6: .ipv6
+    case .inet, .arp, .bridge, .netdev: [.ipv4, .ipv6]
     }
   }
 }
