@@ -209,6 +209,7 @@ if isWanted("simulation") { try simulation() }
 if isWanted("udp") { try udpRoundTrips() }
 if isWanted("pings") { try manyPings() }
 if isWanted("rules") { try rules() }
+if CommandLine.arguments.contains("nat") { try translated() }
 if isWanted("tcp") {
   for offloads in [false, true] { try tcpStream(offloads: offloads) }
   try tcpMessages()

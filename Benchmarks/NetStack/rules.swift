@@ -121,6 +121,12 @@ func rules() throws {
       table([Ruleset.Chain(name: "c", base: NftBaseChain(hook: .forward), rules: [rule])], [set]))
     router.tell("a set of \(count) addresses", packets: 256_000)
   }
+  try translated()
+  try hostRules()
+}
+
+/// Connections that have been there for a while.
+func translated() throws {
   var router = try Router(groups: true)
   try router.commit(masquerading())
   router.establish()
@@ -133,7 +139,6 @@ func rules() throws {
   try short.commit(table)
   short.establish()
   short.tell("the same past the rules, by a flowtable", packets: 256_000)
-  try hostRules()
 }
 
 private func masquerading() -> Ruleset.Table {

@@ -136,6 +136,40 @@ struct NftablesTests {
     #expect(whole?.errno == .notSupportedOnSocket || whole?.failures.first?.errno == .notSupportedOnSocket)
   }
 
+  @Test("flowtables are made, read back, listed by nft, and go with their rules")
+  func flowtables() throws {
+    let bench = try NftablesBench("flow")
+    #expect(try bench.run("ip link add v0 type veth peer name v1 2>&1") == "")
+    let forward = NftChain(
+      name: "c", base: NftBaseChain(hook: .forward), rules: [NftRule(expressions: [.flowOffload("f")])])
+    let table = NftTable(
+      family: .inet, name: "t", chains: [forward],
+      flowtables: [NftFlowtable(name: "f", priority: -10, devices: ["v0", "v1"], counts: true)])
+    let refusal = Result { () throws(NftablesError) in try bench.socket.apply(table.creation) }
+    if case .failure(let error) = refusal {
+      try Test.cancel("this kernel has no flowtables: \(error)")
+    }
+    let observed = try bench.socket.observe()
+    #expect(observed.tables.map(\.normalized) == [table.normalized])
+    let listed = try bench.list()
+    for line in ["flowtable f {", "devices = { v0, v1 }", "counter", "flow add @f"] {
+      #expect(listed.contains(line), "\(listed)")
+    }
+    // While a rule puts connections into it, it stays.
+    let busy = #expect(throws: NftablesError.self) {
+      try bench.socket.apply([.deleteFlowtable(table.key, name: "f")])
+    }
+    #expect(busy?.errno == .resourceBusy || busy?.failures.first?.errno == .resourceBusy)
+    let rule = try #require(observed.handles.rule(0, of: "c", in: table.key))
+    try bench.socket.apply([
+      .deleteRule(table.key, chain: "c", handle: rule), .deleteFlowtable(table.key, name: "f"),
+    ])
+    #expect(try bench.socket.observe().tables.first?.flowtables == [])
+    // Its devices may be others later, or none.
+    try bench.socket.apply([.addFlowtable(table.key, NftFlowtable(name: "g"))])
+    #expect(try bench.socket.observe().tables.first?.flowtables == [NftFlowtable(name: "g")])
+  }
+
   @Test("a set of 100,000 elements is filled and read back")
   func manyElements() throws {
     let bench = try NftablesBench("many")
