@@ -36,22 +36,8 @@ struct NetfilterHelperTests {
 
   /// A control connection with these lines, each from the client (true) or the server, then data connections from both.
   static func control(_ lines: [(Bool, String)], then others: [Oracle.Probe]) -> [Oracle.Probe] {
-    var probes = [
-      Oracle.tcp(client, 3000, server, 21, 2, seq: 99),
-      Oracle.tcp(server, 21, client, 3000, 0x12, seq: 499, ack: 100, face: 1),
-      Oracle.tcp(client, 3000, server, 21, 0x10, seq: 100, ack: 500),
-    ]
-    var (mine, theirs): (UInt32, UInt32) = (100, 500)
-    for (isClient, line) in lines {
-      if isClient {
-        probes.append(tcp(client, 3000, server, 21, seq: mine, ack: theirs, face: 0, line))
-        mine += UInt32(line.utf8.count)
-      } else {
-        probes.append(tcp(server, 21, client, 3000, seq: theirs, ack: mine, face: 1, line))
-        theirs += UInt32(line.utf8.count)
-      }
-    }
-    return probes + others
+    control(
+      from: client, seenAs: client, to: server, seenAs: server, lines, isAcknowledged: false, then: others)
   }
 
   private static let counted =
@@ -163,14 +149,16 @@ struct NetfilterHelperTests {
 
   // MARK: FTP through NAT
 
-  /// A control connection in which the server knows the client by another address.
+  /// A control connection in which the server knows the client by another address; or the same, with or without
+  /// acknowledgements of every line.
   static func control(
     from client: String, seenAs outside: String, to server: String, seenAs inside: String,
-    _ lines: [(Bool, String)], then others: [Oracle.Probe]
+    _ lines: [(Bool, String)], isAcknowledged: Bool = true, then others: [Oracle.Probe]
   ) -> [Oracle.Probe] {
+    let permitted: [UInt8] = isAcknowledged ? [4, 2, 1, 1] : []
     var probes = [
-      Oracle.tcp(client, 3000, server, 21, 2, seq: 99, options: [4, 2, 1, 1]),
-      Oracle.tcp(inside, 21, outside, 3000, 0x12, seq: 499, ack: 100, face: 1, options: [4, 2, 1, 1]),
+      Oracle.tcp(client, 3000, server, 21, 2, seq: 99, options: permitted),
+      Oracle.tcp(inside, 21, outside, 3000, 0x12, seq: 499, ack: 100, face: 1, options: permitted),
       Oracle.tcp(client, 3000, server, 21, 0x10, seq: 100, ack: 500),
     ]
     var (mine, theirs): (UInt32, UInt32) = (100, 500)
@@ -182,6 +170,7 @@ struct NetfilterHelperTests {
         probes.append(tcp(inside, 21, outside, 3000, seq: theirs, ack: mine, face: 1, line))
         theirs += UInt32(line.utf8.count)
       }
+      guard isAcknowledged else { continue }
       // Acknowledgements of what has been changed, and a block of what came out of order.
       let block = [1, 1, 5, 10].map { UInt8($0) } + [theirs + 5, theirs + 9].flatMap(bytes)
       let blockBack = [1, 1, 5, 10].map { UInt8($0) } + [mine + 5, mine + 9].flatMap(bytes)
@@ -272,36 +261,35 @@ struct NetfilterHelperTests {
 
   // MARK: Transparent sockets
 
-  private static let diversion = [
-    OracleSetup.route("default") {
-      $0.type = .local
-      $0.scope = .host
-      $0.table = 100
-      $0.outputIndex = 1
-    },
-    {
-      var rule = RuleMessage(family: .ipv4)
-      rule.table = 100
-      rule.mark = 1
-      return rule.request(.create)
-    }(),
-  ]
+  private static func diversion(_ family: AddressFamily) -> [NetlinkMessage] {
+    var route = OracleSetup.message("default", family) { _ in }
+    route.type = .local
+    route.scope = .host
+    route.table = 100
+    route.outputIndex = 1
+    var rule = RuleMessage(family: family)
+    rule.table = 100
+    rule.mark = 1
+    return [route.request(.create), rule.request(.create)]
+  }
 
   /// A transparent socket of the host's kernel in a router, bound to any address.
-  private static func socket(_ type: Int32, _ port: UInt16, in router: KernelOracleTests.Router) throws
-    -> Int32
-  {
+  private static func socket(
+    _ type: Int32, _ port: UInt16, isIPv6: Bool, in router: KernelOracleTests.Router
+  ) throws -> Int32 {
     try router.namespace.run { (_) throws(NetlinkError) in
-      let descriptor = Glibc.socket(AF_INET, type | Int32(SOCK_NONBLOCK.rawValue), 0)
+      let descriptor = Glibc.socket(isIPv6 ? AF_INET6 : AF_INET, type | Int32(SOCK_NONBLOCK.rawValue), 0)
       var on: Int32 = 1
-      _ = unsafe setsockopt(descriptor, SOL_IP, 19, &on, 4)
-      var name = sockaddr_in()
-      name.sin_family = sa_family_t(AF_INET)
-      name.sin_port = port.bigEndian
+      // IP_TRANSPARENT, IPV6_TRANSPARENT.
+      _ = unsafe setsockopt(descriptor, isIPv6 ? SOL_IPV6 : SOL_IP, isIPv6 ? 75 : 19, &on, 4)
+      // Family and port stand at the same place in both kinds of names, and the rest is zero.
+      var name = sockaddr_in6()
+      name.sin6_family = sa_family_t(isIPv6 ? AF_INET6 : AF_INET)
+      name.sin6_port = port.bigEndian
+      let length = isIPv6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size
       let bound = unsafe withUnsafeBytes(of: &name) {
         unsafe bind(
-          descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self),
-          socklen_t(MemoryLayout<sockaddr_in>.size))
+          descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t(length))
       }
       guard bound == 0, type != Int32(SOCK_STREAM.rawValue) || listen(descriptor, 8) == 0 else {
         throw NetlinkError(.refused, "make a transparent socket")
@@ -310,62 +298,78 @@ struct NetfilterHelperTests {
     }
   }
 
-  @Test("A packet for somebody else is given to a transparent socket")
-  func transparent() throws {
-    let router = try KernelOracleTests.Router()
+  /// Who answers whom, and how.
+  private static func shape(_ answers: [[[UInt8]]]) -> [[[UInt8]]] {
+    answers.map {
+      IPv6OracleTests.normal(KernelOracleTests.normal($0)).map { frame in
+        let (start, flags) = frame[12] == 0x86 ? (22..<58, 67) : (26..<38, 47)
+        return frame.count > flags ? Array(frame[start]) + [frame[flags]] : frame
+      }
+    }
+  }
+
+  private static func acknowledgement(of answers: [[[UInt8]]]) -> UInt32? {
+    answers[0].first.map { frame in
+      frame.dropFirst(frame[12] == 0x86 ? 58 : 38).prefix(4).reduce(0) { $0 << 8 | UInt32($1) } &+ 1
+    }
+  }
+
+  @Test("A packet for somebody else is given to a transparent socket", arguments: [false, true])
+  func transparent(isIPv6: Bool) throws {
+    typealias Oracle6 = Netfilter6OracleTests
+    let setup: OracleSetup = isIPv6 ? .dual : .ipv4
+    let (client, server) = isIPv6 ? (Oracle6.client, Oracle6.server) : (Self.client, Self.server)
+    func udp(_ from: UInt16, _ to: UInt16) -> Oracle.Probe {
+      isIPv6 ? Oracle6.udp(client, from, server, to) : Oracle.udp(client, from, server, to)
+    }
+    func tcp(_ from: UInt16, _ to: UInt16, _ flags: UInt8, seq: UInt32, ack: UInt32 = 0) -> Oracle.Probe {
+      isIPv6
+        ? Oracle6.tcp(client, from, server, to, flags, seq: seq, ack: ack)
+        : Oracle.tcp(client, from, server, to, flags, seq: seq, ack: ack)
+    }
+    let router = try KernelOracleTests.Router(setup)
     try Oracle.prepare(router)
+    if isIPv6 { _ = try router.answers(to: nil, wait: .seconds(2)) }
     let tables = try Oracle.load(
       """
-      table ip t {
-      chain p { type filter hook prerouting priority -150; tcp dport 80 tproxy to :8080 meta mark set 1 counter accept; udp dport 53 tproxy to :5353 meta mark set 1 counter accept; udp dport 54 tproxy to 10.0.0.1:5354 counter; tcp dport 81 tproxy to :8081 counter; counter }
+      table \(isIPv6 ? "ip6" : "ip") t {
+      chain p { type filter hook prerouting priority -150; tcp dport 80 tproxy to :8080 meta mark set 1 counter accept; udp dport 53 tproxy to :5353 meta mark set 1 counter accept; udp dport 54 tproxy to \(isIPv6 ? "[2001:db8::1]" : "10.0.0.1"):5354 counter; tcp dport 81 tproxy to :8081 counter; meta l4proto { tcp, udp } counter }
       }
       """, into: router)
-    var emulated = try KernelOracleTests.Emulated()
+    var emulated = try KernelOracleTests.Emulated(setup)
+    if isIPv6 { _ = emulated.answers(to: nil, wait: .seconds(2)) }
     try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
     try Oracle.prepare(&emulated)
-    for request in Self.diversion {
+    for request in Self.diversion(isIPv6 ? .ipv6 : .ipv4) {
       #expect(router.perform(request) == 0)
       try emulated.kernel.perform(request, in: emulated.node)
     }
-    let stream = try Self.socket(Int32(SOCK_STREAM.rawValue), 8080, in: router)
-    let datagrams = try Self.socket(Int32(SOCK_DGRAM.rawValue), 5353, in: router)
+    let stream = try Self.socket(Int32(SOCK_STREAM.rawValue), 8080, isIPv6: isIPv6, in: router)
+    let datagrams = try Self.socket(Int32(SOCK_DGRAM.rawValue), 5353, isIPv6: isIPv6, in: router)
     defer { for descriptor in [stream, datagrams] { close(descriptor) } }
-    let listener = try emulated.kernel.makeSocket(.tcp(.ipv4), in: emulated.node)
+    let any: IPAddress = isIPv6 ? .v6(.any) : .v4(.any)
+    let listener = try emulated.kernel.makeSocket(.tcp(isIPv6 ? .ipv6 : .ipv4), in: emulated.node)
     try emulated.kernel.setOption(.transparent(true), on: listener)
-    try emulated.kernel.bind(listener, to: SocketAddress(.v4(.any), 8080))
+    try emulated.kernel.bind(listener, to: SocketAddress(any, 8080))
     try emulated.kernel.listen(listener, backlog: 8)
-    let receiver = try emulated.kernel.makeSocket(.udp(.ipv4), in: emulated.node)
+    let receiver = try emulated.kernel.makeSocket(.udp(isIPv6 ? .ipv6 : .ipv4), in: emulated.node)
     try emulated.kernel.setOption(.transparent(true), on: receiver)
-    try emulated.kernel.bind(receiver, to: SocketAddress(.v4(.any), 5353))
-    /// Who answers whom, and how.
-    func shape(_ answers: [[[UInt8]]]) -> [[[UInt8]]] {
-      answers.map { KernelOracleTests.normal($0).map { $0.count > 47 ? Array($0[26..<38]) + [$0[47]] : $0 } }
+    try emulated.kernel.bind(receiver, to: SocketAddress(any, 5353))
+    for probe in [udp(1000, 53), udp(1000, 54), tcp(3001, 81, 2, seq: 7), udp(1001, 53)] {
+      let expected = Self.shape(try router.answers(to: probe.frame, by: probe.face))
+      #expect(Self.shape(emulated.answers(to: probe.frame, by: probe.face)) == expected)
     }
-    func acknowledgement(of answers: [[[UInt8]]]) -> UInt32? {
-      answers[0].first.map { $0[38..<42].reduce(0) { $0 << 8 | UInt32($1) } &+ 1 }
-    }
-    let probes = [
-      Oracle.udp(Self.client, 1000, Self.server, 53), Oracle.udp(Self.client, 1000, Self.server, 54),
-      Oracle.tcp(Self.client, 3001, Self.server, 81, 2, seq: 7),
-      Oracle.udp(Self.client, 1001, Self.server, 53),
-    ]
-    for probe in probes {
-      let expected = shape(try router.answers(to: probe.frame, by: probe.face))
-      #expect(shape(emulated.answers(to: probe.frame, by: probe.face)) == expected)
-    }
-    let syn = Oracle.tcp(Self.client, 3000, Self.server, 80, 2, seq: 100)
+    let syn = tcp(3000, 80, 2, seq: 100)
     let (theirs, mine) = (try router.answers(to: syn.frame), emulated.answers(to: syn.frame))
-    #expect(shape(mine) == shape(theirs))
+    #expect(Self.shape(mine) == Self.shape(theirs))
     #expect(mine[0].count == 1)
     let last = try [theirs, mine].map { answers in
-      Oracle.tcp(
-        Self.client, 3000, Self.server, 80, 0x10, seq: 101,
-        ack: try #require(acknowledgement(of: answers)))
+      tcp(3000, 80, 0x10, seq: 101, ack: try #require(Self.acknowledgement(of: answers)))
     }
     _ = try router.answers(to: last[0].frame)
     _ = emulated.answers(to: last[1].frame)
     let accepted = try emulated.kernel.accept(listener)
-    #expect(try emulated.kernel.localName(of: accepted) == SocketAddress(.v4(v4(Self.server)), 80))
+    #expect(try emulated.kernel.localName(of: accepted) == SocketAddress(try #require(IPAddress(server)), 80))
     let there = accept(stream, nil, nil)
     #expect(there >= 0)
     if there >= 0 { close(there) }

@@ -239,6 +239,7 @@ struct NetfilterOracleTests {
         OracleTrace(traces.take(), loaded.handles).lines, "trace of probe \(number)")
       if probe.pause > 0 { usleep(UInt32(probe.pause) * 1000) }
     }
+    emulated.kernel.run(for: clock.behind())
     let counted = try Self.observe(router).tables
     let emulatedTables = emulated.kernel.nftables(nil, in: emulated.node).tables
     compare(emulatedTables.flatMap(Self.lines), counted.flatMap(Self.lines), "what was counted")

@@ -101,6 +101,16 @@ struct NetfilterSettingsTests {
 struct NetfilterTimeTests {
   /// What a chain at forward counts for a datagram, its rules given as what is loaded and compared.
   private func counts(_ tests: [(NftMetaKey, NftData)], epoch: Int64) throws -> [UInt64] {
+    try counts(
+      tests.map { key, data in
+        [
+          .meta(NftMeta(key: key, destination: .r1)),
+          .cmp(NftCmp(operation: .equal, source: .r1, data: data)),
+        ]
+      }, epoch: epoch)
+  }
+
+  private func counts(_ tests: [[NftExpression]], epoch: Int64) throws -> [UInt64] {
     var options = Kernel.Options(seed: 1)
     options.epoch = epoch
     var kernel = Kernel(options, now: Instant(nanoseconds: 0))
@@ -113,12 +123,7 @@ struct NetfilterTimeTests {
     try kernel.address("10.0.1.1/24", "s0", router)
     try kernel.address("10.0.1.2/24", "eth0", server)
     try kernel.route("default", via: "10.0.0.1", client)
-    let rules = tests.map { key, data in
-      NftRule(expressions: [
-        .meta(NftMeta(key: key, destination: .r1)),
-        .cmp(NftCmp(operation: .equal, source: .r1, data: data)), .counter(NftCounter()),
-      ])
-    }
+    let rules = tests.map { NftRule(expressions: $0 + [.counter(NftCounter())]) }
     let table = NftTable(
       family: .ip, name: "t", chains: [NftChain(name: "c", base: NftBaseChain(hook: .forward), rules: rules)])
     try kernel.commit(table.creation, in: router)
@@ -161,5 +166,26 @@ struct NetfilterTimeTests {
       ],
       epoch: Int64(seconds) * 1_000_000_000)
     #expect(counted == [1, 0])
+  }
+
+  @Test("The time that nft compares, in nanoseconds since 1970")
+  func time() throws {
+    // 2026-02-03 04:05:06.
+    let epoch: Int64 = 1_770_091_506_000_000_000
+    func rule(_ operation: NftComparisonOperator, _ seconds: Int64) -> [NftExpression] {
+      let moment = NftData(bigEndian: UInt64(epoch + seconds * 1_000_000_000), width: 8)
+      return [
+        .meta(NftMeta(key: .timeNanoseconds, destination: .r1)),
+        .byteorder(
+          NftByteorder(source: .r1, destination: .r1, toNetwork: true, length: 8, size: 8)),
+        .cmp(NftCmp(operation: operation, source: .r1, data: moment)),
+      ]
+    }
+    let counted = try counts(
+      [
+        rule(.greaterOrEqual, 0), rule(.less, 1), rule(.less, 0), rule(.greaterOrEqual, 1),
+        rule(.greater, -86_400),
+      ], epoch: epoch)
+    #expect(counted == [1, 1, 0, 0, 1])
   }
 }

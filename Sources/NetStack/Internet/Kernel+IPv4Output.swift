@@ -151,9 +151,8 @@ extension Kernel {
     }
     let bytes = pool.bytes(slot)
     let destination = bytes.u32(IPv4Header.destination)
-    guard namespaces[namespace].nftables.steps.reroutes(.ipv4),
-      destination != datagram.destination || pool[slot].mark != mark
-    else { return .success(path) }
+    let hasChanged = destination != datagram.destination || pool[slot].mark != mark
+    guard takesAnotherWay(slot, hasChanged: hasChanged, .ipv4, namespace) else { return .success(path) }
     var changed = datagram
     changed.destination = destination
     changed.source = 0

@@ -63,6 +63,21 @@ extension Kernel {
     namespaces[packet.namespace].nftables.steps.devices[Int(list)].contains(devices[packet.input].name)
   }
 
+  /// Whether the way of what this host sends is looked up anew after its rules: for a chain of type route, or because NAT
+  /// sends the connection to somebody else (nf_route_table_hook4, nf_nat_ipv4_local_fn).
+  func takesAnotherWay(
+    _ slot: Slot, hasChanged: Bool, _ family: NetfilterFamily, _ namespace: NamespaceIndex
+  ) -> Bool {
+    if hasChanged, namespaces[namespace].nftables.steps.reroutes(family) { return true }
+    let reference = pool.conntrack(slot)
+    guard namespaces[namespace].nftables.steps.translates(family), conntracks.contains(reference.index) else {
+      return false
+    }
+    let direction = reference.info.direction
+    return conntracks[reference.index].tuple(direction).destination
+      != conntracks[reference.index].tuple(direction.other).source
+  }
+
   /// Whether packets that come in must be whole before they meet the hooks (nf_defrag).
   @inline(__always)
   func needsDefragmentation(_ family: NetfilterFamily, in namespace: NamespaceIndex) -> Bool {

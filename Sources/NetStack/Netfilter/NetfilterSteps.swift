@@ -48,7 +48,7 @@ struct NetfilterStep: BitwiseCopyable {
   let devices: [[InterfaceName]]
   /// By family: whether it has NAT.
   private let translating: [Bool]
-  /// By family: whether what this host sends is routed anew when rules have changed it.
+  /// By family: whether there are chains that have what this host sends routed anew when they have changed it.
   private let rerouting: [Bool]
 
   /// - Parameter hooks: by `NftProgram.place`, sorted by priority and age.
@@ -105,7 +105,7 @@ struct NetfilterStep: BitwiseCopyable {
     translating = translates
     rerouting = NetfilterFamily.allCases.map { family in
       let output = hooks.isEmpty ? [] : hooks[NftProgram.place(family, .output)]
-      return translates[Int(family.rawValue)] || output.contains { $0.type == .route }
+      return output.contains { $0.type == .route }
     }
   }
 
@@ -142,8 +142,8 @@ struct NetfilterStep: BitwiseCopyable {
   /// Whether packets of a family may be translated.
   func translates(_ family: NetfilterFamily) -> Bool { translating[Int(family.rawValue)] }
 
-  /// Whether what this host sends finds another way when rules have changed where it goes to, or its mark: NAT does that,
-  /// and chains of type route (ip_route_me_harder); a filter's change leaves the way as it was.
+  /// Whether what this host sends finds another way when rules have changed where it goes to, or its mark: chains of type
+  /// route do that (nf_route_table_hook4); a filter's change leaves the way as it was.
   func reroutes(_ family: NetfilterFamily) -> Bool { rerouting[Int(family.rawValue)] }
 
   /// Where a hook's steps begin, and how many there are.

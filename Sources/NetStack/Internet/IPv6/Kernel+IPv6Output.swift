@@ -205,9 +205,8 @@ extension Kernel {
       return .failure(.notPermitted)
     }
     let destination = pool.bytes(slot).ipv6Destination
-    guard namespaces[namespace].nftables.steps.reroutes(.ipv6),
-      destination != datagram.destination || pool[slot].mark != mark
-    else { return .success(path) }
+    let hasChanged = destination != datagram.destination || pool[slot].mark != mark
+    guard takesAnotherWay(slot, hasChanged: hasChanged, .ipv6, namespace) else { return .success(path) }
     var changed = datagram
     changed.destination = destination
     changed.source = 0

@@ -504,17 +504,8 @@ extension TrackedSegment {
       &+ (flags & 0x01 != 0 ? 1 : 0)
     windowScale = nil
     permitsSACK = false
-    var offset = 20
-    while offset < header {
-      let option = bytes.u8(offset)
-      if option == 0 { break }
-      if option == 1 {
-        offset += 1
-        continue
-      }
-      guard offset + 1 < header else { break }
-      let size = Int(bytes.u8(offset + 1))
-      guard size >= 2, offset + size <= header else { break }
+    var options = TCPOptionCursor(bytes, end: header)
+    while let (option, offset, size) = options.next() {
       switch (option, size) {
       case (3, 3): windowScale = bytes.u8(offset + 2)
       case (4, 2): permitsSACK = true
@@ -525,7 +516,6 @@ extension TrackedSegment {
         }
       default: break
       }
-      offset += size
     }
   }
 }

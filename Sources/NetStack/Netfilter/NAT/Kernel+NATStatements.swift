@@ -33,7 +33,9 @@ extension Kernel {
   ) -> NftVerdictCode {
     let index = pool.conntrack(packet.slot).index
     let isIPv6 = instruction.flags & 2 != 0
-    guard conntracks.contains(index), conntracks[index].original.isIPv6 == isIPv6 else { return .break }
+    guard conntracks.contains(index) else { return .break }
+    // In a table of both families it means those of one, and nothing to the others (nft_nat_inet_eval).
+    guard conntracks[index].original.isIPv6 == isIPv6 else { return .continue }
     let manipulation: NATManipulation = instruction.flags & 1 == 1 ? .destination : .source
     var range = NATRange()
     ports(instruction, registers, &range)

@@ -70,24 +70,13 @@ extension Kernel {
     _ segment: PacketBytes, _ other: SequenceAdjustment, _ change: inout ChecksumChange
   ) {
     let header = min(Int(segment.u8(12) >> 4) * 4, segment.count)
-    var offset = 20
-    while offset < header {
-      let option = segment.u8(offset)
-      guard option != 0 else { return }
-      guard option != 1 else {
-        offset += 1
-        continue
+    var options = TCPOptionCursor(segment, end: header)
+    while let (option, offset, size) = options.next() {
+      guard option == 5, size >= 10, (size - 2) % 8 == 0 else { continue }
+      for place in stride(from: offset + 2, to: offset + size, by: 4) {
+        let edge = segment.u32(place)
+        replace(edge, by: edge &- other.offset(ofChanged: edge), segment, place, &change)
       }
-      guard offset + 1 < header else { return }
-      let size = Int(segment.u8(offset + 1))
-      guard size >= 2, offset + size <= header else { return }
-      if option == 5, size >= 10, (size - 2) % 8 == 0 {
-        for place in stride(from: offset + 2, to: offset + size, by: 4) {
-          let edge = segment.u32(place)
-          replace(edge, by: edge &- other.offset(ofChanged: edge), segment, place, &change)
-        }
-      }
-      offset += size
     }
   }
 

@@ -173,30 +173,18 @@ extension Kernel {
     let offset = conntracks[index].synproxy.stampOffset
     guard offset != 0, pool.makeWritable(packet.slot) else { return }
     let segment = pool.bytes(packet.slot, from: packet.networkHeader).dropFirst(packet.transport)
-    let end = min(Int(segment.u8(12) >> 4) * 4, segment.count)
-    var place = 20
-    while place < end {
-      let kind = segment.u8(place)
-      if kind == 0 { return }
-      if kind == 1 {
-        place += 1
-        continue
-      }
-      guard place + 1 < end else { return }
-      let length = Int(segment.u8(place + 1))
-      guard length >= 2, place + length <= end else { return }
-      if kind == 8, length == 10 {
-        let at = place + (isReply ? 2 : 6)
-        let old = segment.u32(at)
-        let new = isReply ? old &- offset : old &+ offset
-        segment.set(at, u32: new)
-        var change = ChecksumChange()
-        // At an odd place each byte stands in the other half of its word.
-        change.replace(at & 1 == 0 ? old : old.byteSwapped, by: at & 1 == 0 ? new : new.byteSwapped)
-        if pool[packet.slot].checksumState != .partial { mendTransport(packet, change) }
-        return
-      }
-      place += length
+    var options = TCPOptionCursor(segment, end: min(Int(segment.u8(12) >> 4) * 4, segment.count))
+    while let (kind, place, length) = options.next() {
+      guard kind == 8, length == 10 else { continue }
+      let at = place + (isReply ? 2 : 6)
+      let old = segment.u32(at)
+      let new = isReply ? old &- offset : old &+ offset
+      segment.set(at, u32: new)
+      var change = ChecksumChange()
+      // At an odd place each byte stands in the other half of its word.
+      change.replace(at & 1 == 0 ? old : old.byteSwapped, by: at & 1 == 0 ? new : new.byteSwapped)
+      if pool[packet.slot].checksumState != .partial { mendTransport(packet, change) }
+      return
     }
   }
 

@@ -37,17 +37,8 @@ struct SynproxyOptions {
     guard segment.count >= 20 else { return nil }
     let end = Int(segment.u8(12) >> 4) * 4
     guard end >= 20, end <= segment.count else { return nil }
-    var place = 20
-    while place < end {
-      let kind = segment.u8(place)
-      if kind == 0 { return }
-      if kind == 1 {
-        place += 1
-        continue
-      }
-      guard place + 1 < end else { return }
-      let length = Int(segment.u8(place + 1))
-      guard length >= 2, place + length <= end else { return }
+    var options = TCPOptionCursor(segment, end: end)
+    while let (kind, place, length) = options.next() {
       switch (kind, length) {
       case (2, 4):
         segmentSize = segment.u16(place + 2)
@@ -62,7 +53,6 @@ struct SynproxyOptions {
         flags.insert(.timestamp)
       default: break
       }
-      place += length
     }
   }
 

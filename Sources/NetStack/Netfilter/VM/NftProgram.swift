@@ -124,8 +124,8 @@ struct NftAssembly {
   var ruleNames: [(chain: NftChainKey, handle: UInt64)] = []
   var states: [NftProgram.StateKey: UInt32] = [:]
 
-  /// Something in the table wants connections tracked.
-  mutating func track() { tracked.formUnion(families) }
+  /// Something in the table wants connections tracked: those of its families, or of some that are named.
+  mutating func track(_ named: TrackedFamilies? = nil) { tracked.formUnion(named ?? families) }
 
   /// The table has a SYN proxy.
   mutating func proxySYNs() {

@@ -222,7 +222,8 @@ struct NftRuleLoader {
         (nat.portMax ?? nat.portMin).map { (register) throws(KernelError) in try load(register, 2) })
       instruction.b = nat.flags.rawValue
       instruction.flags = (nat.kind == .destination ? 1 : 0) | (nat.family == .ipv6 ? 2 : 0)
-      assembler.assembly.track()
+      // Only what it translates (nft_nat_init).
+      assembler.assembly.track(nat.family == .ipv6 ? .ipv6 : .ipv4)
       assembler.append(instruction)
     case .masquerade(let masquerade):
       assembler.append(
