@@ -98,6 +98,7 @@ public final class EmulatedDatapath: Datapath {
   // MARK: Datapath
 
   public func apply(_ batch: Plan.Batch, to lab: LabName) async throws(DatapathError) {
+    let usesStandIn = host.usesStandIn
     let share = try await performTogether(on: lab, "change lab '\(lab)'") {
       (machine) throws(DatapathError) in
       let share = HostShare(of: batch, edges: machine.edges)
@@ -105,6 +106,10 @@ public final class EmulatedDatapath: Datapath {
       applier.learn(machine.tables)
       do throws(DatapathError) {
         try applier.apply(share.inside)
+        if usesStandIn, !share.outside.changes.isEmpty {
+          try machine.makeStandIn()
+          try applier.apply(share.outside)
+        }
       } catch {
         machine.tables = [:]
         throw error
@@ -114,9 +119,12 @@ public final class EmulatedDatapath: Datapath {
       return share
     }
     guard !share.isInside else { return }
-    if !share.outside.changes.isEmpty { try await host.datapath().apply(share.outside, to: lab) }
+    if !usesStandIn, !share.outside.changes.isEmpty {
+      try await host.datapath().apply(share.outside, to: lab)
+    }
     try await performTogether(on: lab, "join lab '\(lab)' to the host") { (machine) throws(DatapathError) in
-      try machine.openTaps()
+      if usesStandIn { try machine.openGateways() }
+      try machine.openTaps(ofPairs: !usesStandIn)
     }
   }
 
@@ -140,10 +148,12 @@ public final class EmulatedDatapath: Datapath {
     }
     var observation = inside
     observation.join(edges)
+    if host.usesStandIn { observation.unmarked.namespaces.removeAll { $0.id == .host } }
     guard host.refusal == nil, let part = scope.onHost, part.asksForSomething || host.opened != nil else {
       return observation
     }
-    observation.add(host: try await host.datapath().observe(lab, scope: part), edges)
+    observation.add(host: try await host.datapath().observe(lab, scope: part))
+    observation.join(edges)
     return observation
   }
 

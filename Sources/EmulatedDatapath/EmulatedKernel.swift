@@ -78,7 +78,7 @@ final class EmulatedKernel {
   }
 
   func remove(_ id: NamespaceID) {
-    edges.removeAll(in: id)
+    removeEdges { $0.link.namespace == id }
     if let index = namespaces.removeValue(forKey: id) { remove(index) }
   }
 
@@ -89,11 +89,11 @@ final class EmulatedKernel {
 
   /// Takes the lab away.
   func removeAll() {
+    removeEdges { _ in true }
     for id in namespaces.keys.sorted() {
       if let index = namespaces[id] { remove(index) }
     }
     namespaces = [:]
-    edges = HostEdges()
   }
 }
 

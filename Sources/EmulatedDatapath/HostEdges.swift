@@ -3,7 +3,7 @@
 // Where an emulated lab ends and the host's network begins: a device of the lab whose wire is a tap of the host
 // (Documentation/networking/tuntap.rst). A frame that the device sends is written into the tap and arrives on the host; what
 // the host sends by the tap is read and arrives at the device. Checksums are complete and packets no longer than the
-// MTU then, as on any wire.
+// MTU then, as on any wire. Where the lab may make no tap, the wire of its internet leads to a `HostGateway`.
 
 import CLinux
 import Glibc
@@ -14,15 +14,28 @@ import NetStack
 import NetTypes
 import SystemPackage
 
-/// A device that is joined to a tap of the host.
+/// A device that is joined to the host.
 struct HostEdge: Sendable {
   let link: LinkReference
   let device: DeviceIndex
   let tap: InterfaceName
   /// Whether the tap stands for the other end of a pair: it is the lab's, and goes with the device.
   let isPair: Bool
-  /// Nil while the tap is not there.
-  fileprivate(set) var descriptor: OwnedDescriptor?
+  /// Nil while what it leads to is not there.
+  fileprivate(set) var wire: Wire?
+
+  enum Wire: Sendable {
+    case tap(OwnedDescriptor)
+    case gateway(HostGateway)
+
+    /// What tells that there is something to carry.
+    fileprivate var descriptor: Int32 {
+      switch self {
+      case .tap(let tap): tap.descriptor.rawValue
+      case .gateway(let gateway): gateway.descriptor
+      }
+    }
+  }
 
   init(_ link: LinkReference, _ device: DeviceIndex, tap: InterfaceName, isPair: Bool) {
     self.link = link
@@ -44,24 +57,19 @@ struct HostEdges {
   private static let longestFrame = 65_535 + 14
 
   /// What tells that the host has sent something.
-  var descriptors: [Int32] { all.compactMap { $0.descriptor?.descriptor.rawValue } }
+  var descriptors: [Int32] { all.compactMap { $0.wire?.descriptor } }
 
   /// The taps that are joined now.
-  var openTaps: [InterfaceName] { all.filter { $0.descriptor != nil }.map(\.tap) }
+  var openTaps: [InterfaceName] { all.filter { $0.wire != nil }.map(\.tap) }
 
   mutating func add(_ edge: HostEdge) {
-    remove(edge.link)
     all.append(edge)
     if frame.isEmpty { frame = [UInt8](repeating: 0, count: Self.longestFrame) }
   }
 
-  mutating func remove(_ link: LinkReference) { all.removeAll { $0.link == link } }
+  fileprivate mutating func removeAll(where goes: (HostEdge) -> Bool) { all.removeAll(where: goes) }
 
-  mutating func removeAll(in namespace: NamespaceID) { all.removeAll { $0.link.namespace == namespace } }
-
-  fileprivate mutating func set(_ descriptor: OwnedDescriptor?, at position: Int) {
-    all[position].descriptor = descriptor
-  }
+  mutating func set(_ wire: HostEdge.Wire?, at position: Int) { all[position].wire = wire }
 }
 
 /// Opening a tap that the host has.
@@ -79,11 +87,11 @@ enum HostTap {
 
 extension EmulatedKernel {
   /// Opens the taps that devices wait for. One that stands for the end of a pair may have to be made first.
-  func openTaps() throws(DatapathError) {
-    for (position, edge) in edges.all.enumerated() where edge.descriptor == nil {
-      if edge.isPair, !HostTap.exists(edge.tap) { continue }
+  func openTaps(ofPairs opensPairs: Bool) throws(DatapathError) {
+    for (position, edge) in edges.all.enumerated() where edge.wire == nil {
+      if edge.isPair, !opensPairs || !HostTap.exists(edge.tap) { continue }
       do throws(TransportError) {
-        edges.set(try HostTap.open(edge.tap), at: position)
+        edges.set(.tap(try HostTap.open(edge.tap)), at: position)
         do throws(KernelError) { try stack.setLink(true, of: edge.device) } catch {
           throw TransportError(error)
         }
@@ -99,19 +107,70 @@ extension EmulatedKernel {
   func carryHostFrames() -> Bool {
     var hasCarried = false
     for (position, edge) in edges.all.enumerated() {
-      guard let descriptor = edge.descriptor?.descriptor.rawValue else { continue }
-      if send(from: edge.device, to: descriptor) { hasCarried = true }
-      switch receive(from: descriptor, into: edge.device) {
-      case .nothing: break
-      case .frames: hasCarried = true
-      case .gone:
-        edges.set(nil, at: position)
-        // A device that went meanwhile has no wire to unplug.
-        try? stack.setLink(false, of: edge.device)
-        hasCarried = true
+      switch edge.wire {
+      case .tap(let tap): if carry(edge, at: position, tap.descriptor.rawValue) { hasCarried = true }
+      case .gateway(let gateway): if carry(edge, gateway) { hasCarried = true }
+      case nil: break
       }
     }
     return hasCarried
+  }
+
+  private func carry(_ edge: HostEdge, at position: Int, _ tap: Int32) -> Bool {
+    let hasSent = send(from: edge.device, to: tap)
+    switch receive(from: tap, into: edge.device) {
+    case .nothing: return hasSent
+    case .frames: return true
+    case .gone:
+      edges.set(nil, at: position)
+      // A device that went meanwhile has no wire to unplug.
+      try? stack.setLink(false, of: edge.device)
+      return true
+    }
+  }
+
+  private func carry(_ edge: HostEdge, _ gateway: HostGateway) -> Bool {
+    var hasCarried = gateway.takeNews(self)
+    for _ in 0..<HostEdges.burst {
+      guard let count = takeFrame(from: edge.device) else { break }
+      if gateway.admits(edges.frame[..<count], self) { inject(count, into: gateway.device) }
+      hasCarried = true
+    }
+    for _ in 0..<HostEdges.burst {
+      guard let count = takeFrame(from: gateway.device) else { break }
+      inject(count, into: edge.device)
+      hasCarried = true
+    }
+    return hasCarried
+  }
+
+  /// Takes a frame that a device sends; its length.
+  private func takeFrame(from device: DeviceIndex) -> Int? {
+    stack.takeFrame(from: device) { frame in
+      frame.withUnsafeBytes { bytes in
+        let count = min(bytes.count, edges.frame.count)
+        edges.frame.withUnsafeMutableBytes { $0.copyBytes(from: bytes[..<count]) }
+        return count
+      }
+    }
+  }
+
+  /// Hands the frame that was taken to a device.
+  private func inject(_ count: Int, into device: DeviceIndex) {
+    edges.frame.withUnsafeBytes { bytes in
+      let frame = UnsafeRawBufferPointer(rebasing: bytes[..<count])
+      _ = stack.inject(RawSpan(_unsafeBytes: frame), into: device)
+    }
+  }
+
+  /// Ends what leads to the host from a device that goes.
+  func removeEdge(_ link: LinkReference) { removeEdges { $0.link == link } }
+
+  func removeEdges(where goes: (HostEdge) -> Bool) {
+    for edge in edges.all where goes(edge) {
+      if case .gateway(let gateway) = edge.wire { gateway.endAll(self) }
+    }
+    edges.removeAll(where: goes)
   }
 
   /// What the host does not take, as a tap that is set down does not, is lost as on a cable; the host counts it.
@@ -135,10 +194,7 @@ extension EmulatedKernel {
         if count < 0, errno != EAGAIN, errno != EINTR { return .gone }
         return taken > 0 ? .frames : .nothing
       }
-      edges.frame.withUnsafeBytes { bytes in
-        let frame = UnsafeRawBufferPointer(rebasing: bytes[..<count])
-        _ = stack.inject(RawSpan(_unsafeBytes: frame), into: device)
-      }
+      inject(count, into: device)
     }
     return .frames
   }
@@ -148,18 +204,19 @@ extension EmulatedMachine {
   /// All edges of the lab.
   var edges: [HostEdge] { kernels.flatMap(\.edges.all) }
 
-  func openTaps() throws(DatapathError) {
-    for kernel in kernels { try kernel.openTaps() }
+  func openTaps(ofPairs opensPairs: Bool) throws(DatapathError) {
+    for kernel in kernels { try kernel.openTaps(ofPairs: opensPairs) }
   }
 
   /// Takes over the edges that a batch has made and forgets those that it has taken away.
   func follow(_ share: HostShare) {
-    for link in share.gone { kernel(of: link.namespace).edges.remove(link) }
+    for link in share.gone { kernel(of: link.namespace).removeEdge(link) }
     for new in share.made {
       let kernel = kernel(of: new.link.namespace)
       guard let index = kernel.namespaces[new.link.namespace],
         let device = kernel.stack.device(new.link.name.text, in: index)
       else { continue }
+      kernel.removeEdge(new.link)
       kernel.edges.add(HostEdge(new.link, device, tap: new.tap, isPair: new.isPair))
     }
   }

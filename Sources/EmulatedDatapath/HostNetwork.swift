@@ -48,6 +48,12 @@ final class HostNetwork: Sendable {
     }
   }
 
+  /// Whether a namespace of the lab's own kernel stands in for the host's network.
+  var usesStandIn: Bool {
+    if case .kernel = permission { return false }
+    return !isVirtual
+  }
+
   /// Why no devices can be made there.
   var refusal: HostRefusal? {
     do throws(HostRefusal) { _ = try way.get() } catch { return error }
@@ -95,7 +101,12 @@ extension EmulatedDatapath {
   /// What the lab cannot have of the host's network. `joined`: the taps that it has open.
   func hostLimitations(of desired: LabState, joined: Set<InterfaceName>) -> [Limitation] {
     var result: [Limitation] = []
-    if let object = desired[.host]?.objects.dropFirst().first, let refusal = host.refusal {
+    let space = desired[.host]
+    // The lab's internet can do without the host's own network, which a node's uplink cannot.
+    let object =
+      host.usesStandIn
+      ? space?.links.first { !$0.leadsToSwitch }.map { .link($0) } : space?.objects.dropFirst().first
+    if let object, let refusal = host.refusal {
       result.append(
         Limitation(path: object.path(in: .host), cause: refusal.cause, remedy: refusal.remedy))
     }
@@ -108,6 +119,12 @@ extension EmulatedDatapath {
       }
     }
     return result
+  }
+}
+
+extension LinkState {
+  fileprivate var leadsToSwitch: Bool {
+    if case .veth(let peer?) = kind { peer.namespace == .switch } else { false }
   }
 }
 

@@ -131,25 +131,23 @@ extension Observation {
       owned.change(edge.link) { link in
         if edge.isPair {
           link.kind = .veth(peer: LinkReference(.host, edge.tap))
-        } else if edge.descriptor != nil {
+        } else if edge.wire != nil {
           link.kind = .tuntap(TunTapState(mode: .tap, hostTap: edge.tap))
         }
       }
     }
+    guard let host = owned[.host] else { return }
+    for link in host.links {
+      guard case .tuntap = link.kind else { continue }
+      let edge = edges.first { $0.isPair && $0.tap == link.name }
+      owned.change(LinkReference(.host, link.name)) { $0.kind = .veth(peer: edge?.link) }
+    }
   }
 
   /// Adds what the host's kernel tells of the lab's objects there.
-  mutating func add(host other: Observation, _ edges: [HostEdge]) {
-    var host = other.owned[.host].map { [$0] } ?? []
-    for space in host.indices {
-      for index in host[space].links.indices {
-        let link = host[space].links[index]
-        guard case .tuntap = link.kind else { continue }
-        let edge = edges.first { $0.isPair && $0.tap == link.name }
-        host[space].links[index].kind = .veth(peer: edge?.link)
-      }
-    }
-    owned = LabState(lab: owned.lab, namespaces: owned.namespaces + host)
+  mutating func add(host other: Observation) {
+    owned = LabState(
+      lab: owned.lab, namespaces: owned.namespaces + (other.owned[.host].map { [$0] } ?? []))
     unmarked = LabState(
       lab: unmarked.lab, namespaces: unmarked.namespaces + (other.unmarked[.host].map { [$0] } ?? []))
     foreign += other.foreign

@@ -56,6 +56,36 @@ extension Acceptance {
       """
     }
 
+    /// Two nodes with an internet by the host.
+    static let internet = """
+      import Netforge
+      let lab = Topology("internet")
+      let internet = lab.internet(via: .host)
+      for name in ["a", "b"] {
+        lab.node(name) {
+          Interface("wan0", on: internet)
+          Route(.default, via: internet)
+        }
+      }
+      """
+
+    /// Gives back what comes to port 7, datagrams and bytes.
+    static let echo = """
+      import socket, sys, threading
+      def datagrams(udp):
+        while True:
+          data, peer = udp.recvfrom(65536)
+          udp.sendto(data, peer)
+      def stream(tcp):
+        while data := tcp.recv(65536): tcp.sendall(data)
+        tcp.close()
+      udp = socket.socket(type=socket.SOCK_DGRAM)
+      udp.bind((sys.argv[1], 7))
+      threading.Thread(target=datagrams, args=(udp,), daemon=True).start()
+      listener = socket.create_server((sys.argv[1], 7))
+      while True: threading.Thread(target=stream, args=(listener.accept()[0],), daemon=True).start()
+      """
+
     /// The host reaches the lab behind the tap, and the lab the host.
     static func expectReach(_ caller: Caller, _ name: String) throws {
       try Host.run("ip", "route", "replace", "10.91.1.0/24", "via", "10.91.0.2")
@@ -130,19 +160,7 @@ extension Acceptance {
     func internet() throws {
       let lab = RootLab()
       let scratch = try Scratch()
-      let file = try scratch.file(
-        "internet.swift",
-        """
-        import Netforge
-        let lab = Topology("internet")
-        let internet = lab.internet(via: .host)
-        for name in ["a", "b"] {
-          lab.node(name) {
-            Interface("wan0", on: internet)
-            Route(.default, via: internet)
-          }
-        }
-        """)
+      let file = try scratch.file("internet.swift", Self.internet)
       // Somebody beyond the host, who knows no way back into the lab.
       let beyond = "edge-beyond-\(getpid())"
       try Host.run("ip", "netns", "add", beyond)
@@ -160,6 +178,39 @@ extension Acceptance {
           let ping = try lab.netforge("ping", node, "198.51.100.2", "--count", "2")
           #expect(ping.status == 0, "\(ping)")
         }
+      }
+    }
+
+    @Test(
+      "An ordinary user's lab has its internet by the host's sockets: who is there answers, who is not does not",
+      .enabled(if: Stage.isPrivate && Host.has("python3"), "gives the host an address; needs python3"))
+    func ownInternet() throws {
+      let lab = TestLab(.emulated, "edge")
+      let scratch = try Scratch()
+      let file = try scratch.file("internet.swift", Self.internet)
+      try Host.run("ip", "addr", "add", "198.51.100.7/32", "dev", "lo")
+      let groups = try Host.run("sysctl", "-n", "net.ipv4.ping_group_range").output
+      try Host.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
+      defer {
+        _ = try? Host.run("ip", "addr", "del", "198.51.100.7/32", "dev", "lo")
+        _ = try? Host.run("sysctl", "-qw", "net.ipv4.ping_group_range=\(groups)")
+      }
+      let server = try Host.start(Stage.prefix + ["python3", "-c", Self.echo, "198.51.100.7"])
+      defer { server.stop() }
+      try lab.live(file) {
+        for node in ["a", "b"] {
+          let ping = try lab.netforge("ping", node, "198.51.100.7", "--count", "2")
+          #expect(ping.status == 0, "\(ping)")
+        }
+        let silent = try lab.netforge("ping", "a", "198.51.100.8", "--count", "1", "--wait", "300")
+        #expect(silent.status == 1, "\(silent)")
+        let text = String(decoding: (0..<300_000).map { _ in UInt8.random(in: 0x61...0x7a) }, as: UTF8.self)
+        let echoed = try lab.netforge("nc", "a", "198.51.100.7", "7", input: text)
+        #expect(echoed.status == 0 && echoed.output == text, "\(echoed.error)")
+        let closed = try lab.netforge("nc", "a", "198.51.100.7", "9", input: "x")
+        #expect(closed.status == 1 && closed.error.contains("connection refused"), "\(closed)")
+        let datagram = try lab.netforge("nc", "-u", "-w", "1s", "a", "198.51.100.7", "7", input: "hello\n")
+        #expect(datagram.output == "hello\n", "\(datagram)")
       }
     }
 

@@ -143,6 +143,11 @@ struct KernelOracleTests {
       ("a prohibiting route", IP(destination: [10, 5, 0, 1]).frame),
       ("no route, of a stranger's", IP(source: [198, 51, 100, 1], destination: [192, 0, 2, 1]).frame),
       ("no route, a long packet", IP(destination: [192, 0, 2, 1], payload: echo(900)).frame),
+      ("echo to a prefix that is this host's by a route", IP(destination: [10, 6, 0, 9]).frame),
+      (
+        "UDP to a closed port of an address that is this host's by a route",
+        IP(destination: [10, 6, 0, 9], proto: 17, payload: udp).frame
+      ),
       ("forwarded as broadcast", IP(destination: far, link: broadcast).frame),
       ("forwarded to the far broadcast address", IP(destination: [10, 0, 1, 255]).frame),
       ("to network zero", IP(destination: [0, 0, 0, 1]).frame),

@@ -58,6 +58,12 @@ extension OracleSetup {
     setup.requests += [
       mtu(600, 1), via("10.2.0.0/16", "10.0.1.9"), refusal("10.3.0.0/16", .blackhole),
       refusal("10.4.0.0/16", .unreachable), refusal("10.5.0.0/16", .prohibit),
+      route("10.6.0.0/24") {
+        $0.type = .local
+        $0.table = RouteMessage.localTable
+        $0.scope = .host
+        $0.outputIndex = 1
+      },
     ]
     return setup
   }()

@@ -80,7 +80,10 @@ extension Kernel {
       guard !IPv4Header.isMulticast(flow.source), flow.source != .max, flow.source != 0 else {
         return .invalidArgument
       }
-      let owner = namespaces[namespace].isLocal(flow.source) || IPv4Header.isLoopback(flow.source)
+      // No device need have it where a route of the local table says that it is this host's (__ip_dev_find).
+      let owner =
+        namespaces[namespace].isLocal(flow.source) || IPv4Header.isLoopback(flow.source)
+        || addressType(flow.source, in: namespace) == .local
       if bound.isNone, IPv4Header.isMulticast(flow.destination) || flow.destination == .max {
         // What goes to a group leaves by the device whose address it speaks from.
         guard let device = device(of: flow.source, in: namespace) else { return .noSuchDevice }

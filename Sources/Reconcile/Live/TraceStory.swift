@@ -293,7 +293,9 @@ public struct TraceStory: Sendable {
 
   /// What left a device and is not seen at the other end was lost between them.
   private mutating func follow(_ visit: Visit) {
-    guard let last = visit.departed.last, let peer = points.point(last.link)?.peer else { return }
+    // Nobody looks for it on the host.
+    guard let last = visit.departed.last, let peer = points.point(last.link)?.peer, peer.namespace != .host
+    else { return }
     let arrived = report.sightings[last.index...].contains { sighting in
       sighting.direction == .received && request.points[sighting.point].link == peer
     }
