@@ -14,6 +14,7 @@ extension Kernel {
     case .ipv4:
       let route: Route<UInt32> = try checkedIPv4Route(message, in: namespace)
       try insertIPv4(route, flags, in: namespace)
+      if route.type == .local { namespaces[namespace].hasLocalRoutes = true }
     case .ipv6:
       for route in try checkedIPv6Routes(message, in: namespace) {
         try insertIPv6(route, flags, in: namespace)

@@ -179,8 +179,9 @@ extension Kernel {
   private mutating func check(
     _ flow: Flow<UInt32>, to egress: DeviceIndex, on index: DeviceIndex, _ namespace: NamespaceIndex
   ) -> SourceCheck {
+    let isPlain = !namespaces[namespace].routes.hasRules && !namespaces[namespace].hasLocalRoutes
     guard devices[index].ipv4.reversePathFilter == 0, egress != index || !devices[index].ipv4.sendRedirects,
-      !namespaces[namespace].routes.hasRules || devices[index].ipv4.acceptLocal
+      isPlain || devices[index].ipv4.acceptLocal
     else { return checkFully(flow, to: egress, on: index, namespace) }
     if namespaces[namespace].isLocal(flow.source), !devices[index].ipv4.acceptLocal {
       return .bad(.ipLocalSource)

@@ -29,6 +29,8 @@ public struct NetNamespace: ~Copyable {
   var fragments6 = FragmentQueues(time: 60_000_000_000)
   /// Every address of every device.
   var local = AddressSet()
+  /// Whether somebody has ever made a route that says what is this host's (fib_has_custom_local_routes).
+  var hasLocalRoutes = false
   var ipv4 = IPv4Settings()
   var ipv6 = IPv6Settings()
   var tcp = TCPSettings()
