@@ -20,8 +20,12 @@ struct HostShare: Sendable {
 
   /// - Parameter edges: those that there are before the batch.
   init(of batch: Plan.Batch, edges: [HostEdge]) {
-    inside = Plan.Batch(title: batch.title, changes: [])
     outside = Plan.Batch(title: batch.title, changes: [])
+    guard !edges.isEmpty || batch.changes.indices.contains(where: { batch.changes[$0].concernsHost }) else {
+      inside = batch
+      return
+    }
+    inside = Plan.Batch(title: batch.title, changes: [])
     for change in batch.changes {
       if change.path.namespace == .host { addOutside(change, edges) } else { addInside(change, edges) }
     }
@@ -56,6 +60,14 @@ struct HostShare: Sendable {
 }
 
 extension Change {
+  fileprivate var concernsHost: Bool {
+    guard path.namespace != .host else { return true }
+    guard path.kind == .link else { return false }
+    return [before, after].contains { object in
+      if case .link(let link)? = object { link.hostTap != nil } else { false }
+    }
+  }
+
   fileprivate static func tapGoes(_ link: LinkReference) -> Change {
     let tap = LinkState(name: link.name, kind: .tuntap(TunTapState(mode: .tap)))
     return Change(
@@ -103,6 +115,10 @@ extension LinkState {
 extension LabState {
   /// What of it the emulated kernel has.
   var inLab: LabState {
+    let concernsHost = namespaces.indices.contains { index in
+      namespaces[index].id == .host || namespaces[index].links.contains { $0.hostTap != nil }
+    }
+    guard concernsHost else { return self }
     var state = self
     state.namespaces.removeAll { $0.id == .host }
     for index in state.namespaces.indices {

@@ -44,9 +44,7 @@ public struct Applier<Kernel: LabKernel> {
   // MARK: Namespaces
 
   private mutating func makeNamespaces(_ changes: [Change]) throws(DatapathError) {
-    let creations = changes.filter {
-      $0.path.kind == .namespace && $0.operation == .create && $0.path.namespace != .host
-    }
+    let creations = Self.namespaceChanges(.create, changes)
     guard !creations.isEmpty else { return }
     let new = creations.map {
       NewNamespace(id: $0.path.namespace, marks: ownership.marks(for: $0.path.namespace))
@@ -60,9 +58,7 @@ public struct Applier<Kernel: LabKernel> {
   }
 
   private mutating func removeNamespaces(_ changes: [Change]) throws(DatapathError) {
-    let deletions = changes.filter {
-      $0.path.kind == .namespace && $0.operation == .delete && $0.path.namespace != .host
-    }
+    let deletions = Self.namespaceChanges(.delete, changes)
     guard !deletions.isEmpty else { return }
     do throws(NamespaceFailure) {
       try kernel.removeNamespaces(deletions.map(\.path.namespace))
@@ -71,6 +67,14 @@ public struct Applier<Kernel: LabKernel> {
     }
     // Pairs have gone from other namespaces too.
     tables = [:]
+  }
+
+  /// By their places: a change is large, and nearly all of them are others.
+  private static func namespaceChanges(_ operation: Change.Operation, _ changes: [Change]) -> [Change] {
+    changes.indices.filter {
+      changes[$0].path.kind == .namespace && changes[$0].operation == operation
+        && changes[$0].path.namespace != .host
+    }.map { changes[$0] }
   }
 
   private func failure(_ failure: NamespaceFailure, _ changes: [Change], _ verb: StaticString)
@@ -88,15 +92,17 @@ public struct Applier<Kernel: LabKernel> {
   private mutating func configure(_ changes: [Change]) throws(DatapathError) {
     var encoder = BatchEncoder(
       changes, ownership: ownership, tables: tables, source: KernelSource(kernel: kernel))
-    for (position, change) in changes.enumerated() {
-      if let device = Self.tunTap(change), !encoder.doomedNamespaces.contains(change.path.namespace) {
-        // Made by ioctl and numbered by the kernel: what comes before it must be done, its number is looked up.
+    for position in changes.indices {
+      if changes[position].path.kind == .link, let device = Self.tunTap(changes[position]),
+        !encoder.doomedNamespaces.contains(changes[position].path.namespace)
+      {
+        // Made by ioctl: what comes before it must be done, its number is looked up.
         try run(encoder.takeRounds(), changes)
-        try makeTunTap(device, change, &encoder)
+        try makeTunTap(device, changes[position], &encoder)
       }
       do throws(EncodingFailure) { try encoder.encode(position) } catch {
-        if case .missingLink = error, change.operation == .delete { continue }
-        throw Self.error(error, change)
+        if case .missingLink = error, changes[position].operation == .delete { continue }
+        throw Self.error(error, changes[position])
       }
     }
     encoder.finish()
@@ -209,16 +215,16 @@ public struct Applier<Kernel: LabKernel> {
   private func validate(_ changes: [Change]) throws(DatapathError) {
     var order: [NamespaceID] = []
     var parts: [NamespaceID: [Change]] = [:]
-    for change in changes where change.path.isNftables {
+    for position in changes.indices where changes[position].path.isNftables {
+      let change = changes[position]
       // A netdev table's chains name devices that the same batch may bring.
       if (change.after ?? change.before)?.tableKey?.family == .netdev { continue }
       if parts[change.path.namespace] == nil { order.append(change.path.namespace) }
       parts[change.path.namespace, default: []].append(change)
     }
-    let dying = Set(
-      changes.filter { $0.path.kind == .namespace && $0.operation == .delete }.map(\.path.namespace))
-    let coming = Set(
-      changes.filter { $0.path.kind == .namespace && $0.operation == .create }.map(\.path.namespace))
+    guard !order.isEmpty else { return }
+    let dying = Set(Self.namespaceChanges(.delete, changes).map(\.path.namespace))
+    let coming = Set(Self.namespaceChanges(.create, changes).map(\.path.namespace))
     var scratch: Kernel.Channel?
     for namespace in order where !dying.contains(namespace) {
       guard let part = parts[namespace], let first = part.first else { continue }

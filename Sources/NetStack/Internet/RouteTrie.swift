@@ -42,23 +42,28 @@
       work[next].prefixes = []
       next += 1
       var values = [UInt32](repeating: inherited, count: 64)
-      var deeper = [[Prefix]](repeating: [], count: 64)
+      // Those of more bits; sorted, those of one child stand side by side.
+      var deeper: [Prefix] = []
       for prefix in mine.sorted(by: { $0.length < $1.length }) {
         let index = Int(Self.digit(prefix.address, bits))
         if Int(prefix.length) <= bits + 6 {
           let span = 64 >> max(Int(prefix.length) - bits, 0)
           for covered in index & ~(span - 1)..<(index & ~(span - 1)) + span { values[covered] = prefix.value }
         } else {
-          deeper[index].append(prefix)
+          deeper.append(prefix)
         }
       }
       var node = Node(
         children: 0, leaves: 0, firstChild: UInt32(work.count), firstLeaf: UInt32(builtLeaves.count))
+      deeper.sort { Self.digit($0.address, bits) < Self.digit($1.address, bits) }
       var previous: UInt32?
+      var place = 0
       for index in 0..<64 {
-        if !deeper[index].isEmpty {
+        let begin = place
+        while place < deeper.count, Int(Self.digit(deeper[place].address, bits)) == index { place += 1 }
+        if place > begin {
           node.children |= 1 << UInt64(index)
-          work.append((deeper[index], bits + 6, values[index]))
+          work.append((Array(deeper[begin..<place]), bits + 6, values[index]))
         } else if values[index] != previous {
           node.leaves |= 1 << UInt64(index)
           builtLeaves.append(values[index])

@@ -94,15 +94,21 @@ extension Kernel {
   public func sysctl(_ name: String, in namespace: NamespaceIndex) -> String? {
     guard namespaces.contains(namespace) else { return nil }
     if let (setting, scope) = deviceSetting(name, namespace) {
-      switch scope {
-      case .all: return "\(namespaces[namespace].everyDevice[setting])"
-      case .standard: return "\(namespaces[namespace].newDevices[setting])"
-      case .device(let index):
-        if case .ipv6(.mtu) = setting { return "\(devices[index].ipv6.mtu)" }
-        return "\(devices[index].settings[setting])"
-      }
+      return "\(number(setting, scope, namespace))"
     }
     return plainSetting(name, namespace)
+  }
+
+  private func number(
+    _ setting: DeviceSettingName, _ scope: SettingScope, _ namespace: NamespaceIndex
+  ) -> Int32 {
+    switch scope {
+    case .all: return namespaces[namespace].everyDevice[setting]
+    case .standard: return namespaces[namespace].newDevices[setting]
+    case .device(let index):
+      if case .ipv6(.mtu) = setting { return Int32(clamping: devices[index].ipv6.mtu) }
+      return devices[index].settings[setting]
+    }
   }
 
   /// Changes a setting. ENOENT: there is none of that name; EINVAL: it cannot have the value.
@@ -110,8 +116,9 @@ extension Kernel {
     _ name: String, to text: String, in namespace: NamespaceIndex
   ) throws(KernelError) {
     guard namespaces.contains(namespace) else { throw .noSuchEntry }
-    namespaces[namespace].routes.invalidate()
-    let value = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    let value =
+      text.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7f })
+      ? text.split(whereSeparator: \.isWhitespace).joined(separator: " ") : text
     if let (setting, scope) = deviceSetting(name, namespace) {
       guard let number = Int32(value) else { throw .invalidArgument }
       if case .ipv6(let setting) = setting {
@@ -119,19 +126,26 @@ extension Kernel {
         if let refusal = setting.refusal(of: number) { throw .notSupported(refusal) }
       } else {
         guard number >= 0 else { throw .invalidArgument }
+        // What stays as it is has no consequence (devinet_sysctl_forward); IPv6's switches have.
+        if number == self.number(setting, scope, namespace) { return }
       }
+      namespaces[namespace].routes.invalidate()
       set(setting, scope, number, namespace)
       return
     }
-    guard SysctlDefaults.plain[name] != nil else { throw .noSuchEntry }
+    guard let old = plainSetting(name, namespace) else { throw .noSuchEntry }
+    if old == value { return }
+    namespaces[namespace].routes.invalidate()
     if TCPSettings.defaults[name] != nil {
-      let checked = try TCPSettings.checked(value, over: plainSetting(name, namespace) ?? "", for: name)
+      let checked = try TCPSettings.checked(value, over: old, for: name)
       write(name, checked, namespace)
       namespaces[namespace].tcp.apply(name, checked)
       return
     }
     guard isPossible(value, for: name, namespace) else { throw .invalidArgument }
     write(name, value, namespace)
+    // Every namespace of a lab is given this one.
+    if name == Self.pingGroups { return applyPingGroups(namespace) }
     applySettings(of: namespace)
   }
 
@@ -357,10 +371,6 @@ extension Kernel {
     if let (low, high) = pair("net/ipv4/ip_local_port_range", namespace) {
       settings.localPorts = UInt16(clamping: low)...UInt16(clamping: high)
     }
-    // A range whose end is before its start is nobody.
-    if let (low, high) = pair("net/ipv4/ping_group_range", namespace), low <= high {
-      settings.pingGroups = low..<max(high, high &+ 1)
-    }
     settings.nonLocalBind = flag("net/ipv4/ip_nonlocal_bind")
     settings.errorsUseInbound = flag("net/ipv4/icmp_errors_use_inbound_ifaddr")
     settings.reportsLinkLocalGroups = flag("net/ipv4/igmp_link_local_mcast_reports")
@@ -376,6 +386,7 @@ extension Kernel {
       time: number("net/ipv4/ipfrag_time", namespace) * 1_000_000_000,
       distance: Int(number("net/ipv4/ipfrag_max_dist", namespace)))
     namespaces[namespace].ipv4 = settings
+    applyPingGroups(namespace)
     for setting in ConntrackSetting.allCases {
       namespaces[namespace].conntrack.settings[setting] = Int32(clamping: number(setting.path, namespace))
     }
@@ -402,6 +413,15 @@ extension Kernel {
       seed: UInt32(clamping: number("net/ipv4/fib_multipath_hash_seed", namespace)))
     namespaces[namespace].arp.thresholds = neighborThresholds("ipv4", namespace)
     namespaces[namespace].discovery.thresholds = neighborThresholds("ipv6", namespace)
+  }
+
+  private static let pingGroups = "net/ipv4/ping_group_range"
+
+  /// A range whose end is before its start is nobody.
+  private mutating func applyPingGroups(_ namespace: NamespaceIndex) {
+    var groups = IPv4Settings().pingGroups
+    if let (low, high) = pair(Self.pingGroups, namespace), low <= high { groups = low..<max(high, high &+ 1) }
+    namespaces[namespace].ipv4.pingGroups = groups
   }
 
   /// Works out what packets read of the switches of all devices.
