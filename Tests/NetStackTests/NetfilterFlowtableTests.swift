@@ -104,7 +104,8 @@ struct NetfilterFlowtableTests {
     for (position, probe) in probes.enumerated() {
       let expected = plain.answers(to: probe.frame, by: probe.face)
       let got = short.answers(to: probe.frame, by: probe.face)
-      let isSame = got == expected
+      // The long way makes redirects, which NAT then drops: each takes an identification.
+      let isSame = got.map(KernelOracleTests.normal) == expected.map(KernelOracleTests.normal)
       #expect(isSame, "case \(number), frame \(position)")
       plain.kernel.run(for: .milliseconds(Int64(probe.pause)))
       short.kernel.run(for: .milliseconds(Int64(probe.pause)))

@@ -234,9 +234,9 @@ struct NetfilterOracleTests {
       let got = Self.text(
         emulated.answers(to: probe.frame, by: probe.face, wait: max(clock.behind(), wait)))
       compare(got, expected, "probe \(number)")
-      compare(
-        OracleTrace(emulated.kernel.takeTraces(), handles).lines,
-        OracleTrace(traces.take(), loaded.handles).lines, "trace of probe \(number)")
+      let here = OracleTrace(emulated.kernel.takeTraces(), handles)
+      let there = OracleTrace(traces.take(), loaded.handles)
+      if !here.agrees(with: there) { compare(here.lines, there.lines, "trace of probe \(number)") }
       if probe.pause > 0 { usleep(UInt32(probe.pause) * 1000) }
     }
     emulated.kernel.run(for: clock.behind())

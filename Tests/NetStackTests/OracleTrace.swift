@@ -25,6 +25,12 @@ struct OracleTrace {
   /// As they were told, of whatever packet: the kernel gives the copies of a packet numbers of their own.
   var steps: [String] { told.map(\.step) }
 
+  /// Whether both tell the same. The kernel makes a packet's number from where it lies and what flow it is of, so that one
+  /// may have the number of another that is gone.
+  func agrees(with other: OracleTrace) -> Bool {
+    lines == other.lines || steps.sorted() == other.steps.sorted()
+  }
+
   init(_ messages: [NftTraceMessage], _ rules: NftHandles) {
     for message in messages {
       // The headers come with the first step of a base chain.
