@@ -81,6 +81,8 @@ bench: build deps-test
 	$(SWIFT) build $(OPTIMIZED) --product emulated-bench
 	@for n in 1000 10000; do $(RELEASE) render Benchmarks/bridges.swift --var nodes=$$n > .build/bridges-$$n.json || exit 1; done
 	.build/release/emulated-bench .build/bridges-1000.json .build/bridges-10000.json
+	$(RELEASE) render Benchmarks/pairs.swift > .build/pairs.json
+	.build/release/emulated-bench --cpus .build/pairs.json
 
 # Every parser under seeded damage: frames and requests, netlink answers, JSON, lab folders, control messages, command
 # lines. ROUNDS counts those of the packet path; the others are lengthened as much. The code is optimised, or a million

@@ -145,7 +145,7 @@ let package = Package(
     .testTarget(name: "AcceptanceTests", dependencies: ["netforge", "Seeds"], swiftSettings: settings),
     .executableTarget(
       name: "emulated-bench",
-      dependencies: ["LabCore", "TopologyModel", "Reconcile", "EmulatedDatapath", system],
+      dependencies: ["NetTypes", "LabCore", "TopologyModel", "Reconcile", "EmulatedDatapath", system],
       path: "Benchmarks/Emulated",
       swiftSettings: settings),
     .executableTarget(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// `emulated-bench FILE.json …`: from a rendered topology to a verified lab in the emulated kernel, all in this process.
+// `emulated-bench FILE.json …` (`--cpus` has a file of its own): from a rendered topology to a verified lab in the emulated kernel, all in this process.
 // Prints milliseconds for each stage and, apart from them, what the datapath alone took of the time.
 
 import EmulatedDatapath
@@ -125,6 +125,10 @@ func read(_ path: String) throws -> [UInt8] {
   }
 }
 
+if CommandLine.arguments.count == 3, CommandLine.arguments[1] == "--cpus" {
+  try await measureCPUs(try read(CommandLine.arguments[2]))
+  exit(0)
+}
 for path in CommandLine.arguments.dropFirst() {
   let document = try read(path)
   let stages = Stages()
@@ -133,7 +137,8 @@ for path in CommandLine.arguments.dropFirst() {
   stages.begin("resolve")
   let resolution = try Resolver(previous: Allocations()).resolve(topology)
   let datapath = TimedDatapath(try EmulatedDatapath(lab: topology.name))
-  let folder = try LabFolders(root: "/tmp/netforge-bench-\(getpid())").make(topology.name)
+  let root = "/tmp/netforge-bench-\(getpid())"
+  let folder = try LabFolders(root: root).make(topology.name)
   var reconciler = Reconciler(datapath: datapath, folder: folder, runtime: resolution.runtime)
   reconciler.progress = { stage in
     switch stage {
@@ -153,4 +158,5 @@ for path in CommandLine.arguments.dropFirst() {
   print("  stages: \(stages.text)")
   print("  of that the datapath: \(datapath.text)")
   try folder.remove()
+  rmdir(root)
 }

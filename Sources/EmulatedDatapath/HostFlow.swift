@@ -14,17 +14,19 @@ import NetTypes
 final class HostFlow {
   enum Kind: Hashable { case stream, datagram, echo }
 
-  struct Outside: Hashable {
+  /// An address and a port; an identifier in the place of an echo request's.
+  struct End: Hashable {
     var address: IPv4Address
     var port: UInt16
 
     var name: SocketAddress { SocketAddress(.v4(address), port) }
   }
 
+  /// Which flow it is.
   struct Key: Hashable {
     var kind: Kind
-    var node: Outside
-    var outside: Outside
+    var node: End
+    var outside: End
   }
 
   /// Echo requests that wait for their answers.

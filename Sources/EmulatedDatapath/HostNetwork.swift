@@ -43,7 +43,7 @@ final class HostNetwork: Sendable {
     case .unprivileged:
       return .failure(
         HostRefusal(
-          cause: "only root may make an emulated lab's way into the host's network",
+          cause: "only root with CAP_NET_ADMIN may make an emulated lab's way into the host's network",
           remedy: "run as root, join a tap that root has made for you by Uplink(.tap), or leave it out"))
     }
   }
