@@ -176,15 +176,22 @@ struct BatchEncoder<Source: EncoderSource> {
     // A setting that is no longer asked for stays: what it was before is the plan's business, as an update.
     guard case .sysctl(let setting) = change.after else { return }
     let step = Step(action: .sysctl(setting), change: current, verb: "write")
-    let parts = setting.name.split(separator: "/", omittingEmptySubsequences: false)
-    if let place = parts.firstIndex(where: { $0 == "conf" || $0 == "neigh" }), place + 1 < parts.count,
-      let name = InterfaceName(parts[place + 1]), tables[namespace]?[name] == nil,
+    if let name = Self.device(of: setting.name), tables[namespace]?[name] == nil,
       creations[LinkReference(namespace, name)] != nil
     {
       waitingSysctls[LinkReference(namespace, name), default: []].append(step)
     } else {
       append(step, in: namespace)
     }
+  }
+
+  /// The one device that a setting is of: `net/ipv6/conf/eth0/forwarding`. Most are of none.
+  private static func device(of setting: String) -> InterfaceName? {
+    let parts = setting.utf8.split(separator: 0x2f, maxSplits: 4, omittingEmptySubsequences: false)
+    guard parts.count == 5, parts[2].elementsEqual("conf".utf8) || parts[2].elementsEqual("neigh".utf8),
+      !parts[3].elementsEqual("all".utf8), !parts[3].elementsEqual("default".utf8)
+    else { return nil }
+    return InterfaceName(Substring(parts[3]))
   }
 
   /// Says what was kept for the end: the deletion of devices, all of a namespace at once.
