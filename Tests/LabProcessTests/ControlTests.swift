@@ -47,7 +47,7 @@ final class TestServer: Sendable {
   }
 }
 
-@Suite("The control socket", .timeLimit(.minutes(2)))
+@Suite("The control socket", .timeLimit(.minutes(2 * Rounds.of(1))))
 struct ControlTests {
   static let node = NodeName("web")
 
@@ -307,7 +307,8 @@ struct ControlTests {
   func fuzz(seed: Int) async throws {
     let server = try TestServer()
     for round in 0..<Rounds.of(1) { try await attack(server, seed: seed + 60 * round) }
-    #expect(try await server.connect().status().lab == server.lab)
+    // The last of them may still be on their way out.
+    #expect(await eventually { (try? await server.connect().status().lab) == server.lab })
   }
 
   private func attack(_ server: TestServer, seed: Int) async throws {

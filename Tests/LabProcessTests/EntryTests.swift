@@ -11,7 +11,7 @@ import Testing
 
 @testable import LabProcess
 
-@Suite("The way into a lab", .timeLimit(.minutes(2)))
+@Suite("The way into a lab", .timeLimit(.minutes(2 * Rounds.of(1))))
 struct EntryTests {
   /// Runs this very program as `__enter` with a request, which its constructor carries out.
   static func enter(
