@@ -11,7 +11,7 @@ import Testing
 
 /// One topology with programs, commands, files and services, as a user at a shell has it.
 @Suite(
-  "Programs in nodes from the command line", .timeLimit(.minutes(3)),
+  "Programs in nodes from the command line", .timeLimit(.minutes(10)),
   .enabled(if: TestHost.executable != nil, "needs the built netforge"),
   .enabled(if: TestHost.has("ip", "curl", "ping", "script"), "needs ip, curl, ping and script"))
 struct CommandLineTests {

@@ -47,7 +47,7 @@ final class TestServer: Sendable {
   }
 }
 
-@Suite("The control socket", .timeLimit(.minutes(2 * Rounds.of(1))))
+@Suite("The control socket", .timeLimit(.minutes(10 * Rounds.of(1))))
 struct ControlTests {
   static let node = NodeName("web")
 

@@ -11,7 +11,7 @@ import Testing
 
 @testable import LabProcess
 
-@Suite("The way into a lab", .timeLimit(.minutes(2 * Rounds.of(1))))
+@Suite("The way into a lab", .timeLimit(.minutes(10 * Rounds.of(1))))
 struct EntryTests {
   /// Runs this very program as `__enter` with a request, which its constructor carries out.
   static func enter(
@@ -185,7 +185,7 @@ struct EntryTests {
 }
 
 @Suite(
-  "Programs in nodes", .timeLimit(.minutes(2)), .enabled(if: TestHost.isRoot, "needs root"),
+  "Programs in nodes", .timeLimit(.minutes(10)), .enabled(if: TestHost.isRoot, "needs root"),
   .enabled(if: TestHost.has("ip"), "needs ip"))
 struct NodeEntryTests {
   @Test(

@@ -12,7 +12,7 @@ import Testing
 
 /// The lab process itself, as the built executable plays it.
 @Suite(
-  "The lab process", .timeLimit(.minutes(2)),
+  "The lab process", .timeLimit(.minutes(10)),
   .enabled(if: TestHost.executable != nil, "needs the built netforge"))
 struct ServedLabTests {
   /// Starts a lab process as `LabProcess.start` does, but with the executable, and as somebody else.
@@ -98,7 +98,8 @@ struct ServedLabTests {
   }
 
   @Test(
-    "One that does not answer is killed", .enabled(if: TestHost.isRoot, "needs root"), .timeLimit(.minutes(1))
+    "One that does not answer is killed", .enabled(if: TestHost.isRoot, "needs root"),
+    .timeLimit(.minutes(10))
   )
   func stopped() async throws {
     let lab = try await TestLab()

@@ -12,7 +12,7 @@ import Testing
 @testable import LabProcess
 
 @Suite(
-  "Services", .timeLimit(.minutes(2)), .enabled(if: TestHost.isRoot, "needs root"),
+  "Services", .timeLimit(.minutes(10)), .enabled(if: TestHost.isRoot, "needs root"),
   .enabled(if: TestHost.has("ip"), "needs ip"))
 struct ServiceTests {
   static let location = SourceLocation(file: "topology.swift", line: 12)

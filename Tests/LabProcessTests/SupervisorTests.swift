@@ -11,7 +11,7 @@ import Testing
 @testable import LabProcess
 
 @Suite(
-  "Programs, commands and files of nodes", .timeLimit(.minutes(2)),
+  "Programs, commands and files of nodes", .timeLimit(.minutes(10)),
   .enabled(if: TestHost.isRoot, "needs root"),
   .enabled(if: TestHost.has("ip"), "needs ip"))
 struct SupervisorTests {

@@ -23,7 +23,7 @@ struct TCPTransferTests {
 
   static let bytes: Int = {
     let asked = ProcessInfo.processInfo.environment["NETFORGE_TRANSFER_BYTES"].flatMap { Int($0) }
-    return max(asked ?? 1_000_000, 100_000)
+    return max(asked ?? 500_000, 100_000)
   }()
 
   enum Wire: String, CaseIterable {
@@ -41,7 +41,7 @@ struct TCPTransferTests {
       case .clean, .narrowing, .ownMTU, .blackHole: return nil
       case .onePercent: options.loss = share(0.01)
       case .fivePercent: options.loss = share(0.05)
-      case .bursts: options.lossModel = .gilbertElliott(p: share(0.003), r: share(0.2), h: 0, k1: 0)
+      case .bursts: options.lossModel = .gilbertElliott(p: share(0.01), r: share(0.2), h: 0, k1: 0)
       case .reordering:
         // A tenth overtakes what waits.
         options.latency = 1_000_000

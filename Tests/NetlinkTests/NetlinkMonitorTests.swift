@@ -4,7 +4,7 @@ import Netlink
 import Rtnetlink
 import Testing
 
-@Suite(.enabled(if: Requirements.isRoot, "needs root: makes network namespaces"), .timeLimit(.minutes(1)))
+@Suite(.enabled(if: Requirements.isRoot, "needs root: makes network namespaces"), .timeLimit(.minutes(10)))
 struct NetlinkMonitorTests {
   @Test("events of a watched namespace come with its name, and those of the own without")
   func names() async throws {
