@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// `emulated-bench FILE.json …` (`--cpus` has a file of its own): from a rendered topology to a verified lab in the emulated kernel, all in this process.
-// Prints milliseconds for each stage and, apart from them, what the datapath alone took of the time.
+// `emulated-bench FILE.json …` (`--cpus` has a file of its own): from a rendered topology to a verified lab in the emulated
+// kernel, all in this process. Prints milliseconds for each stage and, apart from them, what the datapath alone took.
 
 import EmulatedDatapath
 import Glibc

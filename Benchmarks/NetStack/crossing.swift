@@ -17,8 +17,7 @@ private func makeSide(_ kernel: inout Kernel, _ name: String) throws -> (DeviceI
   bridge.kind = .bridge(BridgeOptions())
   bridge.set(.up, true)
   try kernel.perform(bridge.request(.create), in: namespace)
-  guard let valid = InterfaceName(name) else { fatalError(name) }
-  let card = try kernel.makeOutside(valid, in: namespace)
+  let card = try kernel.makeOutside(deviceName(name), in: namespace)
   try join(&kernel, name, namespace)
   return (card, namespace)
 }

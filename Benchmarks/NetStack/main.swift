@@ -95,8 +95,7 @@ func bridgeHop(burst: Int) throws {
   let master = kernel.index(of: "br0", in: network)
   var ports: [DeviceIndex] = []
   for name in ["a", "b"] {
-    guard let valid = InterfaceName(name) else { return }
-    ports.append(try kernel.makeOutside(valid, in: network))
+    ports.append(try kernel.makeOutside(deviceName(name), in: network))
     try kernel.set(name, network) { $0.master = master }
   }
   for teacher in bridgeTeachers() {

@@ -57,7 +57,7 @@ private final class SlowPath {
     var faces: [DeviceIndex] = []
     for (side, name) in ["left", "right"].enumerated() {
       if let thread {
-        faces.append(try kernel.makeOutside(Self.device(name), in: router))
+        faces.append(try kernel.makeOutside(deviceName(name), in: router))
         try kernel.setFeature("generic-receive-offload", false, of: faces[side])
         let host = try HostNamespace(thread)
         taps.append(try Self.tap(of: host))
@@ -121,16 +121,11 @@ private final class SlowPath {
     return route.request(.create)
   }
 
-  private static func device(_ name: String) -> InterfaceName {
-    guard let valid = InterfaceName(name) else { fatalError(name) }
-    return valid
-  }
-
   private static func tap(of host: HostNamespace) throws -> FileDescriptor {
-    let namespace = host.namespace
+    let (namespace, device) = (host.namespace, TunDevice(try deviceName("tap0"), .tap))
     return try host.thread.perform { (visitor) throws(NetlinkError) in
       try visitor.enter(namespace)
-      return try visitor.openTun(TunDevice(device("tap0"), .tap))
+      return try visitor.openTun(device)
     }
   }
 

@@ -295,13 +295,13 @@ extension EmulatedKernel {
     }
   }
 
-  /// Closes a socket; who waits for it is told.
   fileprivate func close(_ handle: SocketHandle) {
     guard handle.isOpen else { return }
     handle.isOpen = false
     closeSocket(handle.index)
   }
 
+  /// Closes a socket; who waits for it is told.
   func closeSocket(_ socket: SocketIndex) {
     endWait(on: socket, TransportError(errno: EBADF, text: "the socket is closed"))
     stack.close(socket)

@@ -2,8 +2,8 @@
 
 // The thread that runs an emulated CPU's kernel, in real or in virtual time. It alone touches the kernel: whoever wants
 // something of it puts work into its mailbox. Between two deadlines it sleeps, on the mailbox's eventfd and on the host's
-// taps that the lab is joined to; in virtual time it jumps to the next deadline when all tasks that use the lab wait. What one CPU's turn has handed to another, that one's
-// thread is woken for.
+// taps that the lab is joined to; in virtual time it jumps to the next deadline when all tasks that use the lab wait. What
+// one CPU's turn has handed to another, that one's thread is woken for.
 
 import CLinux
 import Glibc

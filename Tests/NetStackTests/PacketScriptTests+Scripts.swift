@@ -32,7 +32,16 @@ extension PacketScriptTests {
       out P 27523..30001 ack 1 each 1460
 
       """
-  /// The same without SACK.
+  /// The same with timestamps.
+  private static let stamped = """
+    listen
+    in S win 65535 mss 1000 sackok wscale 7 ts 1000
+    out S ack 1 mss 1460 ecr 1000
+    +100 in . 1 ack 1 win 1000 ts 1100
+    accept = 0
+
+    """
+  /// The first without SACK.
   private static let plain = accepted.replacing("sackok ", with: "").replacing(" sackok", with: "")
 
   static let scripts = texts.map { name, text in PacketScript(name: name, text: text) }
@@ -504,19 +513,14 @@ extension PacketScriptTests {
     ),
     (
       "an old timestamp is not believed",
-      """
-      listen
-      in S win 65535 mss 1000 sackok wscale 7 ts 1000
-      out S ack 1 mss 1460 ecr 1000
-      +100 in . 1 ack 1 win 1000 ts 1100
-      accept = 0
-      in P 1..101 ack 1 win 1000 ts 1101
-      out . 1 ack 101 ecr 1101
-      +600 in P 101..201 ack 1 win 1000 ts 900
-      out . 1 ack 101 ecr 1101
-      read 1000 = 100
-      read 1000 = EAGAIN
-      """
+      stamped + """
+        in P 1..101 ack 1 win 1000 ts 1101
+        out . 1 ack 101 ecr 1101
+        +600 in P 101..201 ack 1 win 1000 ts 900
+        out . 1 ack 101 ecr 1101
+        read 1000 = 100
+        read 1000 = EAGAIN
+        """
     ),
     (
       "what is not quite right is challenged",
@@ -602,23 +606,18 @@ extension PacketScriptTests {
     ),
     (
       "while it waits, what is older than what was seen is answered",
-      """
-      listen
-      in S win 65535 mss 1000 sackok wscale 7 ts 1000
-      out S ack 1 mss 1460 ecr 1000
-      +100 in . 1 ack 1 win 1000 ts 1100
-      accept = 0
-      shutdown = 0
-      out F 1 ack 1
-      in F 1 ack 2 win 1000 ts 1101
-      out . 2 ack 2 ecr 1101
-      in . 2 ack 2 win 1000 ts 900
-      out . 2 ack 2 ecr 1101
-      +600 in . 2 ack 2 win 1000 ts 1200
-      quiet +50
-      +600 in . 1 ack 2 win 1000 ts 1200
-      out . 2 ack 2 ecr 1200
-      """
+      stamped + """
+        shutdown = 0
+        out F 1 ack 1
+        in F 1 ack 2 win 1000 ts 1101
+        out . 2 ack 2 ecr 1101
+        in . 2 ack 2 win 1000 ts 900
+        out . 2 ack 2 ecr 1101
+        +600 in . 2 ack 2 win 1000 ts 1200
+        quiet +50
+        +600 in . 1 ack 2 win 1000 ts 1200
+        out . 2 ack 2 ecr 1200
+        """
     ),
     (
       "what ends behind the window is taken only when all has been read",
@@ -662,29 +661,24 @@ extension PacketScriptTests {
     ),
     (
       "what is older by one is no older, an acknowledgment out of turn is none, a SYN is challenged",
-      """
-      listen
-      in S win 65535 mss 1000 sackok wscale 7 ts 1000
-      out S ack 1 mss 1460 ecr 1000
-      +100 in . 1 ack 1 win 1000 ts 1100
-      accept = 0
-      in P 1..101 ack 1 win 1000 ts 1101
-      out . 1 ack 101 ecr 1101
-      in P 101..201 ack 1 win 1000 ts 1100
-      out . 1 ack 201 ecr 1101
-      read 1000 = 200
-      in . 201 ack 1 win 1000 ts 1101
-      in . 201 ack 1 win 1000 ts 1050
-      quiet +100
-      in . 101 ack 1 win 1000 ts 1050
-      quiet +100
-      +600 in P 201..301 ack 1 win 1000 ts 1000
-      out . 1 ack 201 ecr 1101
-      +600 in S 201 win 1000 ts 1000
-      out . 1 ack 201 ecr 1101
-      +600 in R 201 win 1000 ts 1000
-      read 10 = ECONNRESET
-      """
+      stamped + """
+        in P 1..101 ack 1 win 1000 ts 1101
+        out . 1 ack 101 ecr 1101
+        in P 101..201 ack 1 win 1000 ts 1100
+        out . 1 ack 201 ecr 1101
+        read 1000 = 200
+        in . 201 ack 1 win 1000 ts 1101
+        in . 201 ack 1 win 1000 ts 1050
+        quiet +100
+        in . 101 ack 1 win 1000 ts 1050
+        quiet +100
+        +600 in P 201..301 ack 1 win 1000 ts 1000
+        out . 1 ack 201 ecr 1101
+        +600 in S 201 win 1000 ts 1000
+        out . 1 ack 201 ecr 1101
+        +600 in R 201 win 1000 ts 1000
+        read 10 = ECONNRESET
+        """
     ),
     (
       "timestamps of zero are not held to",

@@ -19,10 +19,6 @@ struct SynproxyOptions {
 
   /// The largest shift (TCP_MAX_WSCALE).
   private static let largestScale: UInt8 = 14
-  /// A timestamp's last bits: the scale, 15 for none, SACK and ECN.
-  private static let noScale: UInt32 = 15
-  private static let sackBit: UInt32 = 1 << 4
-  private static let congestionBit: UInt32 = 1 << 5
 
   var flags: Flags = []
   var segmentSize: UInt16 = 0
@@ -86,23 +82,24 @@ struct SynproxyOptions {
   /// (synproxy_init_timestamp_cookie).
   mutating func keep(offering scale: UInt8, milliseconds: UInt32) {
     echo = stamp
-    stamp = milliseconds & ~63
-    if flags.contains(.scale) {
-      stamp |= UInt32(self.scale)
-      self.scale = scale
-    } else {
-      stamp |= Self.noScale
-    }
-    if flags.contains(.sack) { stamp |= Self.sackBit }
-    if flags.contains(.congestion) { stamp |= Self.congestionBit }
+    let hasScale = flags.contains(.scale)
+    stamp =
+      milliseconds & ~63
+      | SynCookie.bits(
+        scale: hasScale ? self.scale : nil, hasSACK: flags.contains(.sack),
+        hasECN: flags.contains(.congestion))
+    if hasScale { self.scale = scale }
   }
 
   /// The options that an echoed timestamp has kept (synproxy_check_timestamp_cookie).
   mutating func recall() {
-    scale = UInt8(truncatingIfNeeded: echo & Self.noScale)
-    if UInt32(scale) != Self.noScale { flags.insert(.scale) }
-    if echo & Self.sackBit != 0 { flags.insert(.sack) }
-    if echo & Self.congestionBit != 0 { flags.insert(.congestion) }
+    let kept = SynCookie.options(of: echo)
+    if let shift = kept.scale {
+      scale = shift
+      flags.insert(.scale)
+    }
+    if kept.hasSACK { flags.insert(.sack) }
+    if kept.hasECN { flags.insert(.congestion) }
   }
 }
 

@@ -51,11 +51,13 @@ enum SynCookie {
 
   /// The timestamp that remembers the options, not later than `now` (cookie_init_timestamp).
   static func timestamp(_ now: UInt32, scale: UInt8?, hasSACK: Bool, hasECN: Bool) -> UInt32 {
-    var options = scale.map { UInt32($0) } ?? noScale
-    if hasSACK { options |= sackBit }
-    if hasECN { options |= ecnBit }
-    let stamp = now & ~63 | options
+    let stamp = now & ~63 | bits(scale: scale, hasSACK: hasSACK, hasECN: hasECN)
     return stamp > now ? stamp &- 64 : stamp
+  }
+
+  /// A timestamp's last six.
+  static func bits(scale: UInt8?, hasSACK: Bool, hasECN: Bool) -> UInt32 {
+    (scale.map { UInt32($0) } ?? noScale) | (hasSACK ? sackBit : 0) | (hasECN ? ecnBit : 0)
   }
 
   /// The options that a timestamp remembers.
