@@ -118,16 +118,25 @@ struct ForwardingEntry: BitwiseCopyable {
 
   /// Removes all that `isGone` says.
   mutating func removeAll(where isGone: (ForwardingEntry) -> Bool) {
-    for entry in sorted where isGone(entry) {
-      if let place = find(entry.key) { remove(at: place) }
+    // A removal moves others: who goes is known before the first goes.
+    for key in select({ isGone($0) ? $0.key : nil }) {
+      if let place = find(key) { remove(at: place) }
     }
   }
 
+  /// When the longest silent of those that age was last seen, in nanoseconds.
+  var oldestUpdate: Int64? {
+    select { $0.flags.isDisjoint(with: [.local, .static]) ? $0.updated : nil }.min()
+  }
+
   /// All entries in order of VLAN and address, so that no seed shows in a dump.
-  var sorted: [ForwardingEntry] {
+  var sorted: [ForwardingEntry] { select { $0 }.sorted { $0.key < $1.key } }
+
+  /// What is made of each entry, in an order that the seed decides.
+  private func select<Value>(_ make: (ForwardingEntry) -> Value?) -> [Value] {
     guard let base = unsafe entries else { return [] }
-    return (0...mask).map { unsafe base[$0] }.filter { $0.key != ForwardingEntry.empty }.sorted {
-      $0.key < $1.key
+    return (0...mask).compactMap { place in
+      unsafe base[place].key == ForwardingEntry.empty ? nil : make(unsafe base[place])
     }
   }
 

@@ -216,8 +216,7 @@ extension Kernel {
     bridges[bridge].database.removeAll { entry in
       entry.flags.isDisjoint(with: [.local, .static]) && entry.updated <= oldest
     }
-    let rest = bridges[bridge].database.sorted.filter { $0.flags.isDisjoint(with: [.local, .static]) }
-    guard let next = rest.map(\.updated).min() else { return }
+    guard let next = bridges[bridge].database.oldestUpdate else { return }
     // Not more often than every 10 ms, as the kernel.
     armForwardingAge(bridge, at: max(next + bridges[bridge].holdTime, cpu.now + 10_000_000))
   }
