@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Messages over the lab's control socket (AF_UNIX, SOCK_SEQPACKET). A message is bytes and descriptors:
+// Messages over the lab's control socket (AF_UNIX, SOCK_SEQPACKET). A message is bytes, a payload of more bytes that are
+// handed on as they are, and descriptors:
 //
-//     packet  0 | bytes                      up to 32 KiB
-//     packet  1        + a sealed memory file of the bytes as the first descriptor, up to 256 MiB
+//     packet  0 | bytes                                                      up to 160 KiB
+//     packet  2 | how many bytes there are, 4, little-endian | bytes | payload      the same
+//     packets 1 and 3        + a sealed memory file of what follows 0 and 2 as the first descriptor, up to 256 MiB
 //
 // Whatever the other side sends, the worst that happens is that the connection ends.
 
@@ -16,12 +18,14 @@ import SystemPackage
 /// One message as it came.
 struct ControlPacket: Sendable {
   var bytes: [UInt8]
+  var payload: [UInt8] = []
   var descriptors: [OwnedDescriptor]
 }
 
 /// One end of a control connection. Sending never blocks; packets come in order.
 final class ControlChannel: Sendable {
-  static let inlineLimit = 32 << 10
+  /// What a test of throughput sends at a time, and its message.
+  static let inlineLimit = 160 << 10
   static let messageLimit = 256 << 20
   /// Messages that may wait for a peer that does not read.
   static let queueLimit = 4096
@@ -29,6 +33,16 @@ final class ControlChannel: Sendable {
   private struct Outgoing {
     var bytes: [UInt8]
     var descriptors: [OwnedDescriptor]
+
+    /// The same in a memory file; nil when there is none to be had, or it is in one.
+    var sealed: Outgoing? {
+      guard bytes[0] & 1 == 0 else { return nil }
+      let file = bytes.withUnsafeBytes { nf_sealed_file($0.baseAddress.map { $0 + 1 }, $0.count - 1) }
+      guard file >= 0 else { return nil }
+      return Outgoing(
+        bytes: [bytes[0] | 1],
+        descriptors: [OwnedDescriptor(FileDescriptor(rawValue: file))] + descriptors)
+    }
   }
 
   private struct State {
@@ -59,9 +73,9 @@ final class ControlChannel: Sendable {
 
   /// Sends a message; the descriptors are kept open until they are on their way. False when the connection has ended.
   @discardableResult
-  func send(_ bytes: [UInt8], _ descriptors: [OwnedDescriptor] = []) -> Bool {
-    guard let message = Self.packed(bytes, descriptors) else {
-      close("a message of \(bytes.count) bytes cannot be sent")
+  func send(_ bytes: [UInt8], payload: [UInt8] = [], _ descriptors: [OwnedDescriptor] = []) -> Bool {
+    guard let message = Self.packed(bytes, payload, descriptors) else {
+      close("a message of \(bytes.count + payload.count) bytes cannot be sent")
       return false
     }
     let isOpen = state.withLock { state in
@@ -92,12 +106,20 @@ final class ControlChannel: Sendable {
     arrivals.finish()
   }
 
-  private static func packed(_ bytes: [UInt8], _ descriptors: [OwnedDescriptor]) -> Outgoing? {
-    guard bytes.count <= messageLimit, descriptors.count < Int(NF_PACKET_DESCRIPTORS) else { return nil }
-    if bytes.count < inlineLimit { return Outgoing(bytes: [0] + bytes, descriptors: descriptors) }
-    let file = nf_sealed_file(bytes, bytes.count)
-    guard file >= 0 else { return nil }
-    return Outgoing(bytes: [1], descriptors: [OwnedDescriptor(FileDescriptor(rawValue: file))] + descriptors)
+  private static func packed(
+    _ bytes: [UInt8], _ payload: [UInt8], _ descriptors: [OwnedDescriptor]
+  ) -> Outgoing? {
+    guard bytes.count + payload.count <= messageLimit, descriptors.count < Int(NF_PACKET_DESCRIPTORS) else {
+      return nil
+    }
+    let hasPayload = !payload.isEmpty
+    var content: [UInt8] = [hasPayload ? 2 : 0]
+    content.reserveCapacity(5 + bytes.count + payload.count)
+    if hasPayload { withUnsafeBytes(of: UInt32(bytes.count).littleEndian) { content += $0 } }
+    content += bytes
+    content += payload
+    let message = Outgoing(bytes: content, descriptors: descriptors)
+    return content.count <= inlineLimit ? message : message.sealed
   }
 
   private func flush() {
@@ -115,6 +137,11 @@ final class ControlChannel: Sendable {
           // The other side has gone. What it said before that is still to be read; then comes the end.
           state.queue = []
           break
+        }
+        // Sockets' buffers are smaller here than they usually are.
+        if result == -EMSGSIZE, let sealed = message.sealed {
+          state.queue[0] = sealed
+          continue
         }
         guard result == 0 else { return "\(Errno(rawValue: -result))" }
         state.queue.removeFirst()
@@ -139,7 +166,7 @@ final class ControlChannel: Sendable {
     var numbers = [Int32](repeating: -1, count: Int(NF_PACKET_DESCRIPTORS))
     var count = 0
     var size = 0
-    let buffer = [UInt8](unsafeUninitializedCapacity: Self.inlineLimit + 1) { buffer, initialized in
+    let buffer = [UInt8](unsafeUninitializedCapacity: Self.inlineLimit) { buffer, initialized in
       size = nf_packet_receive(socket, buffer.baseAddress, buffer.count, &numbers, &count)
       initialized = max(0, size)
     }
@@ -162,14 +189,22 @@ final class ControlChannel: Sendable {
   }
 
   static func unpacked(_ buffer: [UInt8], _ descriptors: [OwnedDescriptor]) -> ControlPacket? {
-    switch buffer.first {
-    case 0: return ControlPacket(bytes: Array(buffer.dropFirst()), descriptors: descriptors)
-    case 1:
-      guard buffer.count == 1, let file = descriptors.first else { return nil }
-      guard let bytes = contents(of: file.descriptor, limit: messageLimit) else { return nil }
-      return ControlPacket(bytes: bytes, descriptors: Array(descriptors.dropFirst()))
-    default: return nil
+    guard let kind = buffer.first, kind <= 3 else { return nil }
+    var (content, others) = (buffer[1...], descriptors[...])
+    if kind & 1 != 0 {
+      guard content.isEmpty, let file = others.popFirst(),
+        let bytes = contents(of: file.descriptor, limit: messageLimit)
+      else { return nil }
+      content = bytes[...]
     }
+    guard kind & 2 != 0 else { return ControlPacket(bytes: Array(content), descriptors: Array(others)) }
+    guard content.count >= 4 else { return nil }
+    let length = content.prefix(4).reversed().reduce(0) { $0 << 8 | Int($1) }
+    content = content.dropFirst(4)
+    guard length <= content.count else { return nil }
+    return ControlPacket(
+      bytes: Array(content.prefix(length)), payload: Array(content.dropFirst(length)),
+      descriptors: Array(others))
   }
 
   /// All bytes of a sealed memory file; nil when it is none or too large.

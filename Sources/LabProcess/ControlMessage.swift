@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What is said over the control socket, as JSON. A request has a number; its answers carry the same number. The first
-// message of each side says which protocol and version it speaks.
+// What is said over the control socket, as JSON; what sockets carry goes beside it as it is. A request has a number; its
+// answers carry the same number. The first message of each side says which protocol and version it speaks.
 
 import FoundationEssentials
 import LabCore
@@ -11,7 +11,7 @@ import NetTypes
 struct ControlGreeting: Codable, Equatable, Sendable {
   static let name = "netforge-lab"
   /// Raised with every change that the other side could not follow.
-  static let version = 3
+  static let version = 4
 
   var netforgeProtocol: String
   var version: Int
@@ -53,7 +53,8 @@ enum ControlRequest: Codable, Sendable {
   case endpoint(EndpointRequest, NodeName, LabName)
   case localEndpoint(UInt64)
   case accept(UInt64, Interval)
-  case send(UInt64, Data, SocketEndpoint?)
+  /// What is to be sent is the message's payload.
+  case send(UInt64, SocketEndpoint?)
   case receive(UInt64, limit: Int, Interval)
   case finish(UInt64)
   case close(UInt64)
@@ -84,7 +85,8 @@ enum ControlReply: Codable, Sendable {
   case endpoint(UInt64)
   case accepted(UInt64, SocketEndpoint)
   case local(SocketEndpoint)
-  case datagram(Data, SocketEndpoint, hopLimit: UInt8?, error: ICMPError?)
+  /// What was received is the message's payload.
+  case datagram(SocketEndpoint, hopLimit: UInt8?, error: ICMPError?)
   case inspected(InspectionAnswer)
   case traced(TraceReport)
   case connectionEvent(ConnectionEvent)

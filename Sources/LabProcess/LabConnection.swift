@@ -3,7 +3,6 @@
 // The client's side of the control socket.
 
 import CLinux
-import FoundationEssentials
 import Glibc
 public import LabCore
 import Synchronization
@@ -11,10 +10,10 @@ import SystemPackage
 
 /// A connection to a lab process. Any number of requests may be under way at a time. Closed with the object.
 public final class LabConnection: Sendable {
-  typealias Answer = Result<(reply: ControlReply, descriptors: [OwnedDescriptor]), DatapathError>
+  typealias Answer = (reply: ControlReply, payload: [UInt8], descriptors: [OwnedDescriptor])
 
   private enum Pending {
-    case one(CheckedContinuation<Answer, Never>)
+    case one(CheckedContinuation<Result<Answer, DatapathError>, Never>)
     case many(Events)
   }
 
@@ -155,19 +154,19 @@ public final class LabConnection: Sendable {
     do throws(DatapathError) {
       guard state.withLock({ $0.peer != nil }) else {
         if let envelope = try? ControlCoding.decode(ControlEnvelope<ControlReply>.self, from: packet.bytes) {
-          return deliver(envelope, [])
+          return deliver(envelope, packet)
         }
         return greeted(.success(try ControlCoding.decode(ControlGreeting.self, from: packet.bytes)))
       }
       let envelope = try ControlCoding.decode(ControlEnvelope<ControlReply>.self, from: packet.bytes)
-      deliver(envelope, packet.descriptors)
+      deliver(envelope, packet)
     } catch {
       fail(error)
       channel.close(error.cause)
     }
   }
 
-  private func deliver(_ envelope: ControlEnvelope<ControlReply>, _ descriptors: [OwnedDescriptor]) {
+  private func deliver(_ envelope: ControlEnvelope<ControlReply>, _ packet: ControlPacket) {
     if case .many(let events) = state.withLock({ $0.pending[envelope.id] }), events.take(envelope.body) {
       return
     }
@@ -175,7 +174,8 @@ public final class LabConnection: Sendable {
     switch (pending, envelope.body) {
     case (.many(let events), _): events.finish()
     case (.one(let continuation), .failure(let error)): continuation.resume(returning: .failure(error))
-    case (.one(let continuation), let reply): continuation.resume(returning: .success((reply, descriptors)))
+    case (.one(let continuation), let reply):
+      continuation.resume(returning: .success((reply, packet.payload, packet.descriptors)))
     case (nil, .failure(let error)) where envelope.id == 0: fail(error)
     case (nil, _): break
     }
@@ -211,16 +211,17 @@ public final class LabConnection: Sendable {
 
   /// Sends a request and waits for its answer. A cancelled task cancels the request and still waits for its end.
   func request(
-    _ request: ControlRequest, _ descriptors: [OwnedDescriptor] = []
-  ) async throws(DatapathError) -> (reply: ControlReply, descriptors: [OwnedDescriptor]) {
+    _ request: ControlRequest, payload: [UInt8] = [], _ descriptors: [OwnedDescriptor] = []
+  ) async throws(DatapathError) -> Answer {
     let id = number()
     let bytes = try ControlCoding.encode(ControlEnvelope(id: id, body: request))
     let answer = await withTaskCancellationHandler {
-      await withCheckedContinuation { (continuation: CheckedContinuation<Answer, Never>) in
+      await withCheckedContinuation {
+        (continuation: CheckedContinuation<Result<Answer, DatapathError>, Never>) in
         if let failure = enter(id, .one(continuation)) {
           continuation.resume(returning: .failure(failure))
         } else {
-          channel.send(bytes, descriptors)
+          channel.send(bytes, payload: payload, descriptors)
           // Cancelled before it was sent: the first word of that came too early.
           if Task.isCancelled { cancel(id) }
         }
@@ -232,8 +233,12 @@ public final class LabConnection: Sendable {
   }
 
   /// The same, for a request that is answered by `done`.
-  func perform(_ request: ControlRequest, _ descriptors: [OwnedDescriptor] = []) async throws(DatapathError) {
-    guard case .done = try await self.request(request, descriptors).reply else { throw unexpected() }
+  func perform(
+    _ request: ControlRequest, payload: [UInt8] = [], _ descriptors: [OwnedDescriptor] = []
+  ) async throws(DatapathError) {
+    guard case .done = try await self.request(request, payload: payload, descriptors).reply else {
+      throw unexpected()
+    }
   }
 
   /// Sends a request that is answered by events, as which `read` takes the answers.
@@ -305,7 +310,7 @@ public final class LabConnection: Sendable {
 
   /// The way into a node, for `exec` and `shell`.
   public func entry(_ node: NodeName) async throws(DatapathError) -> NodeEntry {
-    let (reply, descriptors) = try await request(.entry(node))
+    let (reply, _, descriptors) = try await request(.entry(node))
     guard case .view(let view) = reply, descriptors.count == 1 || descriptors.count == 3 else {
       throw unexpected()
     }

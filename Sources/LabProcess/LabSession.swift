@@ -4,7 +4,6 @@
 // ended with its connection.
 
 import CLinux
-import FoundationEssentials
 import Glibc
 import LabCore
 import Logging
@@ -83,7 +82,7 @@ final class LabSession: Sendable {
     state.withLock { state in
       state.tasks[id] = Task {
         do throws(DatapathError) {
-          try await self.perform(envelope.body, id, packet.descriptors)
+          try await self.perform(envelope.body, id, packet)
         } catch {
           self.answer(id, .failure(error))
         }
@@ -92,9 +91,12 @@ final class LabSession: Sendable {
     }
   }
 
-  private func answer(_ id: UInt64, _ reply: ControlReply, _ descriptors: [OwnedDescriptor] = []) {
+  private func answer(
+    _ id: UInt64, _ reply: ControlReply, payload: [UInt8] = [], _ descriptors: [OwnedDescriptor] = []
+  ) {
     do {
-      channel.send(try ControlCoding.encode(ControlEnvelope(id: id, body: reply)), descriptors)
+      let message = try ControlCoding.encode(ControlEnvelope(id: id, body: reply))
+      channel.send(message, payload: payload, descriptors)
     } catch {
       channel.close(error.cause)
     }
@@ -118,7 +120,7 @@ final class LabSession: Sendable {
   // MARK: Requests
 
   private func perform(
-    _ request: ControlRequest, _ id: UInt64, _ descriptors: [OwnedDescriptor]
+    _ request: ControlRequest, _ id: UInt64, _ packet: ControlPacket
   ) async throws(DatapathError) {
     let datapath = server.datapath
     switch request {
@@ -143,7 +145,7 @@ final class LabSession: Sendable {
       }
       answer(id, .done)
     case .capture(let wanted, let lab):
-      guard let output = descriptors.first else { throw Self.missingDescriptors }
+      guard let output = packet.descriptors.first else { throw Self.missingDescriptors }
       try await datapath.capture(wanted, into: output.descriptor, of: own(lab))
       answer(id, .done)
     case .trace(let wanted, let lab): answer(id, .traced(try await datapath.trace(wanted, of: own(lab))))
@@ -162,9 +164,9 @@ final class LabSession: Sendable {
       server.logger.info("ending, as a client asked")
       server.onShutdown()
     case .cancel: break
-    case .spawn, .signal, .wait: try await performOnProcess(request, id, descriptors)
+    case .spawn, .signal, .wait: try await performOnProcess(request, id, packet.descriptors)
     case .endpoint, .localEndpoint, .accept, .send, .receive, .finish, .close:
-      try await performOnEndpoint(request, id)
+      try await performOnEndpoint(request, id, payload: packet.payload)
     }
   }
 
@@ -197,7 +199,9 @@ final class LabSession: Sendable {
     }
   }
 
-  private func performOnEndpoint(_ request: ControlRequest, _ id: UInt64) async throws(DatapathError) {
+  private func performOnEndpoint(
+    _ request: ControlRequest, _ id: UInt64, payload: [UInt8]
+  ) async throws(DatapathError) {
     switch request {
     case .endpoint(let wanted, let node, let lab):
       let endpoint = try await server.datapath.endpoint(wanted, in: node, of: own(lab))
@@ -206,16 +210,15 @@ final class LabSession: Sendable {
     case .accept(let handle, let timeout):
       let (connection, peer) = try await endpoint(handle).accept(timeout: timeout)
       answer(id, .accepted(try await hold(connection), peer))
-    case .send(let handle, let bytes, let destination):
-      try await endpoint(handle).send(Array(bytes), to: destination)
+    case .send(let handle, let destination):
+      try await endpoint(handle).send(payload, to: destination)
       answer(id, .done)
     case .receive(let handle, let limit, let timeout):
       let limit = min(max(limit, 0), Self.receiveLimit)
       let datagram = try await endpoint(handle).receive(limit: limit, timeout: timeout)
       answer(
-        id,
-        .datagram(
-          Data(datagram.bytes), datagram.source, hopLimit: datagram.hopLimit, error: datagram.error))
+        id, .datagram(datagram.source, hopLimit: datagram.hopLimit, error: datagram.error),
+        payload: datagram.bytes)
     case .finish(let handle):
       try await endpoint(handle).finish()
       answer(id, .done)

@@ -3,7 +3,6 @@
 // A datapath at the other end of a control socket. Errors come as the hosted datapath threw them.
 
 import CLinux
-import FoundationEssentials
 import Glibc
 public import LabCore
 import NetTypes
@@ -160,15 +159,15 @@ struct RemoteEndpoint: NodeEndpoint {
   }
 
   func send(_ bytes: [UInt8], to destination: SocketEndpoint?) async throws(DatapathError) {
-    try await connection.perform(.send(handle, Data(bytes), destination))
+    try await connection.perform(.send(handle, destination), payload: bytes)
   }
 
   func receive(limit: Int, timeout: Interval) async throws(DatapathError) -> Datagram {
-    let reply = try await connection.request(.receive(handle, limit: limit, timeout)).reply
-    guard case .datagram(let bytes, let source, let hopLimit, let error) = reply else {
+    let answer = try await connection.request(.receive(handle, limit: limit, timeout))
+    guard case .datagram(let source, let hopLimit, let error) = answer.reply else {
       throw connection.unexpected()
     }
-    return Datagram(bytes: Array(bytes), source: source, hopLimit: hopLimit, error: error)
+    return Datagram(bytes: answer.payload, source: source, hopLimit: hopLimit, error: error)
   }
 
   func finish() async throws(DatapathError) { try await connection.perform(.finish(handle)) }

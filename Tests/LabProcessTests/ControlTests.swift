@@ -322,7 +322,7 @@ struct ControlTests {
       ControlEnvelope(id: 1, body: ControlRequest.apply(batch, server.lab)))
     for _ in 0..<20 {
       var bytes: [UInt8]
-      switch Int.random(in: 0..<7, using: &generator) {
+      switch Int.random(in: 0..<9, using: &generator) {
       case 0: bytes = [0] + valid.prefix(Int.random(in: 0...valid.count, using: &generator))
       case 1:
         bytes = [0] + valid
@@ -331,10 +331,13 @@ struct ControlTests {
         bytes = (0..<Int.random(in: 1..<300, using: &generator)).map { _ in
           .random(in: 0...255, using: &generator)
         }
-      case 3: bytes = [1]
+      case 3: bytes = [.random(in: 1...4, using: &generator)]
       case 4: bytes = [0] + Array(String(repeating: "[", count: 20_000).utf8)
       case 5: bytes = [0] + Array("{\"id\":99999999999999999999999,\"body\":{\"status\":{}}}".utf8)
-      default: bytes = [UInt8](repeating: 0, count: ControlChannel.inlineLimit * 2)
+      case 6:
+        bytes = [2] + (0..<4).map { $0 == 0 ? .random(in: 0...255, using: &generator) : 0 } + valid
+      case 7: bytes = [2] + (0..<Int.random(in: 0...8, using: &generator)).map { _ in 255 }
+      default: bytes = [UInt8](repeating: 0, count: ControlChannel.inlineLimit + 1)
       }
       var descriptors: [Int32] = []
       if Bool.random(using: &generator) {
