@@ -47,7 +47,7 @@ final class EmulatedEndpoint: NodeEndpoint {
         (stack, socket) throws(KernelError) in
         try stack.setOption(.reuseAddress(true), on: socket)
         try stack.bind(socket, to: SocketAddress(local.address, local.port))
-        try stack.listen(socket, backlog: 128)
+        try stack.listen(socket, backlog: 512)
       }
       return EmulatedEndpoint(thread, node, socket, .listener)
     case .connectTCP(let remote, let source, _):

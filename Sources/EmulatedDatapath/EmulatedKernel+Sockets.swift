@@ -8,14 +8,20 @@ import NetStack
 import NetTypes
 
 extension EmulatedKernel {
-  /// UDP, TCP and raw sockets, IPv4 before IPv6, as the host's kernel is asked for them.
+  /// UDP, TCP and raw sockets, IPv4 before IPv6, as the host's kernel is asked for them; what waits in SYN queues is among
+  /// TCP's.
   func socketReports(
     of namespace: NamespaceID, _ inspector: Inspector<EmulatedChannel>
   ) throws(TransportError) -> [SocketReport] {
-    let reports = stack.sockets(in: try index(of: namespace)).compactMap { socket in
+    let node = try index(of: namespace)
+    var reports = stack.sockets(in: node).compactMap { socket in
       var report = SocketReport(socket, inspector)
       report?.tcp = stack.information(of: socket.socket).map { TCPReport($0) }
       return report.map { (order: Self.order(of: socket.kind), report: $0) }
+    }
+    for request in stack.connectionRequests(in: node) {
+      let order = Self.order(of: .tcp(request.local.address.family))
+      reports.append((order: order, report: SocketReport(request, inspector)))
     }
     return (0..<6).flatMap { order in reports.filter { $0.order == order }.map(\.report) }
   }
@@ -49,12 +55,39 @@ extension SocketReport {
       local: Name(
         socket.local.address, socket.local.port, link: device == 0 ? nil : inspector.name(device)),
       peer: Name(socket.peer?.address ?? .any(family), socket.peer?.port ?? 0), user: socket.user,
-      isV6Only: socket.options.isV6Only,
+      isV6Only: socket.options.isV6Only, timer: socket.timer.map { Timer($0) },
       memory: Memory(
         received: UInt32(clamping: socket.receiveMemory),
         receiveLimit: UInt32(clamping: socket.options.receiveBuffer),
         sent: UInt32(clamping: socket.sendMemory), sendLimit: UInt32(clamping: socket.options.sendBuffer),
         drops: UInt32(clamping: socket.drops)))
+  }
+
+  /// Of a SYN queue.
+  fileprivate init(_ request: ConnectionRequest, _ inspector: Inspector<EmulatedChannel>) {
+    func name(_ address: SocketAddress) -> Name {
+      Name(
+        address.address, address.port, link: address.scope == 0 ? nil : inspector.name(address.scope))
+    }
+    self.init(
+      kind: .tcp, state: Self.word(forState: TCPState.synReceived.rawValue) ?? "UNKNOWN", receiveQueue: 0,
+      sendQueue: 0, local: name(request.local), peer: name(request.peer), user: 0,
+      timer: request.timer.map { Timer($0) })
+  }
+}
+
+extension SocketReport.Timer {
+  fileprivate init(_ timer: SocketTimer) {
+    let name =
+      switch timer.purpose {
+      case .retransmission: "on"
+      case .windowProbe: "persist"
+      case .keepalive: "keepalive"
+      case .timeWait: "timewait"
+      }
+    self.init(
+      name: name, expires: UInt32(clamping: timer.expires.nanoseconds / 1_000_000),
+      retransmits: UInt32(clamping: timer.retransmits))
   }
 }
 

@@ -71,7 +71,7 @@ struct EmulatedService: OpenService {
       if kind == .tcp(.ipv6) || kind == .udp(.ipv6) { try stack.setOption(.v6Only(true), on: socket) }
       let any: IPAddress = kind == .tcp(.ipv4) || kind == .udp(.ipv4) ? .v4(.any) : .v6(.any)
       try stack.bind(socket, to: SocketAddress(any, service.port))
-      if kind == .tcp(.ipv4) || kind == .tcp(.ipv6) { try stack.listen(socket, backlog: 128) }
+      if kind == .tcp(.ipv4) || kind == .tcp(.ipv6) { try stack.listen(socket, backlog: 512) }
     }
     let answer = program.datagramAnswer
     let isStream = kind == .tcp(.ipv4) || kind == .tcp(.ipv6)

@@ -133,6 +133,47 @@ extension Acceptance {
     }
 
     @Test(
+      "stats has a listener's queues, and ss the handshake that waits in one, with its timers",
+      arguments: Caller.available + [.emulated])
+    func listening(caller: Caller) throws {
+      let lab = TestLab(caller, "listen")
+      let scratch = try Scratch()
+      let file = try scratch.file(
+        "listen.swift",
+        """
+        import Netforge
+        let lab = Topology("listen")
+        let lan = lab.bridge("lan", subnet: "10.9.0.0/24")
+        let a = lab.node("a") {
+          Interface("eth0", on: lan, address: "10.9.0.1/24")
+          Firewall(policy: .drop, on: .input) { Accept(.udp(9)) }
+        }
+        let b = lab.node("b") {
+          Interface("eth0", on: lan, address: "10.9.0.2/24")
+          Service(.http(port: 80))
+        }
+
+        """)
+      try lab.during(file) {
+        // Who does not hear the answer to its SYN sends it again, which b counts as one that it did not take.
+        #expect(try lab.netforge("nc", "-w", "1500ms", "a", "b", "80", input: "x").status == 1)
+        let stats = try lab.netforge("stats", "b", "-f", "json").json()
+        let node = try #require((stats["nodes"] as? [[String: Any]])?.first)
+        let listener = try #require((node["listeners"] as? [[String: Any]])?.first)
+        #expect(
+          listener["synQueue"] as? Int == 1 && listener["acceptQueue"] as? Int == 0
+            && listener["drops"] as? Int == 1 && listener["backlog"] as? Int == 512, "\(listener)")
+        let counters = try #require(node["counters"] as? [[String: Any]])
+        let again = counters.first { $0["name"] as? String == "TcpExtTCPSynRetrans" }?["value"] as? Int
+        #expect(again ?? 0 >= 1, "\(counters)")
+        #expect(try lab.netforge("stats", "b").output.contains("0.0.0.0:80  1          0"))
+        let words = try lab.netforge("ss", "b", "--tcp", "-o").output
+        let row = try #require(words.split(separator: "\n").first { $0.contains("SYN-RECV") }, "\(words)")
+        #expect(row.contains("10.9.0.2:80") && row.contains("timer:(on,"), "\(row)")
+      }
+    }
+
+    @Test(
       "A port of the host leads to a port of a node, bytes whole in both directions",
       .enabled(if: Host.has("curl", "ncat", "cmp"), "needs curl, ncat and cmp"),
       arguments: Caller.available + [.emulated])

@@ -58,7 +58,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case tcpChecksum
   case tcpOutOfWindow
   case tcpInvalidACK
-  case tcpInvalidSYN
+  case tcpFlags
   case tcpReset
   case tcpOldData
   case tcpTimeWait
@@ -129,7 +129,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
     case .tcpChecksum: "tcp_csum"
     case .tcpOutOfWindow: "tcp_invalid_sequence"
     case .tcpInvalidACK: "tcp_invalid_ack_sequence"
-    case .tcpInvalidSYN: "tcp_invalid_syn"
+    case .tcpFlags: "tcp_flags"
     case .tcpReset: "tcp_reset"
     case .tcpOldData: "tcp_old_data"
     case .tcpTimeWait: "tcp_timewait"

@@ -181,7 +181,7 @@ extension Kernel {
       queues =
         tcps[tcp].state == .listen
         ? (tcps[tcp].acceptQueue.count, tcps[tcp].backlog)
-        : (Int(tcps[tcp].receiveNext &- tcps[tcp].copied), tcps[tcp].unacknowledged.count)
+        : (Int(tcps[tcp].receiveNext &- tcps[tcp].copied), tcps[tcp].unacknowledgedNumbers)
     }
     return SocketSummary(
       socket: index, kind: sockets[index].kind,
@@ -192,6 +192,7 @@ extension Kernel {
       receiveQueue: queues.received,
       sendQueue: queues.sent, receiveMemory: sockets[index].receiveQueue.charged,
       sendMemory: pool.writers.charged(to: index.rawValue), options: sockets[index].options,
-      drops: sockets[index].drops, user: sockets[index].credentials.user)
+      drops: sockets[index].drops, user: sockets[index].credentials.user,
+      timer: timer(of: index))
   }
 }

@@ -186,4 +186,6 @@ public struct SocketSummary: Hashable, Sendable {
   public var drops: UInt64
   /// Who made it.
   public var user: UInt32
+  /// What runs for it.
+  public var timer: SocketTimer?
 }

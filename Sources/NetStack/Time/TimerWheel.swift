@@ -77,6 +77,12 @@
     timer = arm(event, at: deadline)
   }
 
+  /// When a timer is due, in nanoseconds; nil when there is none.
+  func deadline(of timer: TimerID) -> Int64? {
+    guard timer != .none else { return nil }
+    return Int64(unsafe entries[Int(timer.index)].tick) * Self.nanosecondsPerTick
+  }
+
   /// The next event that is due at `now`, in order of tick and then of arming; nil when there is none.
   mutating func popDue(now: Int64) -> TimerEvent? {
     let target = Self.tick(of: now, roundingUp: false)

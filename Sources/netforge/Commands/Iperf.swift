@@ -100,8 +100,10 @@ struct Iperf: AsyncParsableCommand {
       retransmits: outcome.retransmits)
     try output.print(document) {
       var table = Table("SECONDS", "BYTES", "RATE", "")
-      for (second, bytes) in document.intervals.enumerated() where Double(second) < seconds {
+      for (second, bytes) in document.intervals.enumerated() {
+        // What is left of a last second is no interval, unless it is the only one.
         let length = min(1, seconds - Double(second))
+        guard length >= 0.1 || second == 0 else { continue }
         table.add("\(second)-\(second + 1)", "\(bytes)", Self.rate(Double(bytes) * 8 / length), "")
       }
       let again = document.retransmits.map { ", \($0) sent again" } ?? ""

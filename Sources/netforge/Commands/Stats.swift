@@ -10,10 +10,12 @@ import TopologyModel
 struct Stats: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stats",
-    abstract: "Show what nodes have counted: devices, protocols, drops by reason, polls.",
+    abstract:
+      "Show what nodes have counted: devices, protocols, queues of listeners, drops by reason, polls.",
     discussion: """
-      With a node all of its counters, without one a line a node. The emulated kernel also tells why packets ended and \
-      where all of them are; the host's kernel does not.
+      With a node all of its counters, without one a line a node. Of each TCP listener both queues are shown, and how many \
+      handshakes they did not take; why is among the counters (TcpExtListenOverflows, TcpExtTCPReqQFull...). The emulated \
+      kernel also tells why packets ended and where all of them are; the host's kernel does not.
       """)
 
   @OptionGroup var selection: LabOptions
@@ -26,6 +28,7 @@ struct Stats: AsyncParsableCommand {
   struct Node: Encodable {
     var name: String
     var links: [StatisticsReport.Link]
+    var listeners: [ListenReport]
     var counters: [StatisticsReport.Counter]
     var drops: [StatisticsReport.Counter]?
   }
@@ -48,10 +51,14 @@ struct Stats: AsyncParsableCommand {
     var document = Document(lab: lab.name.text, nodes: [], softnet: [])
     for node in chosen {
       let answer = try await lab.datapath.inspect(.statistics, in: .node(node.name), of: lab.name)
-      guard case .statistics(let report) = answer else { throw Failure.unexpectedAnswer }
+      guard case .statistics(let report) = answer,
+        case .sockets(let sockets) = try await lab.datapath.inspect(
+          .sockets, in: .node(node.name), of: lab.name)
+      else { throw Failure.unexpectedAnswer }
       document.nodes.append(
         Node(
-          name: node.name.text, links: report.links, counters: report.counters, drops: report.drops))
+          name: node.name.text, links: report.links, listeners: ListenReport.listeners(among: sockets),
+          counters: report.counters, drops: report.drops))
       document.softnet = report.softnet
       document.accounting = report.accounting
     }
@@ -64,6 +71,7 @@ struct Stats: AsyncParsableCommand {
     var lines: [String] = []
     if isAlone, let node = document.nodes.first {
       lines.append(links(of: node))
+      if !node.listeners.isEmpty { lines.append(listeners(of: node)) }
       if !node.counters.isEmpty { lines.append("counters: " + words(node.counters)) }
       if let drops = node.drops { lines.append("ends: " + (drops.isEmpty ? "none" : words(drops))) }
       for link in node.links where !link.driver.isEmpty {
@@ -102,6 +110,16 @@ struct Stats: AsyncParsableCommand {
           "\(counted.dropped)", way == "rx" ? "\(counted.missed)" : "-",
           way == "rx" ? "\(counted.multicast)" : "-")
       }
+    }
+    return table.text
+  }
+
+  private static func listeners(of node: Node) -> String {
+    var table = Table("LISTENER", "SYN QUEUE", "ACCEPT QUEUE", "OF", "DROPPED")
+    for listener in node.listeners {
+      table.add(
+        listener.local.text(isV6Only: listener.isV6Only), "\(listener.synQueue)", "\(listener.acceptQueue)",
+        "\(listener.backlog)", listener.drops.map(String.init) ?? "-")
     }
     return table.text
   }

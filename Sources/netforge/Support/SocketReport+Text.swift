@@ -6,15 +6,19 @@ import LabCore
 import NetTypes
 
 extension SocketReport {
+  func text(of name: Name) -> String { name.text(isV6Only: isV6Only) }
+}
+
+extension SocketReport.Name {
   /// `10.0.0.1:80`, `[fe80::1]%eth0:80`, `*:80` for both families, `0.0.0.0:*` for none.
-  func text(of name: Name) -> String {
-    let port = name.port == 0 ? "*" : "\(name.port)"
-    let device = name.link.map { "%\($0)" } ?? ""
-    switch name.address {
+  func text(isV6Only: Bool) -> String {
+    let port = port == 0 ? "*" : "\(port)"
+    let device = link.map { "%\($0)" } ?? ""
+    switch address {
     case .v4(let address): return "\(address)\(device):\(port)"
-    case .v6(let address):
-      if name.address.isUnspecified, !isV6Only { return "*\(device):\(port)" }
-      return "[\(address)]\(device):\(port)"
+    case .v6(let v6):
+      if address.isUnspecified, !isV6Only { return "*\(device):\(port)" }
+      return "[\(v6)]\(device):\(port)"
     }
   }
 }

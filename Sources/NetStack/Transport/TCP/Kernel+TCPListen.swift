@@ -16,7 +16,7 @@ extension Kernel {
     if flags.contains(.ack), flags.isDisjoint(with: [.rst, .syn]) {
       guard let request = tcpTakeCookie(segment, listener, key, local, remote) else {
         tcpReplyReset(to: segment, local, remote, in: namespace)
-        drop(segment.slot, .tcpInvalidACK, in: namespace)
+        drop(segment.slot, .tcpFlags, in: namespace)
         return
       }
       tcpComplete(request, nil, segment)
@@ -26,10 +26,18 @@ extension Kernel {
       tcpReplyReset(to: segment, local, remote, in: namespace)
     }
     guard flags.contains(.syn), flags.isDisjoint(with: [.ack, .rst, .fin]) else {
-      drop(segment.slot, .tcpInvalidSYN, in: namespace)
+      drop(
+        segment.slot, flags.intersection([.ack, .rst]) == .rst ? .tcpReset : .tcpFlags, in: namespace)
       return
     }
     tcpRequest(segment, listener, key, local, remote, initialSend: nil)
+  }
+
+  /// A listener cannot take one more (tcp_listendrop).
+  private mutating func tcpDropAtListener(_ listener: TCPIndex) {
+    let socket = tcps[listener].socket
+    sockets[socket].drops &+= 1
+    namespaces[sockets[socket].namespace].snmp[.tcpExtListenDrops] &+= 1
   }
 
   /// A SYN asks for a connection (tcp_conn_request).
@@ -45,7 +53,7 @@ extension Kernel {
     if namespaces[namespace].tcp[.synCookies] == 2 || waiting > tcps[listener].backlog, initialSend == nil {
       guard namespaces[namespace].tcp.isOn(.synCookies) else {
         namespaces[namespace].snmp[.tcpExtTCPReqQFullDrop] &+= 1
-        namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+        tcpDropAtListener(listener)
         return
       }
       namespaces[namespace].snmp[.tcpExtTCPReqQFullDoCookies] &+= 1
@@ -53,7 +61,7 @@ extension Kernel {
     }
     guard tcps[listener].acceptQueue.count <= tcps[listener].backlog else {
       namespaces[namespace].snmp[.tcpExtListenOverflows] &+= 1
-      namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+      tcpDropAtListener(listener)
       return
     }
     // Without cookies the last quarter is not for those that nobody knows.
@@ -62,7 +70,7 @@ extension Kernel {
       isCookie || initialSend != nil || namespaces[namespace].tcp.isOn(.synCookies)
         || most - waiting >= most >> 2
     else {
-      namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+      tcpDropAtListener(listener)
       return
     }
     var request = tcpMakeRequest(segment, listener, key, local, remote, isCookie: isCookie)
@@ -78,7 +86,7 @@ extension Kernel {
     }
     request.initialSend = initialSend ?? tcpInitialSequence(key, secret)
     guard let index = requests.insert(request) else {
-      namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+      tcpDropAtListener(listener)
       return
     }
     namespaces[namespace].sockets.flows.insert(key, .request(index))
@@ -120,7 +128,7 @@ extension Kernel {
   private mutating func tcpArmRequest(_ index: TCPRequestIndex) {
     let namespace = sockets[tcps[requests[index].listener].socket].namespace
     let timeout = min(
-      TCPSock.initialTimeout << Int64(min(requests[index].retransmits, 20)),
+      TCPSock.initialTimeout << Int64(min(requests[index].timeouts, 20)),
       namespaces[namespace].tcp.maximumTimeout)
     cpu.wheel.rearm(
       &requests[index].timer, TimerEvent(kind: .tcpRequest, index: index.rawValue), at: cpu.now + timeout)
@@ -128,6 +136,10 @@ extension Kernel {
 
   /// The SYN-ACK once more (tcp_rtx_synack).
   private mutating func tcpRepeatSynACK(_ index: TCPRequestIndex) {
+    let namespace = sockets[tcps[requests[index].listener].socket].namespace
+    namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
+    namespaces[namespace].snmp[.tcpExtTCPSynRetrans] &+= 1
+    requests[index].retransmits += 1
     requests[index].lastSentAt = cpu.now
     tcpSendSynACK(requests[index], isCookie: false)
   }
@@ -216,19 +228,16 @@ extension Kernel {
     let namespace = sockets[socket].namespace
     let most = sockets[socket].options.synRetries ?? namespaces[namespace].tcp[.synACKRetries]
     let deferred = sockets[socket].options.deferAccept
-    let count = requests[index].retransmits
+    let count = requests[index].timeouts
+    namespaces[namespace].snmp[.tcpExtTCPTimeouts] &+= 1
     let isWaiting = requests[index].isAcknowledged && deferred > 0
     guard count < most || isWaiting && count < deferred else {
       tcpForgetRequest(index)
       return
     }
-    requests[index].retransmits += 1
+    requests[index].timeouts += 1
     // Who has acknowledged is asked once more at the end, so that it may still send.
-    if !isWaiting || count >= deferred - 1 {
-      namespaces[namespace].snmp[.tcpRetransSegs] &+= 1
-      namespaces[namespace].snmp[.tcpExtTCPSynRetrans] &+= 1
-      tcpRepeatSynACK(index)
-    }
+    if !isWaiting || count >= deferred - 1 { tcpRepeatSynACK(index) }
     tcpArmRequest(index)
   }
 
@@ -253,7 +262,7 @@ extension Kernel {
         tcpRepeatSynACK(index)
         tcpArmRequest(index)
       }
-      drop(segment.slot, .consumed, in: namespace)
+      tcpDiscard(segment, .consumed, at: socket)
       return
     }
     if segment.flags.contains(.ack), segment.acknowledgment != request.initialSend &+ 1 {
@@ -274,27 +283,27 @@ extension Kernel {
       } else if isEchoWrong {
         namespaces[namespace].snmp[.tcpExtTSEcrRejected] &+= 1
       }
-      drop(segment.slot, .tcpOutOfWindow, in: namespace)
+      tcpDiscard(segment, .tcpOutOfWindow, at: socket)
       return
     }
     if !segment.flags.isDisjoint(with: [.rst, .syn]) {
       namespaces[namespace].snmp[.tcpAttemptFails] &+= 1
       if segment.flags.contains(.rst), segment.sequence != next {
-        drop(segment.slot, .tcpReset, in: namespace)
+        tcpDiscard(segment, .tcpReset, at: socket)
         return
       }
       tcpAbortRequest(index, segment)
       return
     }
     guard segment.flags.contains(.ack) else {
-      drop(segment.slot, .tcpInvalidACK, in: namespace)
+      tcpDiscard(segment, .tcpInvalidACK, at: socket)
       return
     }
-    if request.retransmits < sockets[socket].options.deferAccept, segment.end == next {
+    if request.timeouts < sockets[socket].options.deferAccept, segment.end == next {
       // An acknowledgment alone is not what the listener waits for.
       requests[index].isAcknowledged = true
       namespaces[namespace].snmp[.tcpExtTCPDeferAcceptDrop] &+= 1
-      drop(segment.slot, .consumed, in: namespace)
+      tcpDiscard(segment, .consumed, at: socket)
       return
     }
     tcpComplete(request, index, segment)
@@ -303,13 +312,20 @@ extension Kernel {
   /// Answers with a reset and forgets the request.
   private mutating func tcpAbortRequest(_ index: TCPRequestIndex, _ segment: TCPSegment) {
     let request = requests[index]
-    let namespace = sockets[tcps[request.listener].socket].namespace
+    let socket = tcps[request.listener].socket
+    let namespace = sockets[socket].namespace
     namespaces[namespace].snmp[.tcpExtEmbryonicRsts] &+= 1
     if !segment.flags.contains(.rst) {
       tcpReplyReset(to: segment, request.local, request.remote, in: namespace)
     }
     tcpForgetRequest(index)
-    drop(segment.slot, .tcpReset, in: namespace)
+    tcpDiscard(segment, .tcpReset, at: socket)
+  }
+
+  /// A segment for a request of which nothing comes is one that the listener did not take (tcp_v4_rcv).
+  private mutating func tcpDiscard(_ segment: TCPSegment, _ reason: DropReason, at listener: SocketIndex) {
+    sockets[listener].drops &+= 1
+    drop(segment.slot, reason, in: sockets[listener].namespace)
   }
 
   /// The handshake is complete: a connection comes of the request, which a cookie may have stood for. The packet is gone
@@ -321,7 +337,7 @@ extension Kernel {
     let namespace = sockets[tcps[listener].socket].namespace
     guard tcps[listener].acceptQueue.count <= tcps[listener].backlog else {
       namespaces[namespace].snmp[.tcpExtListenOverflows] &+= 1
-      namespaces[namespace].snmp[.tcpExtListenDrops] &+= 1
+      tcpDropAtListener(listener)
       if let index {
         if namespaces[namespace].tcp.isOn(.abortOnOverflow) {
           tcpAbortRequest(index, segment)
@@ -329,6 +345,7 @@ extension Kernel {
         }
         // The handshake stays open: the SYN-ACK that is sent again asks once more.
         requests[index].isAcknowledged = true
+        sockets[tcps[listener].socket].drops &+= 1
       }
       drop(segment.slot, .tcpListenOverflow, in: namespace)
       return

@@ -274,6 +274,11 @@ struct TCPSock: ~Copyable {
   /// Segments that are on their way now (tcp_packets_in_flight).
   @inline(__always) var inFlight: Int { sent.count - sackedOut - lostOut + retransmittedOut }
 
+  /// What is not acknowledged, in numbers, of which a SYN and a FIN take one each (write_seq - snd_una).
+  var unacknowledgedNumbers: Int {
+    max(0, Int(Int32(bitPattern: writeEnd &- sendUnacknowledged)) + (isFinQueued ? 1 : 0))
+  }
+
   /// Where the bytes end: the sequence number of a FIN.
   var writeEnd: UInt32 { isFinQueued ? finSequence : firstByte &+ UInt32(unacknowledged.count) }
 
@@ -428,6 +433,9 @@ struct TCPRequest {
   var timestampOffset: UInt32
   var receiveWindow: UInt32
   var timer = TimerID.none
+  /// How often the timer has expired, and SYN-ACKs were sent again, also for SYNs that came again (num_timeout,
+  /// num_retrans).
+  var timeouts = 0
   var retransmits = 0
   /// The handshake is complete but for data (TCP_DEFER_ACCEPT; inet_rsk->acked).
   var isAcknowledged = false
