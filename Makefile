@@ -91,7 +91,7 @@ FUZZED := -c release --scratch-path .build-fuzz -Xswiftc -enable-testing -Xswift
 fuzz: swift-present deps
 	$(SWIFT) build --build-tests $(FUZZED)
 	NETFORGE_FUZZ_ROUNDS=$${ROUNDS:-1000000} $(SWIFT) test --skip-build $(FUZZED) \
-	  --filter '[Hh]ostile|fuzz|noise|mutation|truncation'
+	  --filter '[Hh]ostile|[Ff]uzz|noise|mutation|truncation'
 
 lint: swift-present
 	$(SWIFT) format lint --strict --recursive --parallel Sources Tests topologies Package.swift

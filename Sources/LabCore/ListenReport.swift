@@ -3,7 +3,7 @@
 // A TCP listener's two queues, put together from a namespace's list of sockets: the kernel lists what waits in SYN queues
 // beside the listeners, not with them (net/ipv4/inet_diag.c).
 
-public import NetTypes
+import NetTypes
 
 /// What waits at a TCP listener.
 public struct ListenReport: Hashable, Codable, Sendable {

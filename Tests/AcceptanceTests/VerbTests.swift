@@ -94,6 +94,8 @@ extension Acceptance {
           (eth0?["received"] as? [String: Any])?["packets"] as? Int ?? 0 >= 4, "\(String(describing: eth0))")
         guard caller == .emulated else { return }
         #expect((stats["accounting"] as? [String: Any])?["isClosed"] as? Bool == true, "\(stats)")
+        let ring = (eth0?["driver"] as? [[String: Any]])?.first { $0["name"] as? String == "rx_ring_size" }
+        #expect(ring?["value"] as? Int == 256, "\(String(describing: eth0))")
         #expect(try lab.netforge("stats").output.contains("packets: "))
       }
     }

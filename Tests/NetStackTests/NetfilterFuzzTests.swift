@@ -111,7 +111,7 @@ struct NetfilterFuzzTests {
 
   @Test("So has one of IPv6 and of both families")
   func dualFuzz() throws {
-    try run(UInt64(max(8, HostileTests.rounds / 360)), Self.makeDualCase)
+    try run(UInt64(max(8, HostileTests.rounds / 720)), Self.makeDualCase)
   }
 
   private func run(_ rounds: UInt64, _ make: (UInt64) -> Case) throws {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What `ethtool` shows and sets of a NIC, and of any device's features (net/ethtool). Changing rings or the number of queues stops the device for
-// the moment, as drivers do it: what is in its rings is lost.
+// What `ethtool` shows and sets of a NIC, and of any device's features (net/ethtool). Changing rings or the number of
+// queues stops the device for the moment, as drivers do it: what is in its rings is lost.
 
 import NetTypes
 
@@ -127,8 +127,16 @@ extension Kernel {
     if isOn { devices[index].features.insert(feature) } else { devices[index].features.remove(feature) }
   }
 
-  /// `ethtool -S`: a NIC's counters by igb's names.
+  /// `ethtool -S`: a NIC's counters by igb's names; of an end of a pair how full its ring is, which a host's kernel does
+  /// not tell. What a full ring did not take the other end has counted as dropped.
   public func deviceStatistics(of index: DeviceIndex) throws(KernelError) -> [(name: String, value: UInt64)] {
+    guard devices.contains(index) else { throw .noSuchDevice }
+    if case .veth = devices[index].kind {
+      return [
+        ("rx_ring_size", UInt64(devices[index].ring.limit)),
+        ("rx_ring_used", UInt64(devices[index].ring.count)),
+      ]
+    }
     let nic = try ethtool(index)
     let link = devices[index].statistics
     var lines: [(name: String, value: UInt64)] = [
