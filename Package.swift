@@ -120,7 +120,7 @@ let package = Package(
     tests(of: "NetTypes", []),
     tests(of: "Rtnetlink", ["NetTypes", "Seeds"]),
     tests(of: "Nftables", ["NetTypes"]),
-    tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", system]),
+    tests(of: "NetStack", ["NetTypes", "Rtnetlink", "Nftables", "Netlink", "CLinux", system]),
     .testTarget(name: "PacketdrillTests", swiftSettings: settings),
     tests(of: "Capture", ["NetTypes", "Seeds", "CLinux"]),
     tests(of: "LabCore", ["NetTypes", "Nftables"]),

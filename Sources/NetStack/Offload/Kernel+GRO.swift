@@ -29,6 +29,15 @@ struct GROLayout: BitwiseCopyable, Equatable {
   static let none = GROLayout()
 }
 
+/// What may be done with a frame.
+enum GROFitness {
+  case joinable
+  /// It goes up by itself, and what is held of its flow before it.
+  case alone
+  /// It is a piece of a packet, or a sum is wrong, so that nobody looks whose it is: what is held stays.
+  case aside
+}
+
 /// The flows that a poll holds, oldest first.
 struct GROList: ~Copyable {
   /// MAX_GRO_SKBS.
@@ -115,15 +124,19 @@ extension Kernel {
       ready.append(slot)
       return
     }
+    let fitness = fitness(of: slot, frame, layout)
+    guard fitness != .aside else {
+      ready.append(slot)
+      return
+    }
     let place = (0..<cpu.joining.count).first { isSameFlow(frame, layout, cpu.joining[$0]) }
     let length = Int(pool[slot].length) - Int(layout.payload)
     let tcp = frame.dropFirst(Int(layout.transport))
     let flags = TCPFlags(rawValue: tcp.u8(TCPHeader.flags))
-    let mayHold = mayJoin(slot, frame, layout)
     let ends = !flags.isDisjoint(with: [.urg, .psh, .rst, .syn, .fin])
     if let place {
       var flow = cpu.joining[place]
-      if mayHold, continues(frame, layout, length, flags, &flow) {
+      if fitness == .joinable, continues(frame, layout, length, flags, &flow) {
         devices[index].statistics.rxPackets &+= 1
         devices[index].statistics.rxBytes &+= UInt64(layout.payload)
         join(slot, layout, length, flags, to: &flow)
@@ -133,7 +146,7 @@ extension Kernel {
       }
       groComplete(cpu.joining.remove(at: place), &ready)
     }
-    guard mayHold, length > 0, !ends, pool.makeWritable(slot) else {
+    guard fitness == .joinable, length > 0, !ends, pool.makeWritable(slot) else {
       ready.append(slot)
       return
     }
@@ -172,31 +185,30 @@ extension Kernel {
       || (frame.u32(EthernetHeader.length) ^ head.u32(EthernetHeader.length)) & 0xf_ffff == 0
   }
 
-  /// Whether a frame is one that cutting could make: whole, right, without padding or a tag, of one piece.
-  private mutating func mayJoin(_ slot: Slot, _ frame: PacketBytes, _ layout: GROLayout) -> Bool {
+  /// Whether a frame is one that cutting could make: whole, right, without padding or a tag, of one piece
+  /// (inet_gro_receive, tcp4_gro_receive, which look in this order).
+  private mutating func fitness(
+    of slot: Slot, _ frame: PacketBytes, _ layout: GROLayout
+  ) -> GROFitness {
     let network = frame.dropFirst(EthernetHeader.length)
     let length = Int(pool[slot].length) - EthernetHeader.length
-    guard !pool.hasList(slot), pool[slot].vlanProtocol == 0, pool[slot].gsoType == .none else {
-      return false
-    }
     if layout.isIPv6 {
-      guard Int(network.u16(IPv6Header.payloadLength)) + IPv6Header.length == length else {
-        return false
-      }
+      guard Int(network.u16(IPv6Header.payloadLength)) + IPv6Header.length == length else { return .alone }
     } else {
-      guard Int(network.u16(IPv4Header.totalLength)) == length,
-        network.u16(IPv4Header.fragment) & (IPv4Header.moreFragments | IPv4Header.offsetMask) == 0,
-        network.ipv4Checksum() == 0
-      else { return false }
+      let isPiece =
+        network.u16(IPv4Header.fragment) & (IPv4Header.moreFragments | IPv4Header.offsetMask) != 0
+      guard !isPiece, network.ipv4Checksum() == 0 else { return .aside }
+      guard Int(network.u16(IPv4Header.totalLength)) == length else { return .alone }
     }
-    if pool[slot].checksumState == .none {
-      // Whoever needs the sum would make it now (skb_gro_checksum_validate).
-      guard pool[slot].dataLength == 0, TransportOffsets(of: frame)?.isChecksumGood(in: frame) == true else {
-        return false
-      }
-      pool[slot].checksumState = .unnecessary
+    guard !pool.hasList(slot), pool[slot].vlanProtocol == 0, pool[slot].gsoType == .none else {
+      return .alone
     }
-    return true
+    guard pool[slot].checksumState == .none else { return .joinable }
+    // Whoever needs the sum would make it now (skb_gro_checksum_validate).
+    guard pool[slot].dataLength == 0 else { return .alone }
+    guard TransportOffsets(of: frame)?.isChecksumGood(in: frame) == true else { return .aside }
+    pool[slot].checksumState = .unnecessary
+    return .joinable
   }
 
   /// Whether a frame goes on where a flow ends, and differs from it in nothing that cutting could not make again
@@ -215,8 +227,8 @@ extension Kernel {
         network.u16(IPv4Header.fragment) == first.u16(IPv4Header.fragment)
       else { return false }
       let distance = network.u16(IPv4Header.identification) &- first.u16(IPv4Header.identification)
-      let cannotBeCut = network.u16(IPv4Header.fragment) & IPv4Header.dontFragment != 0
-      if flow.count == 1, cannotBeCut, distance == 0 { flow.hasFixedID = true }
+      // Since 6.18 also of what may be cut.
+      if flow.count == 1, distance == 0 { flow.hasFixedID = true }
       guard distance == (flow.hasFixedID ? 0 : flow.count) else { return false }
     }
     let (tcp, own) = (frame.dropFirst(Int(layout.transport)), head.dropFirst(Int(layout.transport)))
