@@ -32,12 +32,18 @@ public struct Planner: Sendable {
   /// The changes from what was observed to `desired`; empty when nothing differs. Unmarked objects on keys that
   /// `desired` has count as the lab's own, all others are left alone. Foreign objects are the caller's to refuse.
   public func plan(_ desired: LabState, from observation: Observation) -> Plan {
+    let observed = observation.merged(for: desired)
+    if recreated.isEmpty, hostSettings.isEmpty, observed.count == desired.namespaces.count,
+      zip(desired.namespaces, observed).allSatisfy({ $0.isPlainly(in: $1) })
+    {
+      return Plan(lab: desired.lab)
+    }
     var indexes: [NamespaceID: Set<UInt32>] = [:]
     for space in observation.unmarked.namespaces where !space.links.isEmpty {
       indexes[space.id] = Set(space.links.compactMap(\.index))
     }
     var work = PlanWork(
-      desired: desired, observed: observation.merged(for: desired), foreignIndexes: indexes,
+      desired: desired, observed: observed, foreignIndexes: indexes,
       hostSettings: hostSettings, recreated: recreated)
     return work.run()
   }
