@@ -15,6 +15,11 @@ enum NftTranslator {
 
   /// nft's JSON of a file's rules, or an object with the one key `error`.
   static func json(of path: String, _ bytes: [UInt8]) -> [UInt8] {
+    // Nothing else keeps root's nft from other files; the word cannot be written otherwise.
+    if Confinement.landlockABI == 0, bytes.firstRange(of: "include".utf8) != nil {
+      return failure(
+        "'\(path)' says 'include', and other files cannot be kept from nft here: this kernel has no Landlock")
+    }
     // A file without a name, which nft reads as its standard input.
     var template = Array("/tmp/netforge-ruleset-XXXXXX".utf8CString)
     let file = FileDescriptor(rawValue: mkstemp(&template))

@@ -3,6 +3,7 @@
 import Foundation
 import Manifest
 import Nftables
+import Spawn
 import Testing
 import TopologyModel
 
@@ -183,7 +184,9 @@ struct LoadTests {
     #expect(rules?.count == 1 && rules?.first?.statements.count == 3, "\(good.text)")
     #expect(rules?.first?.position?.line == 3)
     for (name, message) in [
-      ("bad.swift", "bad.nft:3:"), ("include.swift", "include.nft:1:"), ("absent.swift", "No such file"),
+      ("bad.swift", "bad.nft:3:"),
+      ("include.swift", Confinement.landlockABI > 0 ? "include.nft:1:" : "this kernel has no Landlock"),
+      ("absent.swift", "No such file"),
     ] {
       let loaded = try await fixture.load(name)
       #expect(!loaded.text.contains("root:"))
@@ -293,7 +296,11 @@ struct SandboxTests {
     let fixture = try Fixture(["topology.swift": text])
     let results = try await fixture.load().printed.split(separator: "\n")
     #expect(results.count == calls.count)
-    for (call, result) in zip(calls, results) { #expect(result == "-1", "\(call)") }
+    for (call, result) in zip(calls, results) {
+      // What anybody may read only Landlock keeps from it.
+      if Confinement.landlockABI == 0, call.contains("/etc/passwd") { continue }
+      #expect(result == "-1", "\(call)")
+    }
     #expect(!FileManager.default.fileExists(atPath: "/tmp/netforge-sandbox"))
   }
 
