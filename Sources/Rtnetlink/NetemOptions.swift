@@ -7,6 +7,17 @@ import CLinux
 
 /// The settings of a netem qdisc.
 public struct NetemOptions: Hashable, Sendable {
+  /// Settings that a message may leave out. What a change leaves out stays as it was.
+  public struct Omissions: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Those of delay, loss and duplication.
+    public static let correlations = Omissions(rawValue: 1)
+    public static let reorder = Omissions(rawValue: 2)
+    public static let corrupt = Omissions(rawValue: 4)
+  }
+
   /// Nanoseconds.
   public var latency: Int64 = 0
   /// Nanoseconds.
@@ -27,12 +38,17 @@ public struct NetemOptions: Hashable, Sendable {
   /// Nil leaves what is there; the kernel tells a rate of zero for none, and takes it so.
   public var rate: NetemRate?
   public var lossModel: NetemLossModel?
-  /// Mark packets (ECN) in the place of dropping them.
-  public var explicitCongestion = false
-  /// Of the random numbers; kernel 6.6 and newer.
+  /// Mark packets (ECN) in the place of dropping them. Nil leaves what is there, and is the kernel's word for no.
+  public var explicitCongestion: Bool?
+  /// Of the random numbers; kernel 6.6 and newer. Nil lets them go on.
   public var seed: UInt64?
-  /// A table of the delay's distribution, in 1/8192 of the jitter; the kernel never tells it.
+  /// A table of the delay's distribution, in 1/8192 of the jitter; the kernel never tells it. Empty leaves what is there.
   public var distribution: [Int16] = []
+  /// Nil leaves what is there; the kernel tells none as nil.
+  public var slot: NetemSlot?
+  /// A table of the distribution of the times between slots, as that of the delay.
+  public var slotDistribution: [Int16] = []
+  public var omitted: Omissions = []
 
   public init() {}
 
@@ -50,13 +66,20 @@ public struct NetemOptions: Hashable, Sendable {
         duplicate: duplicate, jitter: PacketSchedulerTicks.clamping(nanoseconds: jitter)))
     writer.i64(TCA_NETEM_LATENCY64, latency)
     writer.i64(TCA_NETEM_JITTER64, jitter)
-    writer.structure(
-      TCA_NETEM_CORR,
-      tc_netem_corr(delay_corr: delayCorrelation, loss_corr: lossCorrelation, dup_corr: duplicateCorrelation))
-    writer.structure(
-      TCA_NETEM_REORDER, tc_netem_reorder(probability: reorder, correlation: reorderCorrelation))
-    writer.structure(
-      TCA_NETEM_CORRUPT, tc_netem_corrupt(probability: corrupt, correlation: corruptCorrelation))
+    if !omitted.contains(.correlations) {
+      writer.structure(
+        TCA_NETEM_CORR,
+        tc_netem_corr(
+          delay_corr: delayCorrelation, loss_corr: lossCorrelation, dup_corr: duplicateCorrelation))
+    }
+    if !omitted.contains(.reorder) {
+      writer.structure(
+        TCA_NETEM_REORDER, tc_netem_reorder(probability: reorder, correlation: reorderCorrelation))
+    }
+    if !omitted.contains(.corrupt) {
+      writer.structure(
+        TCA_NETEM_CORRUPT, tc_netem_corrupt(probability: corrupt, correlation: corruptCorrelation))
+    }
     if let rate {
       if rate.bytesPerSecond > UInt64(UInt32.max) { writer.u64(TCA_NETEM_RATE64, rate.bytesPerSecond) }
       writer.structure(
@@ -66,10 +89,12 @@ public struct NetemOptions: Hashable, Sendable {
           cell_size: rate.cellSize, cell_overhead: rate.cellOverhead))
     }
     if let lossModel { writer.nest(TCA_NETEM_LOSS) { lossModel.encode(into: &$0) } }
-    if explicitCongestion { writer.u32(TCA_NETEM_ECN, 1) }
+    if let explicitCongestion { writer.u32(TCA_NETEM_ECN, explicitCongestion ? 1 : 0) }
+    if let slot { writer.structure(TCA_NETEM_SLOT, slot.encoded) }
     if let seed { writer.u64(NF_TCA_NETEM_PRNG_SEED, seed) }
-    if !distribution.isEmpty {
-      distribution.withUnsafeBytes { writer.bytes(TCA_NETEM_DELAY_DIST, $0) }
+    for (type, table) in [(TCA_NETEM_DELAY_DIST, distribution), (TCA_NETEM_SLOT_DIST, slotDistribution)]
+    where !table.isEmpty {
+      table.withUnsafeBytes { writer.bytes(type, $0) }
     }
   }
 
@@ -82,6 +107,7 @@ public struct NetemOptions: Hashable, Sendable {
     loss = header.loss
     gap = header.gap
     duplicate = header.duplicate
+    omitted = [.correlations, .reorder, .corrupt]
     var wideRate: UInt64?
     while let attribute = try reader.next() {
       switch attribute.type {
@@ -92,14 +118,17 @@ public struct NetemOptions: Hashable, Sendable {
         delayCorrelation = value.delay_corr
         lossCorrelation = value.loss_corr
         duplicateCorrelation = value.dup_corr
+        omitted.remove(.correlations)
       case TCA_NETEM_REORDER:
         let value = try attribute.structure(tc_netem_reorder.self)
         reorder = value.probability
         reorderCorrelation = value.correlation
+        omitted.remove(.reorder)
       case TCA_NETEM_CORRUPT:
         let value = try attribute.structure(tc_netem_corrupt.self)
         corrupt = value.probability
         corruptCorrelation = value.correlation
+        omitted.remove(.corrupt)
       case TCA_NETEM_RATE:
         let value = try attribute.structure(tc_netem_rate.self)
         rate = NetemRate(
@@ -111,18 +140,20 @@ public struct NetemOptions: Hashable, Sendable {
       case TCA_NETEM_ECN: explicitCongestion = try attribute.u32() != 0
       case NF_TCA_NETEM_PRNG_SEED: seed = try attribute.u64()
       case TCA_NETEM_DELAY_DIST: distribution = try attribute.distribution()
+      case TCA_NETEM_SLOT: slot = NetemSlot(try attribute.structure(tc_netem_slot.self))
+      case TCA_NETEM_SLOT_DIST: slotDistribution = try attribute.distribution()
       default: break
       }
     }
-    if let wideRate { rate?.bytesPerSecond = wideRate }
+    if let wideRate, let narrow = rate { rate?.bytesPerSecond = max(narrow.bytesPerSecond, wideRate) }
   }
 }
 
 extension NetlinkAttribute {
   fileprivate func distribution() throws(NetlinkDecodingError) -> [Int16] {
-    guard value.count % 2 == 0 else { throw wrongLength }
+    guard value.count >= 2 else { throw wrongLength }
     return value.withUnsafeBytes { bytes in
-      stride(from: 0, to: bytes.count, by: 2).map { bytes.loadUnaligned(fromByteOffset: $0, as: Int16.self) }
+      (0..<bytes.count / 2).map { bytes.loadUnaligned(fromByteOffset: 2 * $0, as: Int16.self) }
     }
   }
 }
@@ -142,6 +173,43 @@ public struct NetemRate: Hashable, Sendable {
     self.packetOverhead = packetOverhead
     self.cellSize = cellSize
     self.cellOverhead = cellOverhead
+  }
+}
+
+/// Times at which packets may leave, as a medium that is shared has them (`slot`).
+public struct NetemSlot: Hashable, Sendable {
+  /// Nanoseconds between the openings of two slots, at least and at most.
+  public var minimumDelay: Int64
+  public var maximumDelay: Int64
+  /// How much may leave in one slot; 0 for no limit.
+  public var packets: Int32
+  public var bytes: Int32
+  /// Nanoseconds, with a table of their distribution in the place of the least and the most.
+  public var distributedDelay: Int64
+  public var distributedJitter: Int64
+
+  public init(
+    minimumDelay: Int64 = 0, maximumDelay: Int64 = 0, packets: Int32 = 0, bytes: Int32 = 0,
+    distributedDelay: Int64 = 0, distributedJitter: Int64 = 0
+  ) {
+    self.minimumDelay = minimumDelay
+    self.maximumDelay = maximumDelay
+    self.packets = packets
+    self.bytes = bytes
+    self.distributedDelay = distributedDelay
+    self.distributedJitter = distributedJitter
+  }
+
+  var encoded: tc_netem_slot {
+    tc_netem_slot(
+      min_delay: minimumDelay, max_delay: maximumDelay, max_packets: packets, max_bytes: bytes,
+      dist_delay: distributedDelay, dist_jitter: distributedJitter)
+  }
+
+  init(_ slot: tc_netem_slot) {
+    self.init(
+      minimumDelay: slot.min_delay, maximumDelay: slot.max_delay, packets: slot.max_packets,
+      bytes: slot.max_bytes, distributedDelay: slot.dist_delay, distributedJitter: slot.dist_jitter)
   }
 }
 

@@ -97,7 +97,7 @@ public enum QdiscKind: Hashable, Sendable {
   case ingress
   /// What a link receives and sends can be filtered.
   case clsact
-  /// Another kind: its name and the bytes of its TCA_OPTIONS.
+  /// Another kind, or one of which nothing is said: its name and the bytes of its TCA_OPTIONS.
   case other(String, [UInt8])
 
   public var name: String {
@@ -133,21 +133,16 @@ public enum QdiscKind: Hashable, Sendable {
   }
 
   init(parsing name: String, _ options: ArraySlice<UInt8>?) throws(NetlinkDecodingError) {
-    // A request may name a kind and leave all its settings to the kernel; only netem begins with a structure.
-    switch name {
-    case "netem":
-      if let options {
-        self = .netem(try NetemOptions(parsing: options))
-      } else {
-        self = .netem(NetemOptions())
-      }
-    case "tbf": self = .tbf(try TBFOptions(parsing: AttributeReader(options ?? [])))
-    case "htb": self = .htb(try HTBOptions(parsing: AttributeReader(options ?? [])))
-    case "pfifo": self = .pfifo(limit: try Self.limit(options))
-    case "bfifo": self = .bfifo(limit: try Self.limit(options))
-    case "pfifo_fast": self = .pfifoFast(priorityMap: [UInt8](options?.dropFirst(4) ?? []))
-    case "ingress": self = .ingress
-    case "clsact": self = .clsact
+    // A request may name a kind and say nothing of its settings, as to change none.
+    switch (name, options) {
+    case ("netem", let options?): self = .netem(try NetemOptions(parsing: options))
+    case ("tbf", let options?): self = .tbf(try TBFOptions(parsing: AttributeReader(options)))
+    case ("htb", let options?): self = .htb(try HTBOptions(parsing: AttributeReader(options)))
+    case ("pfifo", _): self = .pfifo(limit: try Self.limit(options))
+    case ("bfifo", _): self = .bfifo(limit: try Self.limit(options))
+    case ("pfifo_fast", _): self = .pfifoFast(priorityMap: [UInt8](options?.dropFirst(4) ?? []))
+    case ("ingress", _): self = .ingress
+    case ("clsact", _): self = .clsact
     default: self = .other(name, [UInt8](options ?? []))
     }
   }

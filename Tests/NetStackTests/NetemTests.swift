@@ -271,6 +271,71 @@ struct NetemTests {
     #expect(link.take().map { $0.time - start } == [10_000 + 159_000])
   }
 
+  @Test("Slots open in their times, and so much leaves in each")
+  func slots() throws {
+    var link = try QdiscLink()
+    var options = NetemOptions()
+    options.slot = NetemSlot(minimumDelay: 1_000_000, maximumDelay: 1_000_000, packets: 2)
+    try link.set(.netem(options))
+    func times(_ link: inout QdiscLink) throws -> [Int64] {
+      link.kernel.run(for: .milliseconds(1))
+      let start = link.kernel.now.nanoseconds
+      for number in 0..<6 { try link.send(UInt32(number)) }
+      link.kernel.run(for: .seconds(1))
+      return link.take().map { $0.time - start }
+    }
+    #expect(try times(&link) == [1, 1, 2, 2, 3, 3].map { $0 * 1_000_000 })
+    options.slot = NetemSlot(minimumDelay: 1_000_000, maximumDelay: 3_000_000, bytes: 250)
+    try link.set(.netem(options), .change)
+    let chosen = try times(&link)
+    #expect(Set(chosen).count == 2 && chosen[2] == chosen[0] && chosen[3] == chosen[5])
+    #expect(chosen.allSatisfy { $0 >= 1_000_000 && $0 < 6_000_000 })
+    options.slot = NetemSlot(packets: 1, distributedDelay: 5_000_000, distributedJitter: 8192)
+    options.slotDistribution = [7]
+    try link.set(.netem(options), .change)
+    #expect(try times(&link) == (1...6).map { $0 * 5_000_007 })
+    options.slot = NetemSlot()
+    try link.set(.netem(options), .change)
+    #expect(try times(&link) == [0, 0, 0, 0, 0, 0])
+    #expect(link.kernel.accounting.isClosed)
+  }
+
+  @Test("What a change leaves out stays, and the numbers go on; what is said is as it is said")
+  func changes() throws {
+    var link = try QdiscLink()
+    var options = NetemOptions(latency: 5)
+    options.corrupt = 6
+    options.lossCorrelation = 7
+    options.explicitCongestion = true
+    options.seed = 8
+    options.slot = NetemSlot(minimumDelay: 9, maximumDelay: 10)
+    try link.set(.netem(options))
+    var change = NetemOptions()
+    change.omitted = [.correlations, .reorder, .corrupt]
+    change.gap = 3
+    try link.set(.netem(change), .change)
+    options.latency = 0
+    options.gap = 3
+    options.reorder = .max
+    options.rate = NetemRate(bytesPerSecond: 0)
+    #expect(try link.dump().first?.kind == .netem(options))
+    try link.set(.other("netem", []), .change)
+    #expect(try link.dump().first?.kind == .netem(options))
+    change.omitted = []
+    change.explicitCongestion = false
+    change.slot = NetemSlot()
+    try link.set(.netem(change), .change)
+    change.explicitCongestion = nil
+    change.slot = nil
+    change.rate = options.rate
+    change.seed = 8
+    #expect(try link.dump().first?.kind == .netem(change))
+    #expect(throws: KernelError.invalid("slot min delay greater than max delay")) {
+      change.slot = NetemSlot(minimumDelay: 2, maximumDelay: 1)
+      try link.set(.netem(change), .change)
+    }
+  }
+
   @Test("Beyond its limit netem drops; a tbf inside it takes packets at the end of their delay")
   func limitsAndChildren() throws {
     var link = try QdiscLink()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // The same requests about queueing disciplines go to the host's kernel and to an emulated one: both must say the same
-// error and the same words, and have the same qdiscs and classes afterwards. netem is not in every kernel; the tests
-// of its own hold it to its algorithm.
+// error and the same words, and have the same qdiscs and classes afterwards. What is said of netem, which not every kernel
+// has, stands with its tests.
 
 import Glibc
 import NetTypes
@@ -17,7 +17,7 @@ import Testing
   "Queueing disciplines beside the kernel",
   .enabled(if: geteuid() == 0, "needs root: makes a network namespace"))
 struct QdiscOracleTests {
-  private static func qdisc(
+  static func qdisc(
     _ kind: QdiscKind?, _ verb: RequestKind, parent: QdiscHandle = .root, handle: UInt32 = 0, index: Int32 = 3
   ) -> NetlinkMessage {
     QdiscMessage(index: index, parent: parent, handle: QdiscHandle(rawValue: handle << 16), kind: kind)
@@ -25,7 +25,7 @@ struct QdiscOracleTests {
         verb)
   }
 
-  private static func `class`(
+  static func `class`(
     _ minor: UInt16, _ verb: RequestKind, parent: QdiscHandle = QdiscHandle(major: 1),
     rate: UInt64 = 1_000_000,
     ceiling: UInt64 = 2_000_000, priority: UInt32 = 0
@@ -37,7 +37,7 @@ struct QdiscOracleTests {
     ).request(verb)
   }
 
-  private static func at(_ major: UInt16, _ minor: UInt16) -> QdiscHandle {
+  static func at(_ major: UInt16, _ minor: UInt16) -> QdiscHandle {
     QdiscHandle(major: major, minor: minor)
   }
 
@@ -134,7 +134,10 @@ struct QdiscOracleTests {
   }
 
   @Test("Each request has the kernel's error and words, and the same qdiscs and classes stand after it")
-  func requests() throws {
+  func requests() throws { try Self.compare(Self.requests) }
+
+  /// Says the same to both and compares what they answer and have.
+  static func compare(_ requests: [(String, NetlinkMessage)]) throws {
     let thread = try NamespaceThread()
     let (namespace, socket) = try thread.perform { (visitor) throws(NetlinkError) in
       (try visitor.create(label: "devs-qdiscs"), try visitor.socket())
@@ -148,7 +151,7 @@ struct QdiscOracleTests {
     link.kind = .veth(peer: LinkMessage(index: 2, name: "b0"))
     _ = try socket.request(link.request(.create))
     try kernel.perform(link.request(.create), in: node)
-    for (name, request) in Self.requests {
+    for (name, request) in requests {
       var expected = ""
       do {
         _ = try socket.request(request)

@@ -161,8 +161,10 @@ extension NetemOptions {
     reorderCorrelation = netem.reorderCorrelation
     corrupt = netem.corrupt
     corruptCorrelation = netem.corruptCorrelation
-    // Also none: a change that does not say the rate leaves the old one.
+    // Also none: a change that does not say them leaves the old ones.
     rate = NetemRate(bytesPerSecond: netem.rate)
+    explicitCongestion = false
+    slot = NetemSlot()
     seed = netem.seed
   }
 }

@@ -51,8 +51,7 @@ struct SKBuff: BitwiseCopyable {
   var vlanProtocol: UInt16 = 0
   /// How the packet is to be cut into several; its size stands in `SharedInfo`.
   var gsoType: GSOType = .none
-  /// Capture has given the packet a number, and wants to know what becomes of it.
-  var isWatched = false
+  var marks: Marks = []
 
   /// Bytes in the data block.
   @inline(__always) var linearLength: Int { Int(length &- dataLength) }
@@ -80,6 +79,24 @@ struct SKBuff: BitwiseCopyable {
     /// IP, which has no use for a bit of ARP's: a rule has given it to a socket (`skb->sk`).
     static let assigned = delayed
   }
+}
+
+extension SKBuff {
+  /// What follows a packet over all hops.
+  struct Marks: OptionSet, BitwiseCopyable {
+    var rawValue: UInt8
+    static let watched = Marks(rawValue: 1)
+    static let copy = Marks(rawValue: 2)
+  }
+
+  /// Capture has given the packet a number, and wants to know what becomes of it.
+  @inline(__always) var isWatched: Bool {
+    get { marks.contains(.watched) }
+    set { if newValue { marks.insert(.watched) } else { marks.remove(.watched) } }
+  }
+
+  /// A netem has made it, and none doubles it again (`tc_depth`).
+  @inline(__always) var isCopy: Bool { marks.contains(.copy) }
 }
 
 /// Whom a frame's destination address means (`PACKET_*`); what this host sends is outgoing where a socket sees it.

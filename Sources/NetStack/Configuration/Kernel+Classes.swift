@@ -38,7 +38,11 @@ extension Kernel {
     let (index, identifier, parent) = try subject(message, in: namespace)
     guard case .hierarchicalTokenBucket(let tree) = qdiscs[index].kind else {
       switch qdiscs[index].kind {
-      case .netem, .tokenBucket: throw KernelError(38)
+      case .netem, .tokenBucket:
+        // Their class, whatever it is called, is there, and has nothing to change.
+        guard identifier != 0 || flags.contains(.create) else { throw .noSuchEntry }
+        guard identifier == 0 || !flags.contains(.exclusive) else { throw .exists }
+        throw KernelError(95)
       default: throw .invalidArgument
       }
     }

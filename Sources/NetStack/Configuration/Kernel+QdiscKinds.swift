@@ -49,11 +49,11 @@ extension Kernel {
       guard let tree = trees.insert(empty) else { throw .noBuffers }
       own = .hierarchicalTokenBucket(tree)
     case .netem:
-      guard let netem = netems.insert(Netem(seed: 0)) else { throw .noBuffers }
+      guard let netem = netems.insert(Netem(seed: cpu.random.next())) else { throw .noBuffers }
       own = .netem(netem)
     case .other("noqueue", _): own = .noQueue
+    case .ingress, .clsact, .other("tbf", _), .other("htb", _), .other("netem", _): throw .invalidArgument
     case .other: throw KernelError(2, "Specified qdisc kind is unknown")
-    case .ingress, .clsact: throw .invalidArgument
     }
     var qdisc = Qdisc(own, on: device, handle: handle, limit: limit)
     qdisc.place = place
@@ -139,58 +139,25 @@ extension Kernel {
   private mutating func apply(
     _ options: NetemOptions, to index: QdiscIndex, _ netem: TableIndex<Netem>
   ) throws(KernelError) {
-    guard options.distribution.count <= Netem.distributionLimit else { throw .invalidArgument }
-    let duplicated = netems[netem].duplicate
-    netems[netem].duplicate = options.duplicate
-    do throws(KernelError) {
-      try checkDuplication(with: index, in: qdiscs[index].parent)
-    } catch {
-      netems[netem].duplicate = duplicated
-      throw error
-    }
-    if !options.distribution.isEmpty { netems[netem].distribution = options.distribution }
-    netems[netem].latency = options.latency
-    netems[netem].jitter = Int64(clamping: min(options.jitter.magnitude, UInt64(Int32.max)))
-    netems[netem].loss = options.loss
-    netems[netem].gap = options.gap
-    netems[netem].sinceReorder = 0
-    // Tools older than the probability say only every how many.
-    netems[netem].reorder = options.gap != 0 && options.reorder == 0 ? .max : options.reorder
-    netems[netem].corrupt = options.corrupt
-    netems[netem].explicitCongestion = options.explicitCongestion
-    if let rate = options.rate { netems[netem].rate = rate }
-    switch options.lossModel {
-    case nil: break
-    case .state: netems[netem].lossState = .sentInGap
-    case .gilbertElliott: netems[netem].lossState = .good
-    }
-    netems[netem].lossModel = options.lossModel
+    guard options.distribution.count <= Netem.distributionLimit,
+      options.slotDistribution.count <= Netem.distributionLimit
+    else { throw .invalidArgument }
+    if let slot = options.slot { try check(slot) }
+    guard options.latency >= 0 else { throw .invalid("negative latency") }
+    guard options.jitter >= 0 else { throw .invalid("negative jitter") }
     qdiscs[index].limit = options.limit
-    netems[netem].reseed(options.seed ?? cpu.random.next())
-    func remember(_ correlation: UInt32) -> Netem.CorrelatedChance {
-      Netem.CorrelatedChance(
-        correlation: correlation, last: UInt32(truncatingIfNeeded: netems[netem].otherChance.next()))
-    }
-    netems[netem].delayChance = remember(options.delayCorrelation)
-    netems[netem].lossChance = remember(options.lossCorrelation)
-    netems[netem].duplicateChance = remember(options.duplicateCorrelation)
-    netems[netem].reorderChance = remember(options.reorderCorrelation)
-    netems[netem].corruptChance = remember(options.corruptCorrelation)
+    netems[netem].change(options, now: cpu.now)
   }
 
-  /// A copy goes in at the top, where another netem would double it again, without end (check_netem_in_tree).
-  func checkDuplication(with index: QdiscIndex, in parent: QdiscIndex) throws(KernelError) {
-    let device = qdiscs[index].device
-    var netems = 0
-    var duplicates = false
-    for other in (parent.isNone ? [] : qdiscs(of: device)).filter({ $0 != index }) + [index] {
-      guard case .netem(let netem) = qdiscs[other].kind else { continue }
-      netems += 1
-      duplicates = duplicates || self.netems[netem].duplicate > 0
+  private func check(_ slot: NetemSlot) throws(KernelError) {
+    guard slot.minimumDelay >= 0, slot.maximumDelay >= 0 else { throw .invalid("negative slot delay") }
+    guard slot.minimumDelay <= slot.maximumDelay else {
+      throw .invalid("slot min delay greater than max delay")
     }
-    guard netems < 2 || !duplicates else {
-      throw .invalid("netem: cannot mix duplicating netems with other netems in tree")
+    guard slot.distributedDelay >= 0, slot.distributedJitter >= 0 else {
+      throw .invalid("negative dist delay")
     }
+    guard slot.packets >= 0, slot.bytes >= 0 else { throw .invalid("negative slot limit") }
   }
 
   // MARK: Telling
@@ -226,24 +193,8 @@ extension Kernel {
   }
 
   private func settings(_ netem: TableIndex<Netem>, limit: UInt32) -> NetemOptions {
-    var options = NetemOptions()
-    options.latency = netems[netem].latency
-    options.jitter = netems[netem].jitter
+    var options = netems[netem].settings
     options.limit = limit
-    options.loss = netems[netem].loss
-    options.gap = netems[netem].gap
-    options.duplicate = netems[netem].duplicate
-    options.delayCorrelation = netems[netem].delayChance.correlation
-    options.lossCorrelation = netems[netem].lossChance.correlation
-    options.duplicateCorrelation = netems[netem].duplicateChance.correlation
-    options.reorder = netems[netem].reorder
-    options.reorderCorrelation = netems[netem].reorderChance.correlation
-    options.corrupt = netems[netem].corrupt
-    options.corruptCorrelation = netems[netem].corruptChance.correlation
-    options.rate = netems[netem].rate
-    options.lossModel = netems[netem].lossModel
-    options.explicitCongestion = netems[netem].explicitCongestion
-    options.seed = netems[netem].seed
     return options
   }
 }

@@ -131,12 +131,6 @@ extension Kernel {
     let index = try insertQdisc(
       kind, on: device, handle: handle != 0 ? handle : freeHandle(of: device), place: place)
     qdiscs[index].parent = parent
-    do throws(KernelError) {
-      try checkDuplication(with: index, in: parent)
-    } catch {
-      destroyQdisc(index)
-      throw error
-    }
     graft(index, parent, place, on: device)
   }
 

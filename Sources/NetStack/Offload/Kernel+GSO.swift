@@ -88,6 +88,7 @@ extension Kernel {
     pool[piece].timestamp = whole.timestamp
     pool[piece].flags = whole.flags.subtracting([.charged, .controlled, .tracked])
     if whole.flags.contains(.tracked) { pool.setConntrack(pool.conntrack(slot), of: piece) }
+    if whole.isCopy { pool[piece].marks.insert(.copy) }
     pool.watch(piece, asPartOf: slot)
   }
 

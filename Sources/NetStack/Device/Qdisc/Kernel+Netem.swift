@@ -7,7 +7,7 @@ import Rtnetlink
 
 extension Kernel {
   mutating func netemEnqueue(_ slot: Slot, into index: QdiscIndex, _ netem: TableIndex<Netem>) -> Bool {
-    var copies = netems[netem].isDuplicated() ? 2 : 1
+    var copies = !pool[slot].isCopy && netems[netem].isDuplicated() ? 2 : 1
     if netems[netem].isLost() {
       if netems[netem].explicitCongestion, markCongestion(slot) {
         // The kernel counts a mark among the drops.
@@ -26,25 +26,40 @@ extension Kernel {
     // (skb_orphan_partial).
     if netems[netem].isOnItsWay { pool.orphan(slot) }
     let copy = copies > 1 ? pool.clone(slot) : .none
-    if netems[netem].isCorrupted() {
-      guard pool[slot].gsoType == .none else {
-        if copy != .none { duplicateAtRoot(copy, index, netem) }
-        return netemCut(slot, into: index, netem)
-      }
-      guard corrupt(slot, netem) else {
-        queueDrops(slot, by: index, .noMemory)
-        if copy != .none { duplicateAtRoot(copy, index, netem) }
-        return false
-      }
-    }
-    guard netems[netem].delayed.count < Int(qdiscs[index].limit) else {
-      queueDrops(slot, by: index)
-      if copy != .none { drop(copy, .qdiscDrop, in: devices[qdiscs[index].device].namespace) }
+    guard netems[netem].isCorrupted() else { return netemAdmit(slot, copy, SlotQueue(), into: index, netem) }
+    guard pool[slot].gsoType == .none else { return netemCut(slot, copy, into: index, netem) }
+    guard corrupt(slot, netem) else {
+      queueDrops(slot, by: index, .noMemory)
+      netemDrop(copy, by: index)
       return false
     }
-    if copy != .none { duplicateAtRoot(copy, index, netem) }
+    return netemAdmit(slot, copy, SlotQueue(), into: index, netem)
+  }
+
+  /// Puts a packet under way, where there is room, and its copy in at the top of the device's tree, since those outside
+  /// expect one packet. Without room the segments that would follow it end with it.
+  private mutating func netemAdmit(
+    _ slot: Slot, _ copy: Slot, _ rest: consuming SlotQueue, into index: QdiscIndex,
+    _ netem: TableIndex<Netem>
+  ) -> Bool {
+    guard qdiscs[index].statistics.queueLength < Int(qdiscs[index].limit) else {
+      queueDrops(slot, by: index)
+      netemDrop(copy, by: index)
+      while !rest.isEmpty { netemDrop(rest.pop(pool), by: index) }
+      return false
+    }
+    if copy != .none {
+      pool[copy].marks.insert(.copy)
+      netems[netem].counters.duplicated &+= 1
+      enqueue(copy, into: devices[qdiscs[index].device].qdisc)
+    }
     netemDelay(slot, into: index, netem)
     return true
+  }
+
+  /// Ends what a packet that is counted already takes along.
+  private mutating func netemDrop(_ slot: Slot, by index: QdiscIndex) {
+    if slot != .none { drop(slot, .qdiscDrop, in: devices[qdiscs[index].device].namespace) }
   }
 
   /// Puts a packet under way.
@@ -63,40 +78,36 @@ extension Kernel {
   }
 
   /// Of a packet of many segments one is damaged; the others meet their own chances (netem_segment).
-  private mutating func netemCut(_ slot: Slot, into index: QdiscIndex, _ netem: TableIndex<Netem>) -> Bool {
+  private mutating func netemCut(
+    _ slot: Slot, _ copy: Slot, into index: QdiscIndex, _ netem: TableIndex<Netem>
+  ) -> Bool {
     let whole = length(of: slot)
     var pieces = cut(slot, hasLinkHeader: true, in: devices[qdiscs[index].device].namespace)
+    guard !pieces.isEmpty else {
+      qdiscs[index].statistics.drops &+= 1
+      netemDrop(copy, by: index)
+      return false
+    }
     var (packets, bytes) = (0, 0)
-    var isFirst = true
+    let first = pieces.pop(pool)
+    if corrupt(first, netem) {
+      let size = length(of: first)
+      guard netemAdmit(first, copy, pieces, into: index, netem) else { return false }
+      (packets, bytes) = (1, size)
+    } else {
+      queueDrops(first, by: index, .noMemory)
+      netemDrop(copy, by: index)
+    }
     while !pieces.isEmpty {
       let piece = pieces.pop(pool)
       let size = length(of: piece)
-      if isFirst {
-        isFirst = false
-        let isFull = netems[netem].delayed.count >= Int(qdiscs[index].limit)
-        guard corrupt(piece, netem), !isFull else {
-          queueDrops(piece, by: index, isFull ? .qdiscDrop : .noMemory)
-          continue
-        }
-        netemDelay(piece, into: index, netem)
-      } else if !netemEnqueue(piece, into: index, netem) {
-        continue
-      }
+      guard netemEnqueue(piece, into: index, netem) else { continue }
       packets += 1
       bytes += size
     }
     guard packets > 0 else { return false }
     changeBacklog(around: index, packets: packets - 1, bytes: bytes - whole)
     return true
-  }
-
-  /// A copy goes in at the top of the device's tree, since those outside expect one packet; it is not doubled again.
-  private mutating func duplicateAtRoot(_ copy: Slot, _ index: QdiscIndex, _ netem: TableIndex<Netem>) {
-    let probability = netems[netem].duplicate
-    netems[netem].counters.duplicated &+= 1
-    netems[netem].duplicate = 0
-    enqueue(copy, into: devices[qdiscs[index].device].qdisc)
-    netems[netem].duplicate = probability
   }
 
   /// When a packet that comes now arrives.
@@ -131,19 +142,24 @@ extension Kernel {
 
   /// Says of a packet that can be told so that it met congestion (INET_ECN_set_ce). False when it cannot.
   private mutating func markCongestion(_ slot: Slot) -> Bool {
-    guard pool.bytes(slot).count >= EthernetHeader.length + 20, pool.makeWritable(slot) else { return false }
+    // A copy shares its bytes with its original, and the kernel marks both.
+    guard pool.bytes(slot).count >= EthernetHeader.length + 20,
+      pool[slot].isCopy || pool.makeWritable(slot)
+    else { return false }
     let bytes = pool.bytes(slot)
     let header = bytes.dropFirst(EthernetHeader.length)
     switch bytes.u16(EthernetHeader.type) {
     case 0x0800:
       let old = header.u16(IPv4Header.versionAndLength)
       guard old & 3 != 0 else { return false }
+      guard old & 3 != 3 else { return true }
       header.set(IPv4Header.versionAndLength, u16: old | 3)
-      // RFC 1624: the sum loses the old word and takes the new one.
-      let sum = UInt64(~header.u16(IPv4Header.checksum)) + UInt64(~old) + UInt64(old | 3)
-      header.set(IPv4Header.checksum, u16: ~foldChecksum(sum))
+      // IP_ECN_set_ce: the sum, right or wrong, gives up what the word has gained, and stays the zero that it was.
+      let sum = UInt32(header.u16(IPv4Header.checksum)) + 0xfffb + UInt32((old + 1) & 3)
+      header.set(IPv4Header.checksum, u16: UInt16(truncatingIfNeeded: sum + sum >> 16))
       return true
     case 0x86dd:
+      guard header.count >= 40 else { return false }
       let old = header.u16(0)
       guard old & 0x30 != 0 else { return false }
       header.set(0, u16: old | 0x30)
@@ -156,10 +172,17 @@ extension Kernel {
     let overtaking = qdiscs[index].bands[0].pop(pool)
     if overtaking != .none { return netemDeliver(overtaking, from: index) }
     let child = netems[netem].child
-    while let time = netems[netem].delayed.earliest, time <= cpu.now {
+    var next: Int64?
+    while let time = netems[netem].delayed.earliest {
+      let departure = netems[netem].departure(of: time, now: cpu.now)
+      guard departure <= cpu.now else {
+        next = departure
+        break
+      }
       let slot = netems[netem].delayed.removeFirst()
-      guard !child.isNone else { return netemDeliver(slot, from: index) }
       let bytes = length(of: slot)
+      netems[netem].takeFromSlot(bytes, now: cpu.now)
+      guard !child.isNone else { return netemDeliver(slot, from: index) }
       if !enqueue(slot, into: child) {
         qdiscs[index].statistics.drops &+= 1
         queueShrinks(index, by: bytes)
@@ -170,7 +193,7 @@ extension Kernel {
       let slot = dequeue(from: child)
       if slot != .none { return netemDeliver(slot, from: index) }
     }
-    if let time = netems[netem].delayed.earliest { scheduleQueue(index, at: time) }
+    if let next { scheduleQueue(index, at: next) }
     return .none
   }
 

@@ -43,6 +43,8 @@ struct Netem: ~Copyable {
   /// Nil or 0 bytes a second: none.
   var rate = NetemRate(bytesPerSecond: 0)
   var distribution: [Int16] = []
+  var slot = NetemSlot()
+  var slotDistribution: [Int16] = []
   var seed: UInt64
 
   // MARK: Memory
@@ -58,6 +60,10 @@ struct Netem: ~Copyable {
   /// Packets since the last one that went out of turn.
   var sinceReorder: UInt32 = 0
   var delayed = DelayHeap()
+  /// When the slot opens, or has opened, and what may still leave in it; nil where there are no slots.
+  var slotOpens: Int64?
+  var slotPackets: Int32 = 0
+  var slotBytes: Int64 = 0
   /// A qdisc that takes packets at the end of their delay.
   var child = QdiscIndex.none
   var counters = NetemCounters()
@@ -70,12 +76,6 @@ struct Netem: ~Copyable {
 
   /// Whether a packet takes time.
   var isOnItsWay: Bool { latency != 0 || jitter != 0 || rate.bytesPerSecond != 0 }
-
-  mutating func reseed(_ seed: UInt64) {
-    self.seed = seed
-    chance = TausworthePRNG(seed: seed)
-    otherChance = RandomState(seed: seed)
-  }
 
   // MARK: Chance
 
@@ -123,11 +123,11 @@ struct Netem: ~Copyable {
         lossState = .lostInGap
         return true
       }
-      if p14 < number, number < p13 &+ p14 {
+      if number < p13 &+ p14 {
         lossState = .lostInBurst
         return true
       }
-      if p13 &+ p14 < number { lossState = .sentInGap }
+      lossState = .sentInGap
     case .sentInBurst:
       if number < p23 {
         lossState = .lostInBurst
@@ -136,9 +136,9 @@ struct Netem: ~Copyable {
     case .lostInBurst:
       if number < p32 {
         lossState = .sentInBurst
-      } else if p32 < number, number < p31 &+ p32 {
+      } else if number < p31 &+ p32 {
         lossState = .sentInGap
-      } else if p31 &+ p32 < number {
+      } else {
         return true
       }
     case .lostInGap: lossState = .sentInGap
@@ -156,17 +156,22 @@ struct Netem: ~Copyable {
     return chance.next() < k1
   }
 
-  /// The next packet's delay in nanoseconds, which may be below zero (tabledist).
+  /// The next packet's delay in nanoseconds, which may be below zero.
   mutating func delay() -> Int64 {
     guard jitter != 0 else { return latency }
     let number = Self.draw(&chance, &delayChance)
-    guard !distribution.isEmpty else {
-      return Int64(number % (2 &* UInt32(truncatingIfNeeded: jitter))) &+ latency &- jitter
+    return Self.spread(latency, jitter, distribution, number)
+  }
+
+  /// A time that chance moves from its mean (tabledist).
+  static func spread(_ mean: Int64, _ jitter: Int64, _ table: [Int16], _ number: UInt32) -> Int64 {
+    guard !table.isEmpty else {
+      return Int64(number % (2 &* UInt32(truncatingIfNeeded: jitter))) &+ mean &- jitter
     }
-    let entry = Int64(distribution[Int(number) % distribution.count])
-    var part = jitter % Self.distributionScale * entry
-    part += part >= 0 ? Self.distributionScale / 2 : -Self.distributionScale / 2
-    return part / Self.distributionScale + jitter / Self.distributionScale * entry &+ latency
+    let entry = Int64(table[Int(number) % table.count])
+    var part = jitter % distributionScale * entry
+    part += part >= 0 ? distributionScale / 2 : -distributionScale / 2
+    return part / distributionScale + jitter / distributionScale * entry &+ mean
   }
 
   /// How long a packet takes at the rate (packet_time_ns). The kernel's unsigned sums may wrap; so do these.
