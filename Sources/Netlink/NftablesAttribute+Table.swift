@@ -255,6 +255,10 @@ extension NftablesAttribute {
 
   static let flowTable = Self(.expression("flow_offload"), NFTNL_EXPR_FLOW_TABLE_NAME, name)
 
+  static let synproxyMSS = Self(.expression("synproxy"), NFTNL_EXPR_SYNPROXY_MSS, u16)
+  static let synproxyScale = Self(.expression("synproxy"), NFTNL_EXPR_SYNPROXY_WSCALE, u8)
+  static let synproxyFlags = Self(.expression("synproxy"), NFTNL_EXPR_SYNPROXY_FLAGS, u32)
+
   static let connlimitCount = Self(.expression("connlimit"), NFTNL_EXPR_CONNLIMIT_COUNT, u32)
   static let connlimitFlags = Self(.expression("connlimit"), NFTNL_EXPR_CONNLIMIT_FLAGS, u32)
 
@@ -290,6 +294,6 @@ extension NftablesAttribute {
     fibResult, fibFlags, rtKey, rtDestination, exthdrDestination, exthdrType, exthdrOffset, exthdrLength,
     exthdrFlags, exthdrOperation, exthdrSource, socketKey, socketDestination, socketLevel, tproxyFamily,
     tproxyAddress, tproxyPort, dupAddress, dupDevice, fwdDevice, fwdAddress, fwdFamily, connlimitCount,
-    connlimitFlags,
+    connlimitFlags, synproxyMSS, synproxyScale, synproxyFlags,
   ]
 }

@@ -339,6 +339,12 @@ struct NftablesExpressionDecoder {
         NftDup(
           address: try optionalRegister(NFTA_DUP_SREG_ADDR.rawValue),
           device: try optionalRegister(NFTA_DUP_SREG_DEV.rawValue)))
+    case "synproxy":
+      return .synproxy(
+        NftSynproxy(
+          maximumSegment: try attributes[Int(NFTA_SYNPROXY_MSS.rawValue)]?.be16() ?? 0,
+          windowScale: try attributes[Int(NFTA_SYNPROXY_WSCALE.rawValue)]?.u8() ?? 0,
+          flags: try u32(NFTA_SYNPROXY_FLAGS.rawValue) ?? 0))
     case "fwd":
       return .fwd(
         NftFwd(

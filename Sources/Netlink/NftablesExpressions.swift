@@ -57,6 +57,7 @@ extension NftExpression {
     case .dup: "dup"
     case .fwd: "fwd"
     case .connlimit: "connlimit"
+    case .synproxy: "synproxy"
     case .flowOffload: "flow_offload"
     case .unknown: nil
     }
@@ -126,6 +127,10 @@ extension NftExpression {
     case .counter, .limit, .quota, .connlimit, .log, .reject, .notrack: try fillAction(o)
     case .dynset(let e): try e.fill(o)
     case .flowOffload(let name): try o.set(.flowTable, text: name)
+    case .synproxy(let e):
+      try o.set(.synproxyMSS, e.maximumSegment)
+      try o.set(.synproxyScale, e.windowScale)
+      try o.set(.synproxyFlags, e.flags)
     case .objectReference(let e):
       switch e.target {
       case .named(let type, let name):

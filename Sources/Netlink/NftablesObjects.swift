@@ -66,7 +66,7 @@ extension NftablesDecoder {
     case .ctHelper: return try helper(content)
     case .ctTimeout: return try timeout(content) ?? .unknown(type)
     case .ctExpectation: return try expectation(content)
-    case .synproxy: return try synproxy(content)
+    case .synproxy: return try stateful("synproxy", content) ?? .unknown(type)
     case nil: return .unknown(type)
     }
   }
@@ -80,6 +80,7 @@ extension NftablesDecoder {
     case .quota(let quota): .quota(quota)
     case .limit(let limit): .limit(limit)
     case .connlimit(let connlimit): .connlimit(connlimit)
+    case .synproxy(let proxy): .synproxy(proxy)
     default: nil
     }
   }
@@ -141,19 +142,5 @@ extension NftablesDecoder {
       }
     }
     return .ctExpectation(expectation)
-  }
-
-  private static func synproxy(_ content: NetlinkAttribute) throws(NetlinkDecodingError) -> NftObject.State {
-    var proxy = NftSynproxy()
-    var reader = content.content
-    while let attribute = try reader.next() {
-      switch UInt32(attribute.type) {
-      case NFTA_SYNPROXY_MSS.rawValue: proxy.maximumSegment = try attribute.be16()
-      case NFTA_SYNPROXY_WSCALE.rawValue: proxy.windowScale = try attribute.u8()
-      case NFTA_SYNPROXY_FLAGS.rawValue: proxy.flags = try attribute.be32()
-      default: break
-      }
-    }
-    return .synproxy(proxy)
   }
 }

@@ -68,6 +68,11 @@ struct NetfilterHostileTests {
       "reject at postrouting",
       whole([chain(NftBaseChain(hook: .postrouting), [.reject(NftReject(kind: .icmp, code: 3))])]), 95
     ),
+    (
+      "a SYN proxy at prerouting",
+      whole([chain(NftBaseChain(hook: .prerouting), [.synproxy(NftSynproxy())])]), 95
+    ),
+    ("a SYN proxy with unknown flags", whole([chain(input, [.synproxy(NftSynproxy(flags: 16))])]), 95),
     ("jumps in a circle", whole(jumps(3, closed: true)), 31),
     ("sixteen jumps", whole(jumps(16, closed: false)), 31),
     ("a jump to nowhere", whole([chain(input, [.verdict(.jump("absent"))])]), 2),

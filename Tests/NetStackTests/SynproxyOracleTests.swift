@@ -221,14 +221,16 @@ struct SynproxyOracleTests {
     #expect(emulated.kernel.accounting.isClosed)
   }
 
-  private static func table(_ family: String, _ proxy: String) -> String {
-    """
-    table \(family) t {
-    synproxy sp { \(proxy); }
-    chain r { type filter hook prerouting priority -300; iifname "t0" tcp dport 80 tcp flags syn notrack; }
-    chain f { type filter hook forward priority 0; tcp dport 80 ct state invalid,untracked synproxy name "sp"; ct state invalid counter drop; counter; }
-    }
-    """
+  /// With a proxy that has a name, or stands in the rule.
+  private static func table(_ family: String, _ proxy: String, isNamed: Bool = true) -> String {
+    let statement = isNamed ? "name \"sp\"" : proxy.replacing(";", with: "")
+    return """
+      table \(family) t {
+      \(isNamed ? "synproxy sp { \(proxy); }" : "")
+      chain r { type filter hook prerouting priority -300; iifname "t0" tcp dport 80 tcp flags syn notrack; }
+      chain f { type filter hook forward priority 0; tcp dport 80 ct state invalid,untracked synproxy \(statement); ct state invalid counter drop; counter; }
+      }
+      """
   }
 
   private static let client: [UInt8] = [
@@ -243,6 +245,15 @@ struct SynproxyOracleTests {
     [[], [2, 4, 5, 180], client, [4, 2, 1, 1]] as [[UInt8]])
   func conversation(proxy: String, options: [UInt8]) throws {
     try converse(Self.table("ip", proxy), Self.steps(options))
+  }
+
+  @Test(
+    "A proxy without a name is one with it, whatever it leaves out",
+    arguments: [
+      "mss 1400; wscale 7; timestamp sack-perm", "mss 1460", "wscale 7; timestamp", "sack-perm", "",
+    ])
+  func unnamed(_ proxy: String) throws {
+    try converse(Self.table("ip", proxy, isNamed: false), Self.steps(Self.client))
   }
 
   /// Linux sums IPv6's segments as if they were IPv4's (nf_ip_checksum) and drops what no card has summed before, which
@@ -291,11 +302,13 @@ struct SynproxyOracleTests {
     try converse(Self.table("ip", "mss 1400; wscale 7"), refused)
   }
 
-  @Test("A proxy has its place for what comes in and what goes through only")
-  func refusals() throws {
+  @Test("A proxy has its place for what comes in and what goes through only", arguments: [true, false])
+  func refusals(isNamed: Bool) throws {
+    let proxy = NftSynproxy(maximumSegment: 1400, windowScale: 7, flags: 3)
     for hook in ["prerouting", "output", "postrouting", "input", "forward"] {
+      let statement = isNamed ? "name \"sp\"" : "mss 1400 wscale 7"
       let table =
-        "table ip t {\nsynproxy sp { mss 1400; wscale 7; }\nchain c { type filter hook \(hook) priority 0; synproxy name \"sp\"; }\n}"
+        "table ip t {\nsynproxy sp { mss 1400; wscale 7; }\nchain c { type filter hook \(hook) priority 0; synproxy \(statement); }\n}"
       let router = try KernelOracleTests.Router()
       var tables: [NftTable] = []
       var isTaken = true
@@ -306,15 +319,14 @@ struct SynproxyOracleTests {
         continue
       }
       let rule = NftRule(expressions: [
-        .objectReference(NftObjectReference(target: .named(type: 10, name: "sp")))
+        isNamed
+          ? .objectReference(NftObjectReference(target: .named(type: 10, name: "sp"))) : .synproxy(proxy)
       ])
       let chain = NftChain(
         name: "c", base: NftBaseChain(hook: try #require(NftHook(rawValue: hook))), rules: [rule])
       let made = NftTable(
         family: .ip, name: "t", chains: [chain],
-        objects: [
-          NftObject(name: "sp", state: .synproxy(NftSynproxy(maximumSegment: 1400, windowScale: 7, flags: 3)))
-        ])
+        objects: [NftObject(name: "sp", state: .synproxy(proxy))])
       var emulated = try KernelOracleTests.Emulated()
       #expect(throws: NftTransactionError.self, "\(hook)") {
         try emulated.kernel.commit(made.creation, in: emulated.node)

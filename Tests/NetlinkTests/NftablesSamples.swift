@@ -55,6 +55,8 @@ struct NftablesSample: Sendable {
         "counter name tcp dport map { 80 : \"cnt\" }", "tcp dport 21 ct helper set \"hlp\"",
         "meta l4proto tcp ct timeout set \"tmo\"", "meta l4proto udp ct expectation set \"exp\"",
         "update @dyn { ip saddr timeout 5s counter }", "delete @dyn { ip saddr }",
+        "tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm",
+        "tcp dport 81 synproxy", "tcp dport 82 synproxy mss 1200 wscale 0 sack-perm", "synproxy name \"prx\"",
       ]),
     NftablesSample(
       family: "ip", chain: "type nat hook prerouting priority -100",

@@ -209,8 +209,20 @@ struct CorpusTests {
       [.connections(NftConnlimit(count: 5, isInverted: true))],
       [.match(.is(.tcpFlags, .syn)), .clampMSS(1200)], [.match(.is(.tcpFlags, .syn)), .clampMSS(nil)],
     ]
+    let proxies: [[Statement]] = [0, 1, 2, 3, 7, 12, 15].map { flags in
+      [
+        .synproxy(
+          NftSynproxy(
+            maximumSegment: flags & 1 != 0 ? 1460 : 0, windowScale: flags & 2 != 0 ? 7 : 0, flags: flags))
+      ]
+    }
     var entries: [Entry] = []
     entries += try stores()
+    for family in [NftFamily.ip, .ip6, .inet] {
+      for statements in proxies {
+        entries += try [entry(family, NftBaseChain(hook: .input), statements)].compactMap { $0 }
+      }
+    }
     for family in NftFamily.allCases {
       let own = family == .ip || family == .ip6 || family == .inet ? internet : []
       for statements in common + own {

@@ -33,6 +33,11 @@ struct RefusalTests {
         .ip, base: postrouting, rule(.translate(Translation(.destination, to: .address(.v4(.loopback)))))),
       "dnat stands at prerouting or output"
     ),
+    (
+      table(.ip, base: NftBaseChain(hook: .prerouting), rule(.synproxy(NftSynproxy()))),
+      "synproxy stands at input or forward, not at prerouting"
+    ),
+    (table(.bridge, rule(.synproxy(NftSynproxy()))), "synproxy in the bridge family"),
     (table(.ip, base: postrouting, rule(.masquerade(ports: PortRange(1, 2)))), "after a match on a protocol"),
     (table(.ip, base: NftBaseChain(type: .nat, hook: .prerouting, priority: -200)), "must be above -200"),
     (table(.ip, base: NftBaseChain(type: .nat, hook: .forward)), "a nat chain hooks at"),

@@ -68,6 +68,22 @@ struct RulesetTests {
   }
 
   @Test(
+    "A SYN proxy stands in a rule too",
+    arguments: [
+      ("null", NftSynproxy()), (#"{"mss": 1200}"#, NftSynproxy(maximumSegment: 1200, flags: 1)),
+      (
+        #"{"mss": 1460, "wscale": 7, "flags": ["timestamp", "sack-perm"]}"#,
+        NftSynproxy(maximumSegment: 1460, windowScale: 7, flags: 15)
+      ), (#"{"flags": ["sack-perm"]}"#, NftSynproxy(flags: 4)),
+    ])
+  func synproxy(_ text: String, _ proxy: NftSynproxy) throws {
+    let flow = #"{"flow": {"op": "add", "flowtable": "@z"}}"#
+    let ruleset = try read(Self.rich.replacing(flow, with: #"{"synproxy": \#(text)}"#)).get()
+    let tables = try Compiler.compile(ruleset).get()
+    #expect(tables.first?.chain("w")?.rules.first?.expressions == [.synproxy(proxy)])
+  }
+
+  @Test(
     "What is not understood is named with its place",
     arguments: [
       ("{\"nftables\": [", "line 1, column 15"), ("[]", "no list 'nftables'"),
@@ -93,6 +109,7 @@ struct RulesetTests {
       ("\"counter\": \"c\"", "\"queue\": {\"num\": 1}", "rule 1: the statement 'queue' is not understood"),
       ("\"field\": \"saddr\"", "\"field\": \"saddrr\"", "rule 3: the field 'ip saddrr' is not understood"),
       ("\"op\": \"in\"", "\"op\": \"~\"", "there is no comparison '~'"),
+      ("\"counter\": \"c\"", "\"synproxy\": {\"mss\": 65536}", "a synproxy's MSS has 16 bits"),
       ("\"mod\": 2", "\"mod\": 0", "'mod' should be 1 at least"),
       ("\"len\": 24", "\"len\": 240", "a prefix of 240 bits"),
       ("[22, {\"accept\": null}]", "[22]", "a key and a value"),

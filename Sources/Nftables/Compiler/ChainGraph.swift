@@ -220,6 +220,10 @@ struct ChainGraph {
       return hooks.contains(base.hook) ? nil : "reject cannot stand at \(base.hook.rawValue)"
     case .flowOffload:
       return base.hook == .forward ? nil : "connections are put into flowtables at forward only"
+    case .synproxy: return proxyFault(base)
+    case .objectReference(let reference):
+      guard case .named(NftObjectKind.synproxy.rawValue, _) = reference.target else { return nil }
+      return proxyFault(base)
     case .tproxy: return base.hook == .prerouting ? nil : "tproxy stands at prerouting only"
     case .socket:
       return [.prerouting, .input, .output].contains(base.hook)
@@ -230,6 +234,11 @@ struct ChainGraph {
     case .fib(let fib): return fibFault(fib, base)
     default: return nil
     }
+  }
+
+  private func proxyFault(_ base: NftBaseChain) -> String? {
+    [.input, .forward].contains(base.hook)
+      ? nil : "synproxy stands at input or forward, not at \(base.hook.rawValue)"
   }
 
   private func natFault(_ word: String, _ hooks: [NftHook], _ base: NftBaseChain) -> String? {

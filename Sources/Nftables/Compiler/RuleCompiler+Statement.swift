@@ -40,6 +40,11 @@ extension RuleCompiler {
     case .removeOption(let type):
       emit(.exthdrWrite(NftExthdrWrite(operation: .tcpOption, type: type, source: nil)))
     case .updateSet(let update): try compile(update)
+    case .synproxy(let proxy):
+      guard family == .ip || family == .ip6 || family == .inet else {
+        throw Fault("synproxy in the \(family.rawValue) family")
+      }
+      emit(.synproxy(proxy))
     case .tproxy(let address, let port): try tproxy(address, port)
     case .addFlow(let name):
       guard flowtables.contains(where: { $0.name == name }) else {

@@ -74,6 +74,7 @@ extension NftExpression: CustomStringConvertible {
       "fwd sreg_dev \(e.device)" + (e.address.map { " sreg_addr \($0)" } ?? "")
         + (e.family.map { " nfproto \($0)" } ?? "")
     case .connlimit(let e): "connlimit count \(e.count) flags \(e.isInverted ? 1 : 0)"
+    case .synproxy(let e): "synproxy mss \(e.maximumSegment) wscale \(e.windowScale)"
     case .flowOffload(let name): "flow_offload flowtable \(name)"
     case .unknown(let name): "unknown \(name)"
     }

@@ -38,6 +38,7 @@ public enum NftExpression: Hashable, Codable, Sendable {
   case dup(NftDup)
   case fwd(NftFwd)
   case connlimit(NftConnlimit)
+  case synproxy(NftSynproxy)
   case notrack
   /// Puts the packet's connection into the flowtable of that name.
   case flowOffload(String)

@@ -36,6 +36,8 @@ public enum Statement: Hashable, Codable, Sendable {
   /// Sends the packet by another device, to a neighbour there if one is given (netdev).
   case fwd(device: UInt32, to: IPAddress?)
   case updateSet(SetUpdate)
+  /// Answers who begins a connection in the server's name (ip, ip6 and inet, at input and forward).
+  case synproxy(NftSynproxy)
   /// To a transparent socket of this host.
   case tproxy(IPAddress?, port: Port?)
   /// Puts the packet's connection into a flowtable of the table (ip, ip6 and inet, at forward).

@@ -45,6 +45,7 @@ extension RuleText {
       say("masquerade" + (try ports(e.portMin, e.portMax).map { " to :\($0)" } ?? "") + Self.flags(e.flags))
     case .redirect(let e):
       say("redirect" + (try ports(e.portMin, e.portMax).map { " to :\($0)" } ?? "") + Self.flags(e.flags))
+    case .synproxy(let e): say((["synproxy"] + e.words).joined(separator: " "))
     case .tproxy(let e):
       let address = try e.address.map { register throws(Unwritable) in try self.address(register) } ?? ""
       let port = try ports(e.port, nil).map { ":\($0)" } ?? ""

@@ -144,13 +144,25 @@ enum ObjectText {
           "\ttimeout \(TimeText.text(UInt64(expectation.timeout)))", "\tsize \(expectation.size)",
         ] + network(expectation.network) + ["}"]
     case .synproxy(let proxy):
-      let flags = (proxy.flags & 8 != 0 ? ["timestamp"] : []) + (proxy.flags & 4 != 0 ? ["sack-perm"] : [])
+      // An object's size and scale always stand there.
+      let flags = proxy.options
       return ["synproxy \(object.name) {"] + comment
         + ["\tmss \(proxy.maximumSegment)", "\twscale \(proxy.windowScale)"]
         + (flags.isEmpty ? [] : ["\t" + flags.joined(separator: " ")]) + ["}"]
     case .connlimit, .unknown:
       return ["# object \(object.name) is of a kind that cannot be written here (type \(object.type))"]
     }
+  }
+}
+
+extension NftSynproxy {
+  /// Flags that have no number.
+  var options: [String] { (flags & 8 != 0 ? ["timestamp"] : []) + (flags & 4 != 0 ? ["sack-perm"] : []) }
+
+  /// What a statement says of it.
+  var words: [String] {
+    (flags & 1 != 0 ? ["mss \(maximumSegment)"] : []) + (flags & 2 != 0 ? ["wscale \(windowScale)"] : [])
+      + options
   }
 }
 

@@ -27,10 +27,8 @@ extension RulesetScope {
       if item["map"] != nil { return [try objectMap(.quota, item)] }
       return [.quota(try Self.quota(item))]
     case "synproxy":
-      guard case .string(let name) = item else {
-        throw RulesetError("a synproxy without a name is not understood; declare one")
-      }
-      return [.object(.synproxy, name)]
+      if case .string(let name) = item { return [.object(.synproxy, name)] }
+      return [.synproxy(try Self.synproxy(item))]
     case "ct helper": return [.object(.ctHelper, try name(item))]
     case "ct timeout": return [.object(.ctTimeout, try name(item))]
     case "ct expectation": return [.object(.ctExpectation, try name(item))]

@@ -100,6 +100,32 @@ extension RulesetScope {
   }
 }
 
+extension RulesetScope {
+  /// What a SYN proxy offers; a statement that says nothing of it has null there.
+  static func synproxy(_ item: JSON) throws(RulesetError) -> NftSynproxy {
+    var proxy = NftSynproxy()
+    if case .null = item { return proxy }
+    if let size = try item.integer("mss") {
+      guard let size = UInt16(exactly: size) else { throw RulesetError("a synproxy's MSS has 16 bits") }
+      proxy.maximumSegment = size
+      proxy.flags |= 1
+    }
+    if let scale = try item.integer("wscale") {
+      guard let scale = UInt8(exactly: scale) else { throw RulesetError("a synproxy's scale has 8 bits") }
+      proxy.windowScale = scale
+      proxy.flags |= 2
+    }
+    for word in try item.texts("flags") {
+      switch word {
+      case "timestamp": proxy.flags |= 8
+      case "sack-perm": proxy.flags |= 4
+      default: throw RulesetError("a synproxy has no flag '\(word)'")
+      }
+    }
+    return proxy
+  }
+}
+
 extension RulesetReader {
   /// A named object.
   func object(_ kind: String, _ item: JSON) throws(RulesetError) -> NftObject.State {
@@ -108,18 +134,9 @@ extension RulesetReader {
     case "quota": return .quota(try RulesetScope.quota(item))
     case "limit": return .limit(try RulesetScope.limit(item))
     case "synproxy":
-      guard let segment = try item.integer("mss").flatMap({ UInt16(exactly: $0) }),
-        let scale = try item.integer("wscale").flatMap({ UInt8(exactly: $0) })
-      else { throw RulesetError("a synproxy has an MSS and a window scale") }
-      var flags: UInt32 = 3
-      for word in try item.texts("flags") {
-        switch word {
-        case "timestamp": flags |= 8
-        case "sack-perm": flags |= 4
-        default: throw RulesetError("a synproxy has no flag '\(word)'")
-        }
-      }
-      return .synproxy(NftSynproxy(maximumSegment: segment, windowScale: scale, flags: flags))
+      let proxy = try RulesetScope.synproxy(item)
+      guard proxy.flags & 3 == 3 else { throw RulesetError("a synproxy has an MSS and a window scale") }
+      return .synproxy(proxy)
     default: break
     }
     let networks: [String: NetworkFamily] = ["ip": .ipv4, "ip6": .ipv6]

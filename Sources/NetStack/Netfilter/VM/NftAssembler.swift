@@ -189,10 +189,12 @@ struct NftAssembler: ~Copyable {
       return
     case .synproxy(let proxy):
       let key = NftProgram.StateKey.object(table, type: object.type, name: object.name)
-      var instruction = NftInstruction(.synproxy)
-      instruction.a = UInt32(proxy.maximumSegment) | UInt32(proxy.windowScale) << 16
-      instruction.b = proxy.flags
-      assembly.proxySYNs()
+      let instruction: NftInstruction
+      do throws(KernelError) {
+        instruction = try NftRuleLoader.synproxy(proxy, &self)
+      } catch {
+        throw NftAssemblyError(error: error)
+      }
       assembly.objectPlaces[key] = UInt32(assembly.objects.count)
       assembly.objects.append(instruction)
       return

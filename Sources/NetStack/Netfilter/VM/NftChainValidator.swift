@@ -90,12 +90,18 @@ struct NftChainValidator {
     case .socket: allowed = [.prerouting, .input, .output].contains(base.hook)
     case .fwd: allowed = table.family == .netdev
     case .dup: allowed = [.netdev, .ip, .ip6, .inet].contains(table.family)
+    case .synproxy: allowed = admitsProxy(base)
     case .objectReference(let reference) where type(of: reference.target) == NftObjectKind.synproxy.rawValue:
-      allowed = [.ip, .ip6, .inet].contains(table.family) && [.input, .forward].contains(base.hook)
+      allowed = admitsProxy(base)
     case .rt(let rt) where rt.key == .tcpMSS:
       allowed = [.forward, .output, .postrouting].contains(base.hook)
     default: allowed = true
     }
     guard allowed else { throw KernelError(95) }
+  }
+
+  /// nft_synproxy_validate.
+  private func admitsProxy(_ base: NftBaseChain) -> Bool {
+    [.ip, .ip6, .inet].contains(table.family) && [.input, .forward].contains(base.hook)
   }
 }

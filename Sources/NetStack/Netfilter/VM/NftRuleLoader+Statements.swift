@@ -119,6 +119,19 @@ extension NftRuleLoader {
     assembler.append(instruction)
   }
 
+  /// A statement's SYN proxy, or a named one (nft_synproxy_do_init).
+  static func synproxy(
+    _ proxy: NftSynproxy, _ assembler: inout NftAssembler
+  ) throws(KernelError) -> NftInstruction {
+    // NF_SYNPROXY_OPT_MASK.
+    guard proxy.flags & ~0xf == 0 else { throw KernelError(95) }
+    var instruction = NftInstruction(.synproxy)
+    instruction.a = UInt32(proxy.maximumSegment) | UInt32(proxy.windowScale) << 16
+    instruction.b = proxy.flags
+    assembler.assembly.proxySYNs()
+    return instruction
+  }
+
   func add(_ tproxy: NftTproxy, to assembler: inout NftAssembler) throws(KernelError) {
     guard table.family == .inet ? true : tproxy.family == table.family,
       [.ip, .ip6, .inet].contains(table.family), tproxy.address != nil || tproxy.port != nil

@@ -84,6 +84,7 @@ struct NftRuleLoader {
     case .dynset(let dynset): try add(dynset, to: &assembler)
     case .objectReference(let reference): try add(reference, to: &assembler, &states, old)
     case .socket(let socket): try add(socket, to: &assembler)
+    case .synproxy(let proxy): assembler.append(try Self.synproxy(proxy, &assembler))
     case .tproxy(let tproxy): try add(tproxy, to: &assembler)
     case .dup(let dup): try add(dup, to: &assembler)
     case .fwd(let fwd): try add(fwd, to: &assembler)
