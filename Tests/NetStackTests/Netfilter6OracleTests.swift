@@ -39,10 +39,17 @@ struct Netfilter6OracleTests {
     _ source: String, _ from: UInt16, _ target: String, _ to: UInt16, face: Int = 0, data: Int = 4,
     hopLimit: UInt8 = 33
   ) -> Oracle.Probe {
-    let ports = bytes(UInt32(from) << 16 | UInt32(to)) + [0, UInt8(8 + data), 0, 0]
+    udp(source, from, target, to, face: face, (0..<data).map { UInt8($0 & 255) }, hopLimit: hopLimit)
+  }
+
+  static func udp(
+    _ source: String, _ from: UInt16, _ target: String, _ to: UInt16, face: Int = 0, _ data: [UInt8],
+    hopLimit: UInt8 = 33
+  ) -> Oracle.Probe {
+    let length = UInt32(8 + data.count) << 16
     return packet(
-      17, source, target, ports + (0..<data).map { UInt8($0 & 255) }, checksum: 6, face: face,
-      hopLimit: hopLimit)
+      17, source, target, bytes(UInt32(from) << 16 | UInt32(to)) + bytes(length) + data, checksum: 6,
+      face: face, hopLimit: hopLimit)
   }
 
   static func tcp(
@@ -164,6 +171,48 @@ struct Netfilter6OracleTests {
         Self.tcp(Self.client, 3000, Self.server, 21, 0x18, seq: 108 + length, ack: 500, text: "NOOP\r\n"),
         Self.tcp(Self.server, 20, outside, 4000, 2, seq: 7, face: 1),
         Self.tcp(Self.client, 4000, Self.server, 20, 0x12, seq: 9, ack: 8),
+      ])
+  }
+
+  @Test("What SIP says of IPv6 is expected and written anew", arguments: [false, true])
+  func sip(isTranslated: Bool) throws {
+    let outside = isTranslated ? "2001:db8:1::77" : Self.client
+    let nat =
+      isTranslated
+      ? "chain p { type nat hook postrouting priority 100; oifname \"t1\" snat to 2001:db8:1::77 }" : ""
+    func ask(_ first: String, _ sequence: String, _ contact: String, _ body: [String] = []) -> Oracle.Probe {
+      let text = SIPText.message(
+        "\(first) sip:b@[\(Self.server)] SIP/2.0", from: "[\(Self.client)]:5060", to: "[\(Self.server)]:5060",
+        contact: contact, "\(sequence) \(first)", body: body)
+      return Self.udp(Self.client, 5060, Self.server, 5060, Array(text.text.utf8))
+    }
+    func answer(_ sequence: String, _ contact: String, _ body: [String] = []) -> Oracle.Probe {
+      let text = SIPText.message(
+        "SIP/2.0 200 OK", from: "[\(Self.server)]:5060", to: "[\(outside)]:5060",
+        via: "[\(outside)]:5060;received=\(outside);rport=5060", contact: contact, sequence, body: body)
+      return Self.udp(Self.server, 5060, outside, 5060, face: 1, Array(text.text.utf8))
+    }
+    let session = SIPText.session(Self.client, ["audio 4000", "video 4004"], version: "IP6")
+    try compare(
+      "sip",
+      """
+      table ip6 t {
+      ct helper sh { type "sip" protocol udp; }
+      chain f { type filter hook forward priority 0; udp dport 5060 ct helper set "sh"; ct state related counter; counter; }
+      \(nat)
+      }
+      """,
+      [
+        ask("REGISTER", "1", "<sip:a@[\(Self.client)]:5070>;expires=60"),
+        answer("1 REGISTER", "<sip:a@[\(outside)]:5070>;expires=60"),
+        Self.udp(Self.server, 6000, outside, 5070, face: 1), ask("INVITE", "2", "<sip:a@x>", session),
+        Self.udp(Self.server, 6001, outside, 4000, face: 1),
+        Self.udp(Self.server, 6001, outside, 4005, face: 1),
+        answer(
+          "2 INVITE", "<sip:b@[\(Self.server)]>",
+          SIPText.session(Self.server, ["audio 6100"], version: "IP6", streamAddress: Self.server)),
+        Self.udp(Self.client, 4100, Self.server, 6100), ask("BYE", "3", "<sip:a@x>"),
+        Self.udp(Self.server, 6003, outside, 4001, face: 1),
       ])
   }
 }

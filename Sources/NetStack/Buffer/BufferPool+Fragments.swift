@@ -12,23 +12,41 @@ extension BufferPool {
   mutating func allocate(linear: Int, paged: Int) -> Slot {
     let slot = allocate(linear)
     guard slot != .none else { return .none }
-    let large = paged > 4 * PagePool.smallSize
-    var rest = paged
+    guard appendPages(paged, to: slot) else {
+      free(slot, .noMemory)
+      return .none
+    }
+    return slot
+  }
+
+  /// Puts bytes that are still to be written at the packet's end, in pages. False when there are no more.
+  private mutating func appendPages(_ count: Int, to slot: Slot) -> Bool {
+    let large = count > 4 * PagePool.smallSize
+    var rest = count
     while rest > 0 {
       let page = pages.allocate(large: large)
       let length = min(rest, large ? PagePool.largeSize : PagePool.smallSize)
-      guard page != .none else {
-        free(slot, .noMemory)
-        return .none
-      }
+      guard page != .none else { return false }
       guard append(PageFragment(page: page, offset: 0, length: UInt16(length)), to: slot) else {
         pages.release(page)
-        free(slot, .noMemory)
-        return .none
+        return false
       }
       rest -= length
     }
-    return slot
+    return true
+  }
+
+  /// Puts other bytes in place of all from `offset` on. False when there is no room for them: the packet is cut then.
+  mutating func replaceTail(of slot: Slot, from offset: Int, by bytes: [UInt8]) -> Bool {
+    guard offset <= Int(self[slot].length), mayPull(slot, offset) else { return false }
+    trim(slot, to: offset)
+    if makeRoom(slot, offset + bytes.count) {
+      guard put(slot, bytes.count) else { return false }
+    } else {
+      guard makeWritable(slot), appendPages(bytes.count, to: slot) else { return false }
+    }
+    store(unsafe bytes.span.bytes, in: slot, at: offset)
+    return true
   }
 
   /// A packet of `length` bytes whose content is still to be written: in its data block if it fits there, else the
@@ -391,6 +409,17 @@ extension BufferPool {
       target.dropFirst(place).copy(from: piece)
       place += piece.count
     }
+  }
+
+  /// All bytes from `offset` on.
+  func copyBytes(of slot: Slot, from offset: Int) -> [UInt8] {
+    var copy: [UInt8] = []
+    let count = max(Int(self[slot].length) - offset, 0)
+    copy.reserveCapacity(count)
+    forEachPiece(of: slot, from: offset, count: count) { piece in
+      for place in 0..<piece.count { copy.append(piece.u8(place)) }
+    }
+    return copy
   }
 
   /// The same from a header on, whose offset metadata keeps.

@@ -231,7 +231,8 @@ extension Kernel {
     return true
   }
 
-  private mutating func refresh(_ index: ConntrackIndex, _ timeout: Int64, _ isConfirmed: Bool) {
+  /// nf_ct_refresh.
+  mutating func refresh(_ index: ConntrackIndex, _ timeout: Int64, _ isConfirmed: Bool) {
     guard isConfirmed else {
       conntracks[index].timeout = timeout
       return
@@ -377,6 +378,7 @@ extension Kernel {
   /// An entry whose packet did not get through, or that has ended, goes with its packet.
   mutating func reapUnconfirmed() {
     guard !unconfirmed.isNone else { return }
+    namespaces[conntracks[unconfirmed].namespace].conntrack.expectations.forget(conntracks[unconfirmed].id)
     conntracks.remove(unconfirmed)
     unconfirmed = .none
   }

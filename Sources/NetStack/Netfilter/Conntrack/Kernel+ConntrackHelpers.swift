@@ -3,7 +3,7 @@
 // Helpers read connections whose protocol says where others will come from: TFTP's answers from a port of their own
 // (nf_conntrack_tftp.c, nf_nat_tftp.c), FTP's data connections as a command or an answer names them
 // (nf_conntrack_ftp.c), and what rules expect (nft_ct.c). Of a translated connection the address and port that FTP names
-// are written anew (nf_nat_ftp.c).
+// are written anew (nf_nat_ftp.c). SIP stands in files of its own.
 
 import NetTypes
 import Nftables
@@ -36,7 +36,12 @@ extension Kernel {
     conntracks[index].status.insert(.expected)
     conntracks[index].expectedBy = conntracks[master].helper
     conntracks[index].mark = conntracks[master].mark
+    conntracks[index].helper = expectation.helper
     guard let direction = expectation.translated else { return }
+    guard expectation.expectedBy != .sip else {
+      translateExpectedBySIP(index, expectation, direction)
+      return
+    }
     // nf_nat_follow_master: from where the master sends to, to where it was sent from.
     let other = conntracks[master].tuple(direction.other)
     var range = NATRange()
@@ -59,18 +64,45 @@ extension Kernel {
     case .none: return true
     case .tftp: return helpTFTP(packet, index)
     case .ftp: return helpFTP(packet, index, info)
+    case .sip: return helpSIP(packet, index, info)
     }
   }
 
-  private mutating func expect(
-    _ tuple: ConntrackTuple, of index: ConntrackIndex, savedPort: UInt16 = 0,
-    translated: ConntrackDirection? = nil, limit: Int? = 1, for time: Int64 = ConntrackHelper.patience
+  /// nf_ct_expect_init.
+  func expectation(_ tuple: ConntrackTuple, of index: ConntrackIndex) -> ConntrackExpectation {
+    ConntrackExpectation(
+      master: index, masterID: conntracks[index].id, tuple: tuple, expectedBy: conntracks[index].helper,
+      deadline: cpu.now)
+  }
+
+  /// nf_ct_expect_related: a helper's policy says how many, and for how long.
+  mutating func expect(
+    _ expectation: ConntrackExpectation, isShared: Bool = false
   ) -> ConntrackExpectations.Outcome {
-    let expectation = ConntrackExpectation(
-      master: index, masterID: conntracks[index].id, tuple: tuple, savedPort: savedPort,
-      translated: translated, deadline: cpu.now + time)
+    var expectation = expectation
+    let index = expectation.master
+    var limit: Int?
+    if conntracks[index].helper != .none {
+      let policy = conntracks[index].helper.policy(expectation.kind)
+      limit = policy.limit
+      expectation.deadline = cpu.now + policy.patience
+    }
     return namespaces[conntracks[index].namespace].conntrack.expectations.expect(
-      expectation, limit: limit, now: cpu.now)
+      expectation, limit: limit, isShared: isShared, now: cpu.now)
+  }
+
+  /// Expects it at a port, or at one by chance that nobody else expects it at (nf_nat_exp_find_port). Nil: there is none.
+  mutating func expectAtFreePort(_ expectation: ConntrackExpectation, from port: UInt16) -> UInt16? {
+    var expectation = expectation
+    expectation.tuple.destinationPort = port
+    var outcome = expect(expectation)
+    var attempts = min(65535 - Int(port), 128)
+    while outcome == .busy, attempts > 0 {
+      attempts -= 1
+      expectation.tuple.destinationPort = port &+ UInt16(cpu.random.below(UInt64(65535 - port)))
+      outcome = expect(expectation)
+    }
+    return outcome == .done ? expectation.tuple.destinationPort : nil
   }
 
   /// `ct expectation set`: while nobody else knows the connection yet (nft_ct_expect_obj_eval). What stands there as
@@ -80,14 +112,16 @@ extension Kernel {
     let index = reference.index
     guard conntracks.contains(index), !conntracks[index].status.contains(.confirmed),
       let wanted = namespaces[packet.namespace].nftables.program.expectations[instruction.a],
-      namespaces[packet.namespace].conntrack.expectations.count(of: conntracks[index].id) < Int(wanted.size)
+      namespaces[packet.namespace].conntrack.expectations.count(of: conntracks[index].id, .plain)
+        < Int(wanted.size)
     else { return .break }
     var tuple = conntracks[index].tuple(reference.info.direction.other)
     tuple.proto = wanted.transport
     tuple.sourcePort = 0
     tuple.destinationPort = wanted.destinationPort
-    let outcome = expect(tuple, of: index, limit: nil, for: Int64(wanted.timeout) * 1_000_000_000)
-    return outcome == .done ? .continue : .drop
+    var expectation = expectation(tuple, of: index)
+    expectation.deadline = cpu.now + Int64(wanted.timeout) * 1_000_000_000
+    return expect(expectation) == .done ? .continue : .drop
   }
 
   /// A request to read or write is answered from another port.
@@ -96,10 +130,12 @@ extension Kernel {
     guard message.count >= 2, message.u16(0) == 1 || message.u16(0) == 2 else { return true }
     var tuple = conntracks[index].reply
     tuple.sourcePort = 0
-    let isTranslated = !conntracks[index].status.isDisjoint(with: .nat)
-    return expect(
-      tuple, of: index, savedPort: conntracks[index].original.sourcePort,
-      translated: isTranslated ? .reply : nil) == .done
+    var expectation = expectation(tuple, of: index)
+    if !conntracks[index].status.isDisjoint(with: .nat) {
+      expectation.savedPort = conntracks[index].original.sourcePort
+      expectation.translated = .reply
+    }
+    return expect(expectation) == .done
   }
 
   private mutating func helpFTP(
@@ -134,7 +170,8 @@ extension Kernel {
         tuple.destinationPort = port
         isAllowed =
           conntracks[index].status.isDisjoint(with: .nat)
-          ? expect(tuple, of: index) == .done : translate(named, tuple, packet, index, direction)
+          ? expect(expectation(tuple, of: index)) == .done
+          : translate(named, tuple, packet, index, direction)
       }
     }
     if endsLine { namespaces[namespace].conntrack.expectations.noteLine(end, of: id, direction) }
@@ -147,17 +184,11 @@ extension Kernel {
     _ named: FTPLine.Port, _ wanted: ConntrackTuple, _ packet: NftPacket, _ index: ConntrackIndex,
     _ direction: ConntrackDirection
   ) -> Bool {
-    var tuple = wanted
-    var outcome = expect(tuple, of: index, savedPort: named.port, translated: direction.other)
-    // nf_nat_exp_find_port.
-    var attempts = min(65535 - Int(named.port), 128)
-    while outcome == .busy, attempts > 0 {
-      attempts -= 1
-      tuple.destinationPort = named.port &+ UInt16(cpu.random.below(UInt64(65535 - named.port)))
-      outcome = expect(tuple, of: index, savedPort: named.port, translated: direction.other)
-    }
-    guard outcome == .done else { return false }
-    let text = named.text(address: tuple.destination, port: tuple.destinationPort, isIPv6: tuple.isIPv6)
+    var expectation = expectation(wanted, of: index)
+    expectation.savedPort = named.port
+    expectation.translated = direction.other
+    guard let port = expectAtFreePort(expectation, from: named.port) else { return false }
+    let text = named.text(address: wanted.destination, port: port, isIPv6: wanted.isIPv6)
     guard !mangle(packet, index, direction, named.match, text) else { return true }
     namespaces[conntracks[index].namespace].conntrack.expectations.forget(conntracks[index].id)
     return false

@@ -86,36 +86,34 @@ extension Kernel {
     _ packet: NftPacket, _ index: ConntrackIndex, _ direction: ConntrackDirection, _ match: Range<Int>,
     _ text: [UInt8]
   ) -> Bool {
-    let slot = packet.slot
-    let start = Int(packet.networkHeader) - Int(pool[slot].dataOffset)
-    let length = Int(pool[slot].length)
-    let difference = text.count - match.count
-    guard start >= 0, pool.mayPull(slot, length), pool.makeRoom(slot, length + max(difference, 0)) else {
-      return false
-    }
-    let network = pool.bytes(slot, from: packet.networkHeader)
-    let header = Int(network.u8(packet.transport + 12) >> 4) * 4
-    let first = start + packet.transport + header + match.lowerBound
-    let rest = start + packet.transport + header + match.upperBound
-    guard rest <= length, length - start + difference <= 65535 else { return false }
-    let tail = (rest..<length).map { pool.bytes(slot).u8($0) }
-    if difference > 0 { guard pool.put(slot, difference) else { return false } }
-    let bytes = pool.bytes(slot)
-    for (offset, byte) in (text + tail).enumerated() { bytes.set(first + offset, u8: byte) }
-    if difference < 0 { pool.trim(slot, to: length + difference) }
-    finishMangling(packet, length: length - start + difference)
-    if difference != 0 {
-      let sequence = pool.bytes(slot, from: packet.networkHeader).dropFirst(packet.transport).u32(4)
-      conntracks[index].status.insert(.sequenceAdjusted)
-      conntracks[index].adjust(direction, difference, at: sequence)
-    }
+    let segment = pool.bytes(packet.slot, from: packet.networkHeader).dropFirst(packet.transport)
+    let payload = packet.transport + Int(segment.u8(12) >> 4) * 4
+    let sequence = segment.u32(4)
+    let start = Int(packet.networkHeader) - Int(pool[packet.slot].dataOffset)
+    let tail = pool.copyBytes(of: packet.slot, from: start + payload + match.upperBound)
+    guard replaceText(packet, from: payload + match.lowerBound, by: text + tail) else { return false }
+    adjust(index, direction, by: text.count - match.count, at: sequence)
     return true
   }
 
-  /// Lengths and checksums of a packet whose text has changed (mangle_contents, nf_nat_csum_recalc).
-  private mutating func finishMangling(_ packet: NftPacket, length: Int) {
+  /// nf_ct_seqadj_set.
+  mutating func adjust(
+    _ index: ConntrackIndex, _ direction: ConntrackDirection, by difference: Int, at sequence: UInt32
+  ) {
+    guard difference != 0 else { return }
+    conntracks[index].status.insert(.sequenceAdjusted)
+    conntracks[index].adjust(direction, difference, at: sequence)
+  }
+
+  /// Puts other text in place of all from `offset` on, counted from the network header, and mends lengths and checksums
+  /// (mangle_contents, nf_nat_csum_recalc). False: there is no room.
+  mutating func replaceText(_ packet: NftPacket, from offset: Int, by text: [UInt8]) -> Bool {
+    let start = Int(packet.networkHeader) - Int(pool[packet.slot].dataOffset)
+    let length = offset + text.count
+    guard start >= 0, length <= 65535, pool.replaceTail(of: packet.slot, from: start + offset, by: text)
+    else { return false }
     let network = pool.bytes(packet.slot, from: packet.networkHeader)
-    let segment = length - packet.transport
+    let size = length - packet.transport
     if packet.version == 6 {
       network.set(IPv6Header.payloadLength, u16: UInt16(truncatingIfNeeded: length - IPv6Header.length))
     } else {
@@ -123,18 +121,30 @@ extension Kernel {
       network.set(IPv4Header.checksum, u16: 0)
       network.set(IPv4Header.checksum, u16: network.prefix(packet.transport).checksum())
     }
+    if packet.proto == 17 { network.set(packet.transport + 4, u16: UInt16(truncatingIfNeeded: size)) }
+    sumText(packet)
+    return true
+  }
+
+  /// Sums a segment or datagram anew; of UDP only what was summed before.
+  func sumText(_ packet: NftPacket) {
+    let network = pool.bytes(packet.slot, from: packet.networkHeader)
+    let size = packet.length(in: pool) - packet.transport
+    let isPartial = pool[packet.slot].checksumState == .partial
+    let place = packet.transport + (packet.proto == 17 ? 6 : 16)
+    guard packet.proto != 17 || isPartial || network.u16(place) != 0 else { return }
     let pseudo =
       packet.version == 6
-      ? ipv6PseudoSum(network.ipv6Source, network.ipv6Destination, length: segment, proto: 6)
-      : pseudoHeaderSum(network.u32(IPv4Header.source), network.u32(IPv4Header.destination), 6, segment)
-    let place = packet.transport + 16
-    if pool[packet.slot].checksumState == .partial {
+      ? ipv6PseudoSum(network.ipv6Source, network.ipv6Destination, length: size, proto: packet.proto)
+      : pseudoHeaderSum(
+        network.u32(IPv4Header.source), network.u32(IPv4Header.destination), packet.proto, size)
+    if isPartial {
       network.set(place, u16: UInt16(bigEndian: foldChecksum(pseudo)))
       return
     }
     network.set(place, u16: 0)
     let start = Int(packet.networkHeader) - Int(pool[packet.slot].dataOffset) + packet.transport
-    let sum = foldChecksum(pool.sum(packet.slot, from: start, count: segment, pseudo))
-    network.set(place, u16: UInt16(bigEndian: ~sum))
+    let sum = ~foldChecksum(pool.sum(packet.slot, from: start, count: size, pseudo))
+    network.set(place, u16: packet.proto == 17 && sum == 0 ? 0xffff : UInt16(bigEndian: sum))
   }
 }
