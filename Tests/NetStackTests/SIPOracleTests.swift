@@ -315,6 +315,115 @@ struct SIPOracleTests {
       ])
   }
 
+  /// The pieces of a datagram that is too large for a link.
+  private static func pieces(_ probe: Oracle.Probe) -> [Oracle.Probe] {
+    let payload = Array(probe.frame[34...])
+    return stride(from: 0, to: payload.count, by: 1400).map { start in
+      let end = min(start + 1400, payload.count)
+      var ip = KernelOracleTests.IP(destination: Oracle.address(server), proto: 17, ttl: 33)
+      ip.fragment = UInt16(start / 8) | (end < payload.count ? 0x2000 : 0)
+      ip.payload = Array(payload[start..<end])
+      return Oracle.Probe(ip.frame)
+    }
+  }
+
+  @Test(
+    "A message of several pieces, and of more bytes than a block has", arguments: [1, 2], [900, 3900, 5000])
+  func pieces(_ setup: Int, _ length: Int) throws {
+    try compare("pieces", setup) { ends in
+      let padding = "X: " + String(repeating: "x", count: length)
+      return Self.pieces(
+        ends.ask(
+          "INVITE sip:b@\(ends.known) SIP/2.0", "1 INVITE", extra: [padding],
+          body: SIPText.session(ends.client, ["audio 4000", "video 4010"]))) + [
+          ends.media(6000, 4000), ends.media(6000, 4011),
+        ]
+    }
+  }
+
+  // MARK: Time
+
+  /// What is expected, and for how many seconds.
+  private struct Expected: Hashable, Comparable {
+    var words: String
+    var seconds: Int
+
+    static func < (a: Self, b: Self) -> Bool { a.words < b.words }
+  }
+
+  @Test("Calls, streams and the connection itself last as long as Linux lets them")
+  func times() throws {
+    guard Shell.has("conntrack") else { return }
+    let router = try KernelOracleTests.Router()
+    try Oracle.prepare(router)
+    let tables = try Oracle.load(Self.table(Self.source), into: router)
+    var emulated = try KernelOracleTests.Emulated()
+    try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
+    try Oracle.prepare(&emulated)
+    let ends = Self.setups[1].ends
+    let contact = "<sip:a@\(ends.client):5070>"
+    let steps: [[Oracle.Probe]] = [
+      [
+        ends.ask("REGISTER sip:x SIP/2.0", "1 REGISTER", contact: contact, extra: ["Expires: 900"]),
+        ends.ask(
+          "INVITE sip:x SIP/2.0", "2 INVITE",
+          body: SIPText.session(ends.client, ["audio 4000", "image 4010"])),
+      ],
+      [
+        ends.answer(
+          "SIP/2.0 200 OK", "1 REGISTER", contact: "<sip:a@\(ends.seen):5070>;expires=90",
+          extra: ["Expires: 900"])
+      ],
+    ]
+    for step in steps {
+      for probe in step {
+        _ = emulated.answers(to: probe.frame, by: probe.face)
+        _ = try router.answers(to: probe.frame, by: probe.face)
+      }
+      let there = try Shell.run("conntrack", ["-L", "expect"], in: router.name).split(separator: "\n").map {
+        line in
+        let words = line.split(separator: " ")
+        let isWaiting = line.contains("INACTIVE")
+        return Expected(
+          words: "\(words[2]) \(words[3]) \(words[5])\(isWaiting ? " waits" : "")",
+          seconds: Int(words[0]) ?? 0)
+      }.sorted()
+      let connections = emulated.kernel.connections(in: emulated.node)
+      let now = emulated.kernel.cpu.now
+      let here = emulated.kernel.namespaces[emulated.node].conntrack.expectations
+        .expected(of: connections[0].id, now: now).map { expectation in
+          let (source, target) = (expectation.tuple.source, expectation.tuple.destination)
+          func text(_ address: UInt128) -> String {
+            "\(IPv4Address(rawValue: UInt32(truncatingIfNeeded: address)))"
+          }
+          return Expected(
+            words: "src=\(text(source)) dst=\(text(target)) dport=\(expectation.tuple.destinationPort)"
+              + (expectation.isInactive ? " waits" : ""),
+            seconds: Int((expectation.deadline - now) / 1_000_000_000))
+        }.sorted()
+      #expect(here.map(\.words) == there.map(\.words))
+      for (mine, theirs) in zip(here, there) {
+        #expect((theirs.seconds - 3...theirs.seconds + 3).contains(mine.seconds), "\(mine), \(theirs)")
+      }
+      #expect((3597...3600).contains(connections[0].timeout ?? 0))
+      let lines = try Shell.run("conntrack", ["-L"], in: router.name)
+      let seconds = lines.split(separator: " ").dropFirst(2).first.flatMap { Int($0) } ?? 0
+      #expect((3595...3600).contains(seconds), "Linux: \(lines)")
+    }
+    emulated.kernel.run(for: .seconds(89))
+    let call = ends.media(6000, 5070)
+    let late = ends.media(6001, 5070)
+    _ = emulated.answers(to: call.frame, by: call.face)
+    emulated.kernel.run(for: .seconds(3))
+    _ = emulated.answers(to: late.frame, by: late.face)
+    let statuses = Dictionary(
+      uniqueKeysWithValues: emulated.kernel.connections(in: emulated.node).map {
+        ($0.original.sourcePort, $0.status & 1)
+      })
+    #expect(statuses[6000] == 1)
+    #expect(statuses[6001] == 0)
+  }
+
   // MARK: Streams of messages
 
   private static func connection(_ ends: Ends, _ texts: [(isClient: Bool, text: String)]) -> [Oracle.Probe] {
