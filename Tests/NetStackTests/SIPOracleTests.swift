@@ -234,6 +234,19 @@ struct SIPOracleTests {
     }
   }
 
+  @Test("A stream leaves from where its other half is expected, or not at all", arguments: [false, true])
+  func pair(isTaken: Bool) throws {
+    try compare("pair", 1) { ends in
+      (isTaken ? [Oracle.udp("10.0.0.8", 4000, ends.server, 6100)] : []) + [
+        ends.ask(
+          "INVITE sip:b@\(ends.known) SIP/2.0", "1 INVITE", body: SIPText.session(ends.client, ["audio 4000"])
+        ),
+        ends.answer("SIP/2.0 200 OK", "1 INVITE", body: SIPText.session(ends.server, ["audio 6100"])),
+        ends.back(4000, 6100), ends.back(4001, 6101), ends.media(6100, 4000), ends.media(6101, 4001),
+      ]
+    }
+  }
+
   @Test("A telephone that is to be answered at another port than it asks from", arguments: [0, 1, 4])
   func otherPort(_ setup: Int) throws {
     try compare("cisco", setup) { ends in
