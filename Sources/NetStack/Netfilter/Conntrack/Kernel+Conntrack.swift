@@ -378,8 +378,10 @@ extension Kernel {
   /// An entry whose packet did not get through, or that has ended, goes with its packet.
   mutating func reapUnconfirmed() {
     guard !unconfirmed.isNone else { return }
-    namespaces[conntracks[unconfirmed].namespace].conntrack.expectations.forget(conntracks[unconfirmed].id)
-    conntracks.remove(unconfirmed)
+    if conntracks.contains(unconfirmed) {
+      namespaces[conntracks[unconfirmed].namespace].conntrack.expectations.forget(conntracks[unconfirmed].id)
+      conntracks.remove(unconfirmed)
+    }
     unconfirmed = .none
   }
 
