@@ -259,6 +259,22 @@ struct NetfilterHelperTests {
       ])
   }
 
+  @Test("Nothing is expected any more of a connection whose first packet is dropped")
+  func dropped() throws {
+    try Oracle().compare(
+      "ct expectation, dropped",
+      """
+      table ip t {
+      ct expectation e { protocol tcp; dport 5000; timeout 1m; size 9; l3proto ip; }
+      chain f { type filter hook forward priority 0; udp dport 53 ct expectation set "e" counter drop; \(Self.counted); }
+      }
+      """,
+      [
+        Oracle.udp(Self.client, 1000, Self.server, 53), Oracle.udp(Self.client, 1001, Self.server, 53),
+        Oracle.tcp(Self.server, 4001, Self.client, 5000, 2, seq: 7, face: 1),
+      ])
+  }
+
   // MARK: Transparent sockets
 
   private static func diversion(_ family: AddressFamily) -> [NetlinkMessage] {
