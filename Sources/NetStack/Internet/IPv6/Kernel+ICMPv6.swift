@@ -220,7 +220,6 @@ extension Kernel {
     }
     var datagram = IPv6Datagram(source: speaker, destination: source, proto: IPv6NextHeader.icmp)
     if IPv6.isLinkLocal(source) { datagram.device = device }
-    datagram.mark = pool[slot].mark
     guard mayTell6(type, datagram, from: device, in: namespace) else { return }
     let whole = pool.length(slot, fromHeader: pool[slot].networkHeader)
     let quoted = min(whole, IPv6Header.minimumMTU - IPv6Header.length - 8)

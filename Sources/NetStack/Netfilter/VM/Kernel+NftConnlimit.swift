@@ -52,8 +52,10 @@ extension Kernel {
     var forgotten = 0
     while position < count.members.count, forgotten <= 8 {
       let member = count.members[position]
-      if member.index == index, conntracks.contains(index), member.id == conntracks[index].id { return true }
-      if isOver(member) {
+      let isGone = isGone(member)
+      // One that this packet has ended, as a reset does that nobody has answered before, is not found any more.
+      if !isGone, member.index == index { return true }
+      if isGone || isClosed(member.index) {
         count.members.remove(at: position)
         forgotten += 1
       } else {
@@ -63,13 +65,15 @@ extension Kernel {
     return false
   }
 
-  /// Whether a connection is gone, or TCP has closed it (already_closed).
-  private func isOver(_ member: ConnectionCount.Member) -> Bool {
-    guard conntracks.contains(member.index), conntracks[member.index].id == member.id,
-      !conntracks[member.index].status.contains(.dying)
-    else { return true }
-    guard conntracks[member.index].original.proto == 6 else { return false }
-    let state = conntracks[member.index].tcp.state
+  private func isGone(_ member: ConnectionCount.Member) -> Bool {
+    !conntracks.contains(member.index) || conntracks[member.index].id != member.id
+      || conntracks[member.index].status.contains(.dying)
+  }
+
+  /// Whether TCP has closed a connection (already_closed).
+  private func isClosed(_ index: ConntrackIndex) -> Bool {
+    guard conntracks[index].original.proto == 6 else { return false }
+    let state = conntracks[index].tcp.state
     return state == .timeWait || state == .close
   }
 }
