@@ -24,10 +24,6 @@ struct CorpusTests {
 
   /// Why a rule's bytecode is not nft's, by the beginning of its text behind the family.
   static let differences: [(prefix: String, reason: String)] = [
-    (
-      "meta random",
-      "a number of chance is the same in either byte order; nft takes it for one in network order"
-    ),
     ("ip hdrlength {", "nft ends no interval at what the field's four bits cannot say"),
     ("icmp id", "nft looks at echoes only, ours at whatever message has an identifier there"),
     ("icmp sequence", "the same"), ("icmp gateway", "the same of redirects"),

@@ -135,13 +135,13 @@ struct CompiledTests {
     #expect(topology.name.text == name)
   }
 
-  @Test("renders as its golden file says", arguments: ["shop", "everything"])
+  @Test("renders as its golden file says", arguments: ["shop", "everything", "fields"])
   func golden(name: String) throws {
     let folder = CompiledTopologies.root.appending(path: "Tests/TopologyModelGolden")
     let source =
       name == "shop"
       ? CompiledTopologies.root.appending(path: "topologies/shop.swift")
-      : folder.appending(path: "everything.swift.txt")
+      : folder.appending(path: "\(name).swift.txt")
     let stream = try declarations(String(contentsOf: source, encoding: .utf8), name)
     let golden = folder.appending(path: "\(name).json")
     if ProcessInfo.processInfo.environment["NETFORGE_UPDATE_GOLDEN"] != nil {

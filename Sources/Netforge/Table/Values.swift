@@ -222,6 +222,10 @@ public struct TCPFlagValue: SelectorValue {
   public static let ack = TCPFlagValue("ack")
   /// Urgent.
   public static let urg = TCPFlagValue("urg")
+  /// Congestion has been met (ECE).
+  public static let ece = TCPFlagValue("ecn")
+  /// The window has been reduced (CWR).
+  public static let cwr = TCPFlagValue("cwr")
 }
 
 /// An Ethernet frame's type.
@@ -285,6 +289,45 @@ public struct DSCPValue: SelectorValue, ExpressibleByIntegerLiteral {
   public let texts: [String]
   /// A code point, 0...63.
   public init(integerLiteral value: Int) { texts = [String(value)] }
+}
+
+/// A family: `.ipv4` or `.ipv6`.
+public struct FamilyValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["nf_proto"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// IPv4.
+  public static let ipv4 = FamilyValue("ipv4")
+  /// IPv6.
+  public static let ipv6 = FamilyValue("ipv6")
+}
+
+/// Which way a packet of a connection goes.
+public struct DirectionValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["ct_dir"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// As the first packet.
+  public static let original = DirectionValue("original")
+  /// Back.
+  public static let reply = DirectionValue("reply")
+}
+
+/// Whether something is there: an option, an extension header.
+public struct PresenceValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["boolean"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// It is there.
+  public static let exists = PresenceValue("exists")
+  /// It is not there.
+  public static let missing = PresenceValue("missing")
 }
 
 /// A value of two selectors joined by `and`.

@@ -111,7 +111,7 @@ extension Selector {
     meta("meta priority", .classID, .priority), meta("meta cpu", .hostInteger, .cpu),
     meta("meta ibrname", .interfaceName, .bridgeInputName),
     meta("meta obrname", .interfaceName, .bridgeOutputName),
-    meta("meta random", .hostInteger, .random),
+    meta("meta random", .integer(4), .random),
     meta("meta iifkind", .interfaceName, .inputKind), meta("meta oifkind", .interfaceName, .outputKind),
     meta("meta rtclassid", .realm, .routeClass), meta("meta cgroup", .hostInteger, .cgroup),
     meta("meta sdif", .interfaceIndex, .slaveIndex), meta("meta sdifname", .interfaceName, .slaveName),

@@ -109,39 +109,25 @@ extension ResolveWork {
 
   // MARK: Statements
 
-  private mutating func selector(_ selector: Topology.Selector, at location: SourceLocation) -> Selector {
+  private static func selector(_ selector: Topology.Selector) -> Selector {
     switch selector {
-    case .field(let field): return self.field(field, at: location)
+    case .field(let field): field.selector
     case .number(let random, let modulus, let offset):
-      return .numgen(random: random, modulus: modulus, offset: offset)
+      .numgen(random: random, modulus: modulus, offset: offset)
     case .hash(let fields, let modulus, let seed, let offset):
-      var known: [Selector] = []
-      for field in fields { known.append(self.field(field, at: location)) }
-      return .jhash(known, modulus: modulus, seed: seed, offset: offset)
-    case .flowHash(let modulus, let offset): return .symhash(modulus: modulus, offset: offset)
+      .jhash(fields.map(\.selector), modulus: modulus, seed: seed, offset: offset)
+    case .flowHash(let modulus, let offset): .symhash(modulus: modulus, offset: offset)
     }
-  }
-
-  private mutating func field(_ field: Topology.Field, at location: SourceLocation) -> Selector {
-    if let known = Selector(named: field.rawValue) { return known }
-    errors.append(TopologyError("the selector '\(field.rawValue)' is not supported", at: location))
-    return Field<PacketMark>.mark.selector
-  }
-
-  private mutating func selectors(_ list: [Topology.Selector], at location: SourceLocation) -> [Selector] {
-    var result: [Selector] = []
-    for item in list { result.append(selector(item, at: location)) }
-    return result
   }
 
   private mutating func statements(
     _ statement: Topology.Statement, table: Topology.Table, in id: NamespaceID, at location: SourceLocation
   ) -> [Statement] {
     switch statement {
-    case .match(let match): return [.match(self.match(match, in: id, at: location))]
+    case .match(let match): return [.match(self.match(match, in: id))]
     case .verdict(let verdict): return [.verdict(NftVerdict(verdict))]
     case .verdictMap(let keys, let source):
-      let selectors = selectors(keys, at: location)
+      let selectors = keys.map(Self.selector)
       switch source {
       case .named(let name): return [.verdictMap(selectors, .named(name))]
       case .anonymous(let elements):
@@ -175,23 +161,23 @@ extension ResolveWork {
         .redirect(ports: ports.map { PortRange($0.lowerBound, $0.upperBound) }, flags: NftNATFlags(flags))
       ]
     case .sourceNAT(let target, let flags):
-      return translation(.source, target, flags, table: table, in: id, at: location)
+      return translation(.source, target, flags, table: table, in: id)
     case .destinationNAT(let target, let flags):
-      return translation(.destination, target, flags, table: table, in: id, at: location)
+      return translation(.destination, target, flags, table: table, in: id)
     case .setMark(let kind, let value, let mask):
       let source: MarkSource = mask == .max ? .value(value) : .bits(mask: ~mask, flip: value & mask)
       return [kind == .packet ? .setMark(source) : .setConntrackMark(source)]
     case .chooseMark(let kind, let choice):
-      return [.store(Self.mark(kind), .selector(selector(choice, at: location)))]
+      return [.store(Self.mark(kind), .selector(Self.selector(choice)))]
     case .lookUpMark(let kind, let keys, let map):
-      return [.store(Self.mark(kind), .namedMap(selectors(keys, at: location), map))]
+      return [.store(Self.mark(kind), .namedMap(keys.map(Self.selector), map))]
     case .copyMark(_, let to): return [to == .packet ? .setMark(.other) : .setConntrackMark(.other)]
     case .noTrack: return [.notrack]
     case .updateSet(let name, let keys, let timeout):
       return [
         .updateSet(
           SetUpdate(
-            set: name, operation: timeout == nil ? .add : .update, selectors: selectors(keys, at: location),
+            set: name, operation: timeout == nil ? .add : .update, selectors: keys.map(Self.selector),
             timeout: timeout.map { UInt64(clamping: $0.nanoseconds / 1_000_000) }))
       ]
     case .connectionLimit(let count, let over):
@@ -217,10 +203,8 @@ extension ResolveWork {
     return nil
   }
 
-  private mutating func match(_ match: Topology.Match, in id: NamespaceID, at location: SourceLocation)
-    -> Match
-  {
-    let selectors = selectors(match.selectors, at: location)
+  private func match(_ match: Topology.Match, in id: NamespaceID) -> Match {
+    let selectors = match.selectors.map(Self.selector)
     let operand: Match.Operand =
       switch match.operand {
       case .set(let name): .set(name)
@@ -230,10 +214,9 @@ extension ResolveWork {
     return Match(selectors: selectors, relation: NftComparisonOperator(match.comparison), operand: operand)
   }
 
-  private mutating func translation(
+  private func translation(
     _ kind: NftNAT.Kind, _ target: Topology.Target, _ flags: [Topology.TranslationFlag],
-    table: Topology.Table,
-    in id: NamespaceID, at location: SourceLocation
+    table: Topology.Table, in id: NamespaceID
   ) -> [Statement] {
     let flags = NftNATFlags(flags)
     switch target {
@@ -256,11 +239,11 @@ extension ResolveWork {
       return [
         .translate(
           Translation(
-            kind, to: .namedMap(selectors(keys, at: location), name, family, withPort: types.count > 1),
+            kind, to: .namedMap(keys.map(Self.selector), name, family, withPort: types.count > 1),
             flags: flags))
       ]
     case .map(let keys, .anonymous(let elements)):
-      let selectors = selectors(keys, at: location)
+      let selectors = keys.map(Self.selector)
       let entries = elements.compactMap { element -> Translation.MapEntry? in
         guard case .address(let address)? = element.data.first else { return nil }
         var port: Port?
@@ -271,7 +254,7 @@ extension ResolveWork {
       }
       return [.translate(Translation(kind, to: .map(selectors, entries), flags: flags))]
     case .spread(let addresses, let port, let choice):
-      let chooser = selector(choice, at: location)
+      let chooser = Self.selector(choice)
       var result = Translation.balanced(kind, over: addresses.map { ($0, port) }, by: chooser)
       result.flags = flags
       return [.translate(result)]
@@ -406,6 +389,9 @@ extension NftDataType {
     case .packetType: self = .packetType
     case .addressType: self = .routeType
     case .dscp: self = .dscp
+    case .direction: self = .ctDirection
+    case .networkProtocol: self = .nfproto
+    case .presence: self = .boolean
     }
   }
 }

@@ -196,7 +196,10 @@ extension TopologyCheck {
     for value in reader.values("values") {
       guard case .array(let parts) = value else { continue }
       let texts = parts.compactMap { if case .string(let text) = $0 { text } else { nil } }
-      guard let known = values(texts, of: selectors.map(\.type), "\(who): \(name)", scope, at: location)
+      guard
+        let known = values(
+          texts, of: selectors.map(\.type), within: selectors.map(\.limit), "\(who): \(name)", scope,
+          at: location)
       else { return nil }
       operands.append(known)
     }

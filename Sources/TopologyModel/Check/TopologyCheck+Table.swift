@@ -283,19 +283,20 @@ extension TopologyCheck {
   // MARK: Values
 
   mutating func values(
-    _ texts: [String], of types: [Topology.ValueType], _ who: String, _ scope: TableScope,
-    at location: SourceLocation
+    _ texts: [String], of types: [Topology.ValueType], within limits: [UInt64]? = nil, _ who: String,
+    _ scope: TableScope, at location: SourceLocation
   ) -> [Topology.Value]? {
     guard texts.count == types.count else {
       fail("\(who): \(texts.count) values stand where \(types.count) should", at: location)
       return nil
     }
-    let values = zip(texts, types).compactMap { value($0, $1, who, scope, at: location) }
+    let kinds = zip(types, limits ?? types.map(\.limit))
+    let values = zip(texts, kinds).compactMap { value($0, $1.0, upTo: $1.1, who, scope, at: location) }
     return values.count == texts.count ? values : nil
   }
 
   mutating func value(
-    _ text: String, _ type: Topology.ValueType, _ who: String, _ scope: TableScope,
+    _ text: String, _ type: Topology.ValueType, upTo limit: UInt64, _ who: String, _ scope: TableScope,
     at location: SourceLocation
   ) -> Topology.Value? {
     switch type {
@@ -328,7 +329,6 @@ extension TopologyCheck {
       return .name(text)
     default:
       if let number = type.words[text] { return .number(number) }
-      let limit = type.limit
       let parts = text.split(separator: "-", maxSplits: 1).map { UInt64($0) }
       guard !text.hasPrefix("-"), let first = parts.first.flatMap({ $0 }),
         let last = parts.last.flatMap({ $0 })
@@ -353,7 +353,7 @@ extension TopologyCheck {
     let selectors = words.compactMap { word -> Topology.Selector? in
       if let selector = Topology.Selector(word) { return selector }
       fail(
-        "\(who): there is no selector '\(word)'\(didYouMean(word, Topology.Field.allCases.map(\.rawValue)))",
+        "\(who): there is no selector '\(word)'\(didYouMean(word, Topology.Field.names))",
         at: location)
       return nil
     }

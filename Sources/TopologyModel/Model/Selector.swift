@@ -2,6 +2,8 @@
 
 // The selectors of the general firewall form, by the words that nft uses for them: fields, and numbers to choose by.
 
+public import Nftables
+
 extension Topology {
   /// What a rule looks at.
   public enum Selector: Hashable, Sendable {
@@ -15,7 +17,7 @@ extension Topology {
 
     /// From nft's words, `jhash ip saddr . tcp sport mod 4 seed 7`; nil for words that are none.
     public init?(_ text: String) {
-      if let field = Field(rawValue: text) {
+      if let field = Field(text) {
         self = .field(field)
         return
       }
@@ -38,7 +40,7 @@ extension Topology {
       case ("numgen", "random"): self = .number(random: true, modulus: modulus, offset: offset)
       case ("symhash", ""): self = .flowHash(modulus: modulus, offset: offset)
       case ("jhash", _):
-        let fields = middle.split(separator: " . ").map { Field(rawValue: String($0)) }
+        let fields = middle.split(separator: " . ").map { Field(String($0)) }
         let known = fields.compactMap { $0 }
         guard !known.isEmpty, known.count == fields.count else { return nil }
         self = .hash(known, modulus: modulus, seed: seed, offset: offset)
@@ -52,17 +54,22 @@ extension Topology {
         "mod \(modulus)\(seed.map { " seed \($0)" } ?? "")\(offset == 0 ? "" : " offset \(offset)")"
       }
       switch self {
-      case .field(let field): return field.rawValue
+      case .field(let field): return field.name
       case .number(let random, let modulus, let offset):
         return "numgen \(random ? "random" : "inc") \(numbers(modulus, nil, offset))"
       case .hash(let fields, let modulus, let seed, let offset):
-        return "jhash \(fields.map(\.rawValue).joined(separator: " . ")) \(numbers(modulus, seed, offset))"
+        return "jhash \(fields.map(\.name).joined(separator: " . ")) \(numbers(modulus, seed, offset))"
       case .flowHash(let modulus, let offset): return "symhash \(numbers(modulus, nil, offset))"
       }
     }
 
     /// The type of its values.
     public var type: ValueType { if case .field(let field) = self { field.type } else { .number } }
+
+    /// The largest of its numbers.
+    public var limit: UInt64 {
+      if case .field(let field) = self { field.limit } else { ValueType.number.limit }
+    }
 
     /// How many numbers there are to choose from; nil for a field.
     public var choices: UInt32? {
@@ -74,72 +81,41 @@ extension Topology {
   }
 
   /// A field of a packet or of what the kernel knows about it.
-  public enum Field: String, Hashable, CaseIterable, Sendable {
-    case ipSource = "ip saddr"
-    case ipDestination = "ip daddr"
-    case ipProtocol = "ip protocol"
-    case ipTTL = "ip ttl"
-    case ipLength = "ip length"
-    case ipDSCP = "ip dscp"
-    case ip6Source = "ip6 saddr"
-    case ip6Destination = "ip6 daddr"
-    case ip6NextHeader = "ip6 nexthdr"
-    case ip6HopLimit = "ip6 hoplimit"
-    case tcpSourcePort = "tcp sport"
-    case tcpDestinationPort = "tcp dport"
-    case tcpFlags = "tcp flags"
-    case udpSourcePort = "udp sport"
-    case udpDestinationPort = "udp dport"
-    case transportSourcePort = "th sport"
-    case transportDestinationPort = "th dport"
-    case icmpType = "icmp type"
-    case icmpv6Type = "icmpv6 type"
-    case etherSource = "ether saddr"
-    case etherDestination = "ether daddr"
-    case etherType = "ether type"
-    case vlanID = "vlan id"
-    case arpOperation = "arp operation"
-    case incomingName = "meta iifname"
-    case outgoingName = "meta oifname"
-    case mark = "meta mark"
-    case transportProtocol = "meta l4proto"
-    case networkProtocol = "meta nfproto"
-    case length = "meta length"
-    case packetType = "meta pkttype"
-    case userID = "meta skuid"
-    case connectionState = "ct state"
-    case connectionStatus = "ct status"
-    case connectionMark = "ct mark"
-    case originalSource = "ct original ip saddr"
-    case originalDestination = "ct original ip daddr"
-    case originalDestinationPort = "ct original proto-dst"
-    case destinationType = "fib daddr type"
-    case sourceType = "fib saddr type"
-
+  public struct Field: Hashable, Sendable {
+    /// In nft's words.
+    public let name: String
+    /// What the packet filter calls it.
+    public let selector: Nftables.Selector
     /// The type of its values.
-    public var type: ValueType {
-      switch self {
-      case .ipSource, .ipDestination, .originalSource, .originalDestination: .ipv4Address
-      case .ip6Source, .ip6Destination: .ipv6Address
-      case .ipProtocol, .ip6NextHeader, .transportProtocol: .ipProtocol
-      case .ipTTL, .ipLength, .ip6HopLimit, .vlanID, .arpOperation, .networkProtocol, .length, .userID:
-        .number
-      case .ipDSCP: .dscp
-      case .tcpSourcePort, .tcpDestinationPort, .udpSourcePort, .udpDestinationPort, .transportSourcePort,
-        .transportDestinationPort, .originalDestinationPort:
-        .port
-      case .tcpFlags: .tcpFlags
-      case .icmpType: .icmpType
-      case .icmpv6Type: .icmpv6Type
-      case .etherSource, .etherDestination: .etherAddress
-      case .etherType: .etherType
-      case .incomingName, .outgoingName: .interfaceName
-      case .mark, .connectionMark: .mark
-      case .packetType: .packetType
-      case .connectionState: .connectionState
-      case .connectionStatus: .connectionStatus
-      case .destinationType, .sourceType: .addressType
+    public let type: ValueType
+    /// The largest of its numbers.
+    public let limit: UInt64
+
+    /// From nft's words; nil for words that are no field, or one whose values the language has no type for.
+    public init?(_ name: String) {
+      guard let selector = Nftables.Selector(named: name), let type = ValueType(selector.type) else {
+        return nil
       }
+      self.name = name
+      self.selector = selector
+      self.type = type
+      limit = min(type.limit, selector.limit)
     }
+
+    /// All words that are fields.
+    public static let names = Nftables.Selector.all.map(\.name).filter { Field($0) != nil }.sorted()
+  }
+}
+
+extension Nftables.Selector {
+  /// The largest number that it can be.
+  fileprivate var limit: UInt64 {
+    let bits: UInt32 =
+      switch load {
+      case .payload(_, _, let width): width
+      case .exthdr(_, _, _, let length, let isPresence): isPresence ? 1 : length * 8
+      default: UInt32(type.size) * 8
+      }
+    return bits < 64 ? 1 << UInt64(bits) - 1 : .max
   }
 }

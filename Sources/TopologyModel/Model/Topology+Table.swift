@@ -142,6 +142,10 @@ extension Topology {
     case packetType = "pkt_type"
     case addressType = "fib_addrtype"
     case dscp
+    case direction = "ct_dir"
+    case networkProtocol = "nf_proto"
+    /// Whether it is there.
+    case presence = "boolean"
   }
 
   /// A value of a selector's type.

@@ -3,7 +3,37 @@
 // The words for values of the general firewall form, and how large their numbers may be (RFC 792, RFC 4443, RFC 9293,
 // linux/netfilter/nf_conntrack_common.h, linux/if_packet.h, linux/rtnetlink.h).
 
+import NetTypes
+import Nftables
+
 extension Topology.ValueType {
+  /// Nil for types whose values have no words here: devices' numbers, labels, names of helpers.
+  init?(_ type: NftDataType) {
+    switch type {
+    case .ipv4Address: self = .ipv4Address
+    case .ipv6Address: self = .ipv6Address
+    case .etherAddress: self = .etherAddress
+    case .ipProtocol: self = .ipProtocol
+    case .port: self = .port
+    case .mark: self = .mark
+    case .interfaceName: self = .interfaceName
+    case .etherType: self = .etherType
+    case .ctState: self = .connectionState
+    case .ctStatus: self = .connectionStatus
+    case .icmpType: self = .icmpType
+    case .icmpv6Type: self = .icmpv6Type
+    case .tcpFlags: self = .tcpFlags
+    case .packetType: self = .packetType
+    case .routeType: self = .addressType
+    case .dscp: self = .dscp
+    case .ctDirection: self = .direction
+    case .nfproto: self = .networkProtocol
+    case .boolean: self = .presence
+    case .string, .interfaceIndex, .deviceType: return nil
+    default: self = .number
+    }
+  }
+
   /// The words that stand for numbers.
   var words: [String: UInt64] {
     switch self {
@@ -35,6 +65,9 @@ extension Topology.ValueType {
         "unreachable": 7,
         "prohibit": 8,
       ]
+    case .direction: ["original": 0, "reply": 1]
+    case .networkProtocol: ["ipv4": 2, "ipv6": 10]
+    case .presence: ["missing": 0, "exists": 1]
     case .ipv4Address, .ipv6Address, .etherAddress, .port, .mark, .interfaceName, .number, .dscp: [:]
     }
   }
@@ -42,7 +75,8 @@ extension Topology.ValueType {
   /// The largest number.
   var limit: UInt64 {
     switch self {
-    case .ipProtocol, .icmpType, .icmpv6Type, .tcpFlags, .packetType: 0xff
+    case .ipProtocol, .icmpType, .icmpv6Type, .tcpFlags, .packetType, .networkProtocol: 0xff
+    case .direction, .presence: 1
     case .port, .etherType: 0xffff
     case .dscp: 0x3f
     default: 0xffff_ffff
@@ -64,19 +98,26 @@ extension Topology.Selector {
 extension Topology.Field {
   /// Whether packets of a family can have the field.
   func exists(in family: Topology.Table.Family) -> Bool {
-    switch self {
-    case .ipSource, .ipDestination, .ipProtocol, .ipTTL, .ipLength, .ipDSCP, .originalSource,
-      .originalDestination, .icmpType:
-      family != .ip6 && family != .arp
-    case .ip6Source, .ip6Destination, .ip6NextHeader, .ip6HopLimit, .icmpv6Type:
-      family != .ip && family != .arp
-    case .arpOperation: family == .arp || family == .bridge || family == .netdev
-    case .tcpSourcePort, .tcpDestinationPort, .tcpFlags, .udpSourcePort, .udpDestinationPort,
-      .transportSourcePort,
-      .transportDestinationPort, .connectionState, .connectionStatus, .connectionMark,
-      .originalDestinationPort:
-      family != .arp
-    default: true
+    switch selector.requirement {
+    case .network(.ipv6), .familyTransport(_, .ipv6): family != .ip && family != .arp
+    case .network(.arp): family == .arp || family == .bridge || family == .netdev
+    case .network, .familyTransport: family != .ip6 && family != .arp
+    case .transport: family != .arp
+    case .nothing: !isOfTransport || family != .arp && !isOther(than: family)
+    case .ethernet, .vlan: true
     }
+  }
+
+  /// Connections, and the headers that they are of.
+  private var isOfTransport: Bool {
+    switch selector.load {
+    case .payload(.transport, _, _), .ct, .exthdr, .socket, .rt: true
+    default: false
+    }
+  }
+
+  /// An address of the other family.
+  private func isOther(than family: Topology.Table.Family) -> Bool {
+    type == .ipv4Address && family == .ip6 || type == .ipv6Address && family == .ip
   }
 }

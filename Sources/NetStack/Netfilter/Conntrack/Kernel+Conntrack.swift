@@ -96,8 +96,8 @@ extension Kernel {
   // MARK: Reading packets
 
   /// A packet's tuple (nf_ct_get_tuple); nil when its headers are cut short.
-  private func tuple(of packet: NftPacket) -> ConntrackTuple? {
-    return tuple(
+  func tuple(of packet: NftPacket) -> ConntrackTuple? {
+    tuple(
       network: pool.bytes(packet.slot, from: packet.networkHeader), transport: packet.transport,
       proto: packet.proto, isIPv6: packet.version == 6, zone: pool.conntrack(packet.slot).zone)
   }

@@ -10,13 +10,8 @@ struct ConnectionCount {
   /// More than that are not told apart: the limit that a rule may ask about is below it.
   static let limit = 1 << 16
 
-  struct Member {
-    var index: ConntrackIndex
-    /// Of the entry: its place may be another's by now.
-    var id: UInt32
-  }
-
-  var members: [Member] = []
+  /// What each began with; of packets that nobody tracks what they are themselves.
+  var members: [ConntrackTuple] = []
   /// The millisecond in which one was added last.
   var added = Int64.min
 }
@@ -28,46 +23,41 @@ extension Kernel {
   ) -> NftVerdictCode {
     let namespace = packet.namespace
     let index = pool.conntrack(packet.slot).index
-    let isTracked = conntracks.contains(index)
     // What nobody tracks counts for a moment, if it can be told apart from others.
-    guard isTracked || packet.hasTransport else { return .drop }
+    guard let tuple = conntracks.contains(index) ? conntracks[index].original : tuple(of: packet) else {
+      return .drop
+    }
     var count = namespaces[namespace].nftables.states.takeConnections(state)
     // Within a jiffy of the last that was added nobody is looked for, not even the connection itself.
     let jiffy = cpu.now / 1_000_000
-    let isKnown = count.added != jiffy && revise(&count, meeting: index)
+    let isKnown = count.added != jiffy && revise(&count, meeting: tuple, in: namespace)
     if !isKnown { count.added = jiffy }
-    let id = isTracked ? conntracks[index].id : 0
-    if !isKnown, count.members.count < ConnectionCount.limit {
-      count.members.append(ConnectionCount.Member(index: isTracked ? index : .none, id: id))
-    }
+    if !isKnown, count.members.count < ConnectionCount.limit { count.members.append(tuple) }
     let exceeds = count.members.count > Int(instruction.b)
     namespaces[namespace].nftables.states.keepConnections(count, state)
     return exceeds == (instruction.flags & 1 == 1) ? .continue : .break
   }
 
-  /// Whether a connection is counted already. On the way to it those are forgotten that are gone, a few at a time; what
-  /// stands behind it is not looked at (__nf_conncount_add).
-  private func revise(_ count: inout ConnectionCount, meeting index: ConntrackIndex) -> Bool {
+  /// Whether a connection is counted already. On the way to it those are forgotten that are gone or closed, a few at a
+  /// time; what stands behind it is not looked at (__nf_conncount_add). One that this packet has ended, as a reset does
+  /// that nobody has answered before, is not found any more.
+  private func revise(
+    _ count: inout ConnectionCount, meeting tuple: ConntrackTuple, in namespace: NamespaceIndex
+  ) -> Bool {
     var position = 0
     var forgotten = 0
     while position < count.members.count, forgotten <= 8 {
       let member = count.members[position]
-      let isGone = isGone(member)
-      // One that this packet has ended, as a reset does that nobody has answered before, is not found any more.
-      if !isGone, member.index == index { return true }
-      if isGone || isClosed(member.index) {
+      let found = namespaces[namespace].conntrack.table.find(member, in: conntracks)
+      if found != nil, member == tuple { return true }
+      if let found, !isClosed(found.index) {
+        position += 1
+      } else {
         count.members.remove(at: position)
         forgotten += 1
-      } else {
-        position += 1
       }
     }
     return false
-  }
-
-  private func isGone(_ member: ConnectionCount.Member) -> Bool {
-    !conntracks.contains(member.index) || conntracks[member.index].id != member.id
-      || conntracks[member.index].status.contains(.dying)
   }
 
   /// Whether TCP has closed a connection (already_closed).
