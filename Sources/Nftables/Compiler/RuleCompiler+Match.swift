@@ -334,8 +334,11 @@ extension RuleCompiler {
         $0.size == $1.size && ($0.rawValue == $1.rawValue || $0.rawValue == 4 || $1.rawValue == 4)
       })
     else {
-      let expected = set.keyTypes.map(\.name).joined(separator: " . ")
-      throw Fault("set '\(name)' holds \(expected), not \(types.map(\.name).joined(separator: " . "))")
+      func words(_ types: [NftDataType]) -> String {
+        types.map { $0.rawValue == 4 ? "\($0.name) of \($0.size) bytes" : $0.name }.joined(separator: " . ")
+      }
+      throw Fault(
+        "set '\(name)' holds \(words(set.keyTypes)), not \(words(types)); say the values in the rule")
     }
     switch (data, set.data) {
     case (nil, nil): break

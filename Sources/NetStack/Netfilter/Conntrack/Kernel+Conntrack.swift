@@ -290,7 +290,7 @@ extension Kernel {
     let isError = packet.version == 6 ? type < 128 && type > 0 : [3, 4, 5, 11, 12].contains(type)
     guard isError else {
       // Neighbour discovery and its kin are nobody's connection (nf_conntrack_icmpv6_error).
-      if packet.version == 6, (130...137).contains(type) || type == 143 {
+      if packet.version == 6, (130...136).contains(type) || type == 143 {
         pool.setConntrack(.untracked, of: packet.slot)
       }
       return
