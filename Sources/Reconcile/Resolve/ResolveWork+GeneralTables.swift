@@ -57,18 +57,18 @@ extension ResolveWork {
     let data: NftSetData? =
       switch set.data {
       case .none: nil
-      case .values(let types): .value(types.map { NftDataType($0) })
+      case .values(let types): .value(types.map(\.dataType))
       case .verdict: .verdict
       }
     var dataTypes: [Topology.ValueType] = []
     if case .values(let types) = set.data { dataTypes = types }
     return SetDeclaration(
-      name: set.name, keyTypes: set.key.map { NftDataType($0) }, data: data, flags: flags,
+      name: set.name, keyTypes: set.key.map(\.dataType), data: data, flags: flags,
       size: set.size.map { UInt32(clamping: $0) },
       timeout: set.timeout.map { UInt64(clamping: $0.nanoseconds / 1_000_000) },
       elements: set.elements.map { element in
         SetDeclaration.Element(
-          key: zip(element.key, set.key).map { value($0, as: NftDataType($1), in: id) },
+          key: zip(element.key, set.key).map { value($0, as: $1.dataType, in: id) },
           value: elementValue(element, dataTypes, in: id))
       }, position: NftSourcePosition(set.location))
   }
@@ -80,7 +80,7 @@ extension ResolveWork {
     guard !element.data.isEmpty else { return nil }
     var bytes: [UInt8] = []
     for (item, type) in zip(element.data, types) {
-      guard case .value(let data) = value(item, as: NftDataType(type), in: id) else { continue }
+      guard case .value(let data) = value(item, as: type.dataType, in: id) else { continue }
       bytes += data.bytes
       if types.count > 1 { while bytes.count % 4 != 0 { bytes.append(0) } }
     }
@@ -365,33 +365,6 @@ extension NftNATFlags {
       case .fullyRandom: insert(.fullyRandom)
       case .persistent: insert(.persistent)
       }
-    }
-  }
-}
-
-extension NftDataType {
-  init(_ type: Topology.ValueType) {
-    switch type {
-    case .ipv4Address: self = .ipv4Address
-    case .ipv6Address: self = .ipv6Address
-    case .etherAddress: self = .etherAddress
-    case .ipProtocol: self = .ipProtocol
-    case .port: self = .port
-    case .mark: self = .mark
-    case .interfaceName: self = .interfaceName
-    case .etherType: self = .etherType
-    case .connectionState: self = .ctState
-    case .connectionStatus: self = .ctStatus
-    case .icmpType: self = .icmpType
-    case .icmpv6Type: self = .icmpv6Type
-    case .tcpFlags: self = .tcpFlags
-    case .number: self = .hostInteger
-    case .packetType: self = .packetType
-    case .addressType: self = .routeType
-    case .dscp: self = .dscp
-    case .direction: self = .ctDirection
-    case .networkProtocol: self = .nfproto
-    case .presence: self = .boolean
     }
   }
 }

@@ -4,33 +4,40 @@
 // linux/netfilter/nf_conntrack_common.h, linux/if_packet.h, linux/rtnetlink.h).
 
 import NetTypes
-import Nftables
+public import Nftables
 
 extension Topology.ValueType {
+  /// What the packet filter calls it.
+  public var dataType: NftDataType {
+    switch self {
+    case .ipv4Address: .ipv4Address
+    case .ipv6Address: .ipv6Address
+    case .etherAddress: .etherAddress
+    case .ipProtocol: .ipProtocol
+    case .port: .port
+    case .mark: .mark
+    case .interfaceName: .interfaceName
+    case .etherType: .etherType
+    case .connectionState: .ctState
+    case .connectionStatus: .ctStatus
+    case .icmpType: .icmpType
+    case .icmpv6Type: .icmpv6Type
+    case .tcpFlags: .tcpFlags
+    case .number: .hostInteger
+    case .packetType: .packetType
+    case .addressType: .routeType
+    case .dscp: .dscp
+    case .direction: .ctDirection
+    case .networkProtocol: .nfproto
+    case .presence: .boolean
+    }
+  }
+
   /// Nil for types whose values have no words here: devices' numbers, labels, names of helpers.
   init?(_ type: NftDataType) {
     switch type {
-    case .ipv4Address: self = .ipv4Address
-    case .ipv6Address: self = .ipv6Address
-    case .etherAddress: self = .etherAddress
-    case .ipProtocol: self = .ipProtocol
-    case .port: self = .port
-    case .mark: self = .mark
-    case .interfaceName: self = .interfaceName
-    case .etherType: self = .etherType
-    case .ctState: self = .connectionState
-    case .ctStatus: self = .connectionStatus
-    case .icmpType: self = .icmpType
-    case .icmpv6Type: self = .icmpv6Type
-    case .tcpFlags: self = .tcpFlags
-    case .packetType: self = .packetType
-    case .routeType: self = .addressType
-    case .dscp: self = .dscp
-    case .ctDirection: self = .direction
-    case .nfproto: self = .networkProtocol
-    case .boolean: self = .presence
     case .string, .interfaceIndex, .deviceType: return nil
-    default: self = .number
+    default: self = Self.allCases.first { $0 != .number && $0.dataType == type } ?? .number
     }
   }
 
