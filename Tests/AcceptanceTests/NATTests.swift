@@ -100,6 +100,8 @@ extension Acceptance {
           "meta random 1 ",
           "frag nexthdr tcp", "esp spi 1", "sctp vtag 1", "socket transparent 1", "arp daddr ip 10.0.0.1",
           "vlan pcp 1", "fib daddr . iif type local", "rt mtu 1", "dccp dport 80", "comp cpi 1",
+          "ip dscp set ef", "ip6 hoplimit set 9", "tcp dport set 81", "ip daddr set 10.0.0.7",
+          "tcp option maxseg size set rt mtu",
         ]
         for meaning in meanings { #expect(real.contains(meaning), "\(meaning) is not in \(real)") }
       }

@@ -71,6 +71,8 @@ extension RuleBuilder {
   public static func buildExpression(_ item: SetMark) -> [RuleStatement] { [item.statement] }
   /// Copies a mark.
   public static func buildExpression(_ item: CopyMark) -> [RuleStatement] { [item.statement] }
+  /// A field that is written.
+  public static func buildExpression(_ item: SetField) -> [RuleStatement] { [item.statement] }
   /// Not tracked.
   public static func buildExpression(_ item: NoTrack) -> [RuleStatement] { [item.statement] }
   /// Adds to a set.

@@ -173,6 +173,26 @@ extension SetMark {
   }
 }
 
+/// Writes a field of the packet; its sums follow.
+public struct SetField: Sendable {
+  let statement: RuleStatement
+
+  init(_ names: [String], _ key: String, _ text: String) {
+    var record = Record("setField")
+    record.add("selector", names.joined())
+    record.add(key, text)
+    statement = RuleStatement(record: record, declared: nil)
+  }
+}
+
+extension Selector {
+  /// The field becomes this: `IP.dscp.set(46)`.
+  public func set(_ value: Value) -> SetField { SetField(names, "value", value.texts.joined()) }
+
+  /// The field becomes what another says: `TCPOption.maximumSegmentSize.set(from: PacketRoute.maximumSegmentSize)`.
+  public func set(from other: Selector<Value>) -> SetField { SetField(names, "from", other.names.joined()) }
+}
+
 /// Copies a mark.
 public struct CopyMark: Sendable {
   let statement: RuleStatement

@@ -171,6 +171,11 @@ extension ResolveWork {
       return [.store(Self.mark(kind), .selector(Self.selector(choice)))]
     case .lookUpMark(let kind, let keys, let map):
       return [.store(Self.mark(kind), .namedMap(keys.map(Self.selector), map))]
+    case .setField(let field, let value):
+      guard case .value(let data) = self.value(value, as: field.selector.type, in: id) else { return [] }
+      return [.store(field.selector, .value(data))]
+    case .copyField(let field, let source):
+      return [.store(field.selector, .selector(Self.selector(source)))]
     case .copyMark(_, let to): return [to == .packet ? .setMark(.other) : .setConntrackMark(.other)]
     case .noTrack: return [.notrack]
     case .updateSet(let name, let keys, let timeout):

@@ -108,6 +108,7 @@ extension TopologyCheck {
       }
       return .reject(rejection)
     case "setMark": return setMark(reader, scope)
+    case "setField": return setField(reader, scope)
     case "object", "duplicate", "sendBy", "transparentProxy":
       return rarerStatement(reader, base: base, scope)
     case "copyMark":
@@ -168,6 +169,34 @@ extension TopologyCheck {
       return nil
     }
     return .lookUpMark(mark, selectors, name)
+  }
+
+  private mutating func setField(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {
+    let (who, location) = (scope.who, reader.location)
+    guard let selector = selectors([reader.required("selector")], who, at: location)?.first else {
+      return nil
+    }
+    guard case .field(let field) = selector, field.isWritable, field.exists(in: scope.family) else {
+      fail("\(who): \(selector.name) cannot be written in family \(scope.family.rawValue)", at: location)
+      return nil
+    }
+    if let word = reader.text("from") {
+      guard let source = selectors([word], who, at: location)?.first else { return nil }
+      guard source.type == field.type, source.exists(in: scope.family) else {
+        fail("\(who): \(field.name) cannot become \(source.name)", at: location)
+        return nil
+      }
+      return .copyField(field, from: source)
+    }
+    let text = reader.text("value") ?? ""
+    guard
+      let value = value(text, field.type, upTo: field.limit, "\(who): \(field.name)", scope, at: location)
+    else { return nil }
+    guard !value.isInterval else {
+      fail("\(who): \(field.name) becomes one value, not \(text)", at: location)
+      return nil
+    }
+    return .setField(field, value)
   }
 
   private mutating func match(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {

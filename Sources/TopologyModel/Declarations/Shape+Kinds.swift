@@ -275,6 +275,8 @@ extension Shape {
         Field("mark", .text, required: true), Field("value", .integer), Field("mask", .integer),
         Field("selectors", .list(.text)), Field("map", .text),
       ]),
+    statement(
+      "setField", [Field("selector", .text, required: true), Field("value", .text), Field("from", .text)]),
     statement("object", [Field("object", .text, required: true), name]),
     statement("duplicate", [Field("address", .text), Field("device", .text)]),
     statement("sendBy", [Field("device", .text, required: true), Field("address", .text)]),

@@ -239,6 +239,9 @@ extension Topology {
     case chooseMark(MarkKind, Selector)
     /// To what a named map has for the selectors.
     case lookUpMark(MarkKind, [Selector], String)
+    case setField(Field, Value)
+    /// Writes what another selector has into a field.
+    case copyField(Field, from: Selector)
     /// Copies one mark into the other.
     case copyMark(from: MarkKind, to: MarkKind)
     case noTrack

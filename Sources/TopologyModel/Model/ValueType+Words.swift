@@ -115,6 +115,16 @@ extension Topology.Field {
     }
   }
 
+  /// Whether a rule can write it.
+  var isWritable: Bool {
+    switch selector.load {
+    case .payload: true
+    case .exthdr(.tcpOption, _, _, _, presence: false): true
+    case .meta(.mark), .meta(.priority), .meta(.packetType), .ct(.mark, nil): true
+    default: false
+    }
+  }
+
   /// Connections, and the headers that they are of.
   private var isOfTransport: Bool {
     switch selector.load {
