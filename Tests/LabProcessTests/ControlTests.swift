@@ -38,7 +38,10 @@ final class TestServer: Sendable {
 
   deinit { server.close() }
 
-  func connect() async throws -> LabConnection { try await LabConnection.open(folder: server.folder) }
+  /// With patience: tests that wait for the host's kernel keep this process's threads.
+  func connect() async throws -> LabConnection {
+    try await LabConnection.open(folder: server.folder, timeout: .seconds(120))
+  }
 
   final class Flag: Sendable {
     private let value = Atomic(false)

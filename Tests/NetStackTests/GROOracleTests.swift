@@ -222,9 +222,10 @@ struct GROOracleTests {
   }
 
   @Test("Segments that go on are joined, and what differs ends what was joined, as in the kernel")
-  func joining() throws {
+  func joining() async throws {
     let pair = try JoiningPair()
-    for seed in 1...UInt64(max(200, HostileTests.rounds / 5000)) {
+    for seed in 1...UInt64(max(100, HostileTests.rounds / 5000)) {
+      await Task.yield()
       var maker = Maker(seed: seed)
       let frames = (0..<3 + maker.random.below(30)).map { _ in maker.frame() }
       let (here, there) = (Self.told(try Self.carry(frames)), Self.told(try pair.carry(frames)))
