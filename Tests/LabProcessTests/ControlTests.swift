@@ -38,9 +38,8 @@ final class TestServer: Sendable {
 
   deinit { server.close() }
 
-  /// With patience: tests that wait for the host's kernel keep this process's threads.
   func connect() async throws -> LabConnection {
-    try await LabConnection.open(folder: server.folder, timeout: .seconds(120))
+    try await LabConnection.open(folder: server.folder, timeout: TestHost.patience)
   }
 
   final class Flag: Sendable {
@@ -266,7 +265,8 @@ struct ControlTests {
     let (ours, theirs) = try Self.pair()
     let greeting = try ControlCoding.encode(ControlGreeting(pid: 1, lab: TestHost.labName()))
     try Self.send([0] + greeting, to: theirs)
-    let connection = try await LabConnection.open(ours, processID: 1234, log: "/x/process.log")
+    let connection = try await LabConnection.open(
+      ours, processID: 1234, log: "/x/process.log", timeout: TestHost.patience)
     let request = Task { try await connection.status() }
     try await Task.sleep(for: .milliseconds(50))
     try theirs.close()
@@ -294,7 +294,7 @@ struct ControlTests {
     defer { try? theirs.close() }
     try Self.send([0] + (try ControlCoding.encode(other)), to: theirs)
     let error = await #expect(throws: DatapathError.self) {
-      _ = try await LabConnection.open(ours, processID: 77, log: "log")
+      _ = try await LabConnection.open(ours, processID: 77, log: "log", timeout: TestHost.patience)
     }
     #expect(error?.cause.contains("version 99") == true && error?.remedy != nil)
 

@@ -43,7 +43,7 @@ struct ServedLabTests {
     #expect(!LabProcess.isRunning(folder: folder))
     let pid = try await Self.start(lab.name, folder, .kernel)
     #expect(LabProcess.isRunning(folder: folder))
-    let connection = try await LabConnection.open(folder: folder)
+    let connection = try await LabConnection.open(folder: folder, timeout: TestHost.patience)
     #expect(connection.processID == pid)
     #expect(getsid(pid) == pid)
     let location = SourceLocation(file: "topology.swift", line: 1)
@@ -78,7 +78,7 @@ struct ServedLabTests {
     let lab = try await TestLab("web")
     let folder = lab.folder.path
     let pid = try await Self.start(lab.name, folder, .kernel)
-    let connection = try await LabConnection.open(folder: folder)
+    let connection = try await LabConnection.open(folder: folder, timeout: TestHost.patience)
     // The daemon leaves its parent's session and process group behind.
     let line = "setsid sleep 72 & echo $! > \(folder)/daemon; sleep 73"
     let program = NodeProgram(arguments: [line], location: SourceLocation(file: "t", line: 1))

@@ -13,6 +13,8 @@ import Testing
 @testable import LabProcess
 
 enum TestHost {
+  /// How long an answer may take: tests that wait for the host's kernel keep this process's threads meanwhile.
+  static let patience = Duration.seconds(240)
   static let isRoot = geteuid() == 0
   static let hasUserNamespaces = nf_user_namespace_probe() == 0
   static let path = "/usr/sbin:/usr/bin:/sbin:/bin"
