@@ -38,8 +38,15 @@ extension Kernel {
   mutating func enlist(_ index: DeviceIndex) {
     let namespace = devices[index].namespace
     let ifindex = devices[index].ifindex
-    var place = namespaces[namespace].devices.count
-    while place > 0, devices[namespaces[namespace].devices[place - 1]].ifindex > ifindex { place -= 1 }
+    var (place, end) = (0, namespaces[namespace].devices.count)
+    while place < end {
+      let middle = (place + end) / 2
+      if devices[namespaces[namespace].devices[middle]].ifindex < ifindex {
+        place = middle + 1
+      } else {
+        end = middle
+      }
+    }
     namespaces[namespace].devices.insert(index, at: place)
     namespaces[namespace].deviceNumbers[ifindex] = index
     namespaces[namespace].deviceNames[devices[index].name.text] = index
@@ -221,7 +228,7 @@ extension Kernel {
   func newName(
     _ wanted: String?, prefix: String, in namespace: NamespaceIndex
   ) throws(KernelError) -> InterfaceName {
-    if let wanted, !wanted.isEmpty, !wanted.contains("%d") {
+    if let wanted, !wanted.isEmpty, !wanted.utf8.contains(UInt8(ascii: "%")) || !wanted.contains("%d") {
       guard let name = InterfaceName(wanted) else { throw .invalidArgument }
       guard device(wanted, in: namespace) == nil else { throw .exists }
       return name

@@ -110,7 +110,7 @@ extension Kernel {
     _ request: NetlinkMessage, in namespace: NamespaceIndex
   ) throws(KernelError) -> [NetlinkMessage] {
     guard namespaces.contains(namespace) else { throw .noSuchDevice }
-    let answers: [NetlinkMessage]
+    var answers: [NetlinkMessage]
     switch request.type {
     case .getLink: answers = try links(try decode(request), all: isDump(request), in: namespace)
     case .getAddress: answers = try addresses(try decode(request), in: namespace)
@@ -129,13 +129,12 @@ extension Kernel {
     default:
       throw .notSupported("the emulated kernel does not know \(request.type)")
     }
-    return answers.map { answer in
-      var answer = answer
-      answer.sequence = request.sequence
-      answer.port = request.port
-      if isDump(request) { answer.flags.insert(.multipart) }
-      return answer
+    for place in answers.indices {
+      answers[place].sequence = request.sequence
+      answers[place].port = request.port
+      if isDump(request) { answers[place].flags.insert(.multipart) }
     }
+    return answers
   }
 
   /// The first byte of a link's message is its family.

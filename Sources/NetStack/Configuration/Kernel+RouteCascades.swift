@@ -73,9 +73,11 @@ extension Kernel {
 
   /// Keeps the addresses that the next hops of a route of several speak from (fib_info_update_nhc_saddr).
   mutating func refreshHopSources(in namespace: NamespaceIndex) {
-    guard namespaces[namespace].routes.routes.contains(where: { $0.hops.count > 1 }) else { return }
+    guard
+      namespaces[namespace].routes.routesByTable.contains(where: { $0.contains { $0.hops.count > 1 } })
+    else { return }
     var sources: [Route<UInt32>: [UInt32]] = [:]
-    for route in namespaces[namespace].routes.routes where route.hops.count > 1 {
+    for route in namespaces[namespace].routes.routesByTable.joined() where route.hops.count > 1 {
       sources[route] = route.hops.map {
         selectSource($0.gateway, on: $0.device, scope: route.scope.rawValue)
       }

@@ -194,22 +194,29 @@ extension Kernel {
   private mutating func dump<Address: InternetAddress>(
     _: Address.Type, _ filter: RouteMessage, in namespace: NamespaceIndex
   ) throws(KernelError) -> [NetlinkMessage] {
-    let routes = try Address.withRoutes(of: &namespaces[namespace]) { base throws(KernelError) in
-      guard filter.table != 0 else { return base.routes }
+    let tables = try Address.withRoutes(of: &namespaces[namespace]) { base throws(KernelError) in
+      guard filter.table != 0 else { return base.routesByTable }
       guard base.hasTable(filter.table) else {
         guard filter.family != .unspecified else { return [] }
         throw KernelError(2, "\(Address.family): FIB table does not exist")
       }
-      return base.routes(in: filter.table)
+      return [base.routes(in: filter.table)]
     }
-    return routes.filter { route in
+    func isWanted(_ route: Route<Address>) -> Bool {
       if filter.protocolNumber != .unspecified, filter.protocolNumber != route.origin { return false }
       if filter.type != .unspecified, filter.type != route.type { return false }
       if let oif = filter.outputIndex, oif != 0 {
         return route.hops.contains { !$0.device.isNone && devices[$0.device].ifindex == oif }
       }
       return true
-    }.map { self.message($0).message(.newRoute, []) }
+    }
+    var answers: [NetlinkMessage] = []
+    for table in tables {
+      for place in table.indices where isWanted(table[place]) {
+        answers.append(message(table[place]).message(.newRoute, []))
+      }
+    }
+    return answers
   }
 
   /// fib_dump_info, rt6_fill_node.

@@ -52,10 +52,12 @@ import Rtnetlink
   /// The entries are in order of preference within a prefix; those of one prefix need not stand together.
   init(_ entries: [Entry]) {
     let order = entries.indices.sorted { a, b in
-      let (first, second) = (entries[a].route, entries[b].route)
-      if first.destination != second.destination { return first.destination < second.destination }
-      if first.length != second.length { return first.length < second.length }
-      return a < b
+      // Each field by itself: a route is large, and a copy of it counts its next hops' holders.
+      if entries[a].route.destination != entries[b].route.destination {
+        return entries[a].route.destination < entries[b].route.destination
+      }
+      let (first, second) = (entries[a].route.length, entries[b].route.length)
+      return first != second ? first < second : a < b
     }
     var builtLeaves: [Leaf] = []
     var builtAliases: [Alias] = []

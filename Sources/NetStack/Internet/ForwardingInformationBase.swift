@@ -159,8 +159,8 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
 
   // MARK: Routes
 
-  /// All routes, by table.
-  var routes: [Route<Address>] { ids.flatMap { tables[$0.place].routes } }
+  /// All routes, a table after the other; as the tables have them, none is copied.
+  var routesByTable: [[Route<Address>]] { ids.map { tables[$0.place].routes } }
 
   /// The numbers of the tables that have ever been used.
   var tableIDs: [UInt32] { ids.map(\.id) }
@@ -298,26 +298,28 @@ struct RoutingTable<Address: InternetAddress>: ~Copyable {
     case same, changed, gone
   }
 
-  /// Looks at every route, which may be changed (but for its place) or be told to go.
+  /// Looks at every route, which may be changed (but for its place) or be told to go. In its place: most are looked at
+  /// often and stay.
   mutating func changeAll(_ body: (inout Route<Address>) -> Change) {
     for (_, place) in ids {
       var isChanged = false
-      var kept: [Route<Address>] = []
-      for route in tables[place].routes {
-        var route = route
-        switch body(&route) {
-        case .same: kept.append(route)
-        case .changed:
-          kept.append(route)
-          isChanged = true
+      var kept = 0
+      for index in 0..<tables[place].routes.count {
+        switch body(&tables[place].routes[index]) {
+        case .same: break
+        case .changed: isChanged = true
         case .gone:
-          exceptions.forget(route)
+          exceptions.forget(tables[place].routes[index])
           isChanged = true
+          continue
         }
+        if kept < index { tables[place].routes.swapAt(kept, index) }
+        kept += 1
       }
       guard isChanged else { continue }
-      count -= tables[place].routes.count - kept.count
-      tables[place].routes = kept
+      let gone = tables[place].routes.count - kept
+      tables[place].routes.removeLast(gone)
+      count -= gone
       changed(place)
     }
   }

@@ -45,10 +45,12 @@ struct Route<Address: InternetAddress>: Hashable, Sendable {
 
   /// Whether configuration says the same of both; what became of their next hops since does not count.
   func isSame(as other: Route) -> Bool {
-    var mine = self
-    var theirs = other
-    for index in mine.hops.indices { mine.hops[index].forgetState() }
-    for index in theirs.hops.indices { theirs.hops[index].forgetState() }
+    guard hops.count == other.hops.count,
+      hops.indices.allSatisfy({ hops[$0].isSame(as: other.hops[$0]) })
+    else { return false }
+    var (mine, theirs) = (self, other)
+    mine.hops = []
+    theirs.hops = []
     return mine == theirs
   }
 }
@@ -73,12 +75,9 @@ struct RouteHop<Address: InternetAddress>: Hashable, Sendable {
   /// Of the first of several default routes: which of them was taken last (fa_default); -1 for none.
   var lastDefault: Int32 = -1
 
-  mutating func forgetState() {
-    isDead = false
-    isLinkDown = false
-    isIgnored = false
-    source = 0
-    lastDefault = -1
+  /// Whether configuration says the same of both.
+  func isSame(as other: RouteHop) -> Bool {
+    device == other.device && gateway == other.gateway && weight == other.weight && isOnLink == other.isOnLink
   }
 }
 

@@ -32,38 +32,44 @@
 
   /// The prefixes are all different.
   init(_ prefixes: [Prefix]) {
+    // What covers a prefix stands before it, and what one child of a node has stands in one piece.
+    let prefixes = prefixes.sorted { a, b in
+      a.address != b.address ? a.address < b.address : a.length < b.length
+    }
     var builtNodes: [Node] = []
     var builtLeaves: [UInt32] = []
     // Children of one node stand side by side: breadth first.
-    var work: [(prefixes: [Prefix], bits: Int, inherited: UInt32)] = [(prefixes, 0, Self.noMatch)]
+    var work = [(piece: prefixes.indices, bits: 0, inherited: Self.noMatch)]
+    var values = [UInt32](repeating: Self.noMatch, count: 64)
+    var pieces = [Range<Int>](repeating: 0..<0, count: 64)
     var next = 0
     while next < work.count {
-      let (mine, bits, inherited) = work[next]
-      work[next].prefixes = []
+      let (piece, bits, inherited) = work[next]
       next += 1
-      var values = [UInt32](repeating: inherited, count: 64)
-      // Those of more bits; sorted, those of one child stand side by side.
-      var deeper: [Prefix] = []
-      for prefix in mine.sorted(by: { $0.length < $1.length }) {
-        let index = Int(Self.digit(prefix.address, bits))
-        if Int(prefix.length) <= bits + 6 {
-          let span = 64 >> max(Int(prefix.length) - bits, 0)
-          for covered in index & ~(span - 1)..<(index & ~(span - 1)) + span { values[covered] = prefix.value }
+      for index in 0..<64 { values[index] = inherited }
+      var children: UInt64 = 0
+      for place in piece {
+        let length = Int(prefixes[place].length)
+        // A node above has it.
+        if bits > 0, length <= bits { continue }
+        let index = Int(Self.digit(prefixes[place].address, bits))
+        if length <= bits + 6 {
+          let span = 64 >> (length - bits)
+          for covered in index & ~(span - 1)..<(index & ~(span - 1)) + span {
+            values[covered] = prefixes[place].value
+          }
         } else {
-          deeper.append(prefix)
+          let bit: UInt64 = 1 << UInt64(index)
+          pieces[index] = (children & bit == 0 ? place : pieces[index].lowerBound)..<place + 1
+          children |= bit
         }
       }
       var node = Node(
-        children: 0, leaves: 0, firstChild: UInt32(work.count), firstLeaf: UInt32(builtLeaves.count))
-      deeper.sort { Self.digit($0.address, bits) < Self.digit($1.address, bits) }
+        children: children, leaves: 0, firstChild: UInt32(work.count), firstLeaf: UInt32(builtLeaves.count))
       var previous: UInt32?
-      var place = 0
       for index in 0..<64 {
-        let begin = place
-        while place < deeper.count, Int(Self.digit(deeper[place].address, bits)) == index { place += 1 }
-        if place > begin {
-          node.children |= 1 << UInt64(index)
-          work.append((Array(deeper[begin..<place]), bits + 6, values[index]))
+        if children & 1 << UInt64(index) != 0 {
+          work.append((pieces[index], bits + 6, values[index]))
         } else if values[index] != previous {
           node.leaves |= 1 << UInt64(index)
           builtLeaves.append(values[index])

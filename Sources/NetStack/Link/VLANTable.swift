@@ -60,6 +60,7 @@ import Rtnetlink
 
   /// From the smallest, those of one kind side by side as a range; the PVID stands alone.
   var ranges: [BridgeVLAN] {
+    guard unsafe words != nil else { return pvid == 0 ? [] : [BridgeVLAN(pvid, [.untagged, .pvid])] }
     var result: [BridgeVLAN] = []
     for vlan in Self.identifiers where contains(vlan) {
       var flags: BridgeVLAN.Flags = []

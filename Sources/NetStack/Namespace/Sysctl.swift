@@ -60,10 +60,11 @@ struct SettingPath {
       return
     }
     // net / family / group / scope / setting
+    guard path.utf8.count(where: { $0 == UInt8(ascii: "/") }) == 4 else { return nil }
     let parts = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map {
       Substring($0)
     }
-    guard parts.count == 5, parts[0] == "net", let setting = DeviceSettingName(parts[1], parts[2], parts[4])
+    guard parts[0] == "net", let setting = DeviceSettingName(parts[1], parts[2], parts[4])
     else { return nil }
     self.setting = setting
     scope = String(parts[3])
@@ -94,7 +95,7 @@ extension Kernel {
   public func sysctl(_ name: String, in namespace: NamespaceIndex) -> String? {
     guard namespaces.contains(namespace) else { return nil }
     if let (setting, scope) = deviceSetting(name, namespace) {
-      return "\(number(setting, scope, namespace))"
+      return String(number(setting, scope, namespace))
     }
     return plainSetting(name, namespace)
   }
@@ -116,9 +117,11 @@ extension Kernel {
     _ name: String, to text: String, in namespace: NamespaceIndex
   ) throws(KernelError) {
     guard namespaces.contains(namespace) else { throw .noSuchEntry }
+    // isspace: what separates fields.
+    let isSpace = { (byte: UInt8) in byte == 0x20 || (0x09...0x0d).contains(byte) }
     let value =
-      text.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7f })
-      ? text.split(whereSeparator: \.isWhitespace).joined(separator: " ") : text
+      text.utf8.contains(where: isSpace)
+      ? text.utf8.split(whereSeparator: isSpace).map { String(Substring($0)) }.joined(separator: " ") : text
     if let (setting, scope) = deviceSetting(name, namespace) {
       guard let number = Int32(value) else { throw .invalidArgument }
       if case .ipv6(let setting) = setting {

@@ -39,7 +39,9 @@ extension Kernel {
   /// Sees that routes that end are taken away then (fib6_run_gc, here on time).
   mutating func armRouteExpiry(in namespace: NamespaceIndex) {
     cpu.wheel.cancel(&namespaces[namespace].routeExpiryTimer)
-    guard let next = namespaces[namespace].routes6.routes.compactMap(\.expires).min() else { return }
+    guard let next = namespaces[namespace].routes6.routesByTable.joined().compactMap(\.expires).min() else {
+      return
+    }
     namespaces[namespace].routeExpiryTimer = cpu.wheel.arm(
       TimerEvent(kind: .routeExpiry, index: namespace.rawValue), at: max(next, cpu.now))
   }
