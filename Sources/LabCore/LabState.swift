@@ -13,7 +13,8 @@ public struct LabState: Hashable, Codable, Sendable {
 
   public init(lab: LabName, namespaces: [NamespaceState] = []) {
     self.lab = lab
-    self.namespaces = namespaces.sorted { $0.id < $1.id }
+    self.namespaces = namespaces
+    self.namespaces.order { $0.id < $1.id }
   }
 
   public subscript(_ id: NamespaceID) -> NamespaceState? {
@@ -56,16 +57,18 @@ public struct NamespaceState: Hashable, Codable, Sendable {
   /// Puts every array into the order of its keys. Addresses keep their order on a device: the first of a subnet is
   /// its primary.
   public mutating func sort() {
-    links.sort { $0.name < $1.name }
-    addresses = addresses.enumerated().sorted { ($0.element.link, $0.offset) < ($1.element.link, $1.offset) }
-      .map(\.element)
-    routes.sort { ($0.table, $0.destination, $0.key) < ($1.table, $1.destination, $1.key) }
-    policyRules.sort { ($0.family, $0.priority, $0.key) < ($1.family, $1.priority, $1.key) }
-    neighbors.sort { ($0.link, $0.address) < ($1.link, $1.address) }
-    fdb.sort { ($0.link, $0.key) < ($1.link, $1.key) }
-    sysctls.sort { $0.name < $1.name }
-    qdiscs.sort { $0.link < $1.link }
-    tables.sort { $0.key < $1.key }
+    links.order { $0.name < $1.name }
+    if !addresses.isOrdered(by: { $0.link < $1.link }) {
+      let places = addresses.indices.sorted { (addresses[$0].link, $0) < (addresses[$1].link, $1) }
+      addresses = places.map { addresses[$0] }
+    }
+    routes.order(by: RouteState.precedes)
+    policyRules.order { ($0.family, $0.priority, $0.key) < ($1.family, $1.priority, $1.key) }
+    neighbors.order { ($0.link, $0.address) < ($1.link, $1.address) }
+    fdb.order { ($0.link, $0.key) < ($1.link, $1.key) }
+    sysctls.order { $0.name < $1.name }
+    qdiscs.order { $0.link < $1.link }
+    tables.order { $0.key < $1.key }
   }
 
   /// Every object in here, in the order of `StatePath.Kind`; the namespace itself first.
@@ -81,5 +84,16 @@ public struct NamespaceState: Hashable, Codable, Sendable {
     result += qdiscs.map { .qdisc($0) }
     for table in tables { result += table.stateObjects }
     return result
+  }
+}
+
+extension Array {
+  fileprivate func isOrdered(by precedes: (Element, Element) -> Bool) -> Bool {
+    indices.dropFirst().allSatisfy { !precedes(self[$0], self[$0 - 1]) }
+  }
+
+  /// Sorts. What is in order stays where it is, and shared: most of a lab's namespaces have their settings in common.
+  fileprivate mutating func order(by precedes: (Element, Element) -> Bool) {
+    if !isOrdered(by: precedes) { sort(by: precedes) }
   }
 }

@@ -24,15 +24,18 @@ public enum NamespaceID: Hashable, Comparable, Sendable {
     if case .node(let name) = self { name } else { nil }
   }
 
-  private var order: (Int, String) {
+  private var rank: Int {
     switch self {
-    case .host: (0, "")
-    case .switch: (1, "")
-    case .node(let node): (2, node.text)
+    case .host: 0
+    case .switch: 1
+    case .node: 2
     }
   }
 
-  public static func < (a: Self, b: Self) -> Bool { a.order < b.order }
+  public static func < (a: Self, b: Self) -> Bool {
+    if case (.node(let first), .node(let second)) = (a, b) { return first < second }
+    return a.rank < b.rank
+  }
 }
 
 extension NamespaceID: TextCodable {

@@ -87,6 +87,15 @@ public struct RouteState: Hashable, Codable, Sendable {
   }
 }
 
+extension RouteState {
+  /// The order in which states hold routes: by table, destination and key.
+  public static func precedes(_ a: RouteState, _ b: RouteState) -> Bool {
+    if a.table != b.table { return a.table < b.table }
+    if a.destination != b.destination { return a.destination < b.destination }
+    return a.key < b.key
+  }
+}
+
 extension RouteState.NextHop: CustomStringConvertible {
   public var description: String {
     var parts: [String] = []

@@ -21,19 +21,21 @@ extension SourceLocation: CustomStringConvertible {
 
 /// Where in the topology file each desired object was declared.
 public struct SourceMap: Sendable {
-  private var locations: [StatePath: SourceLocation] = [:]
+  /// As they were recorded, without an index: every `up` writes all of it, and reads a line or two for its messages.
+  private var locations: [(path: StatePath, location: SourceLocation)] = []
 
   public init() {}
 
   public mutating func record(_ path: StatePath, at location: SourceLocation) {
-    locations[path] = location
+    locations.append((path, location))
   }
 
   /// The line of the object, or of the nearest thing around it that has one.
   public func location(of path: StatePath) -> SourceLocation? {
     var path = path
     while true {
-      if let found = locations[path] { return found }
+      // Who recorded it last.
+      if let found = locations.last(where: { $0.path == path }) { return found.location }
       guard let parent = path.parent else { return nil }
       path = parent
     }

@@ -61,7 +61,10 @@ extension ResolveWork {
   }
 
   private func mtu(of reference: Topology.DeviceReference) -> UInt32? {
-    nodes[reference.node]?.devices.first { $0.name == reference.device }?.mtu.map { UInt32(clamping: $0) }
+    guard let position = positions[reference.node] else { return nil }
+    return topology.nodes[position].devices.first { $0.name == reference.device }?.mtu.map {
+      UInt32(clamping: $0)
+    }
   }
 
   /// The bridge's end of an interface.

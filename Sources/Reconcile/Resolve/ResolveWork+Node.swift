@@ -99,7 +99,7 @@ extension ResolveWork {
       let state = RouteState(
         destination: route.destination.network, table: route.table ?? RouteState.mainTable,
         metric: route.metric,
-        type: type, nextHops: hops.sorted { ($0.description) < ($1.description) },
+        type: type, nextHops: hops.count > 1 ? hops.sorted { ($0.description) < ($1.description) } : hops,
         preferredSource: route.source,
         mtu: route.mtu.map { UInt32(clamping: $0) })
       space.routes.append(state)

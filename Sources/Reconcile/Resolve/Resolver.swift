@@ -64,7 +64,8 @@ struct ResolveWork {
   var deviceIndexes: [NamespaceID: [String: UInt32]] = [:]
   /// Names of the devices, by namespace.
   var names: [NamespaceID: DeviceNames] = [:]
-  let nodes: [NodeName: Topology.Node]
+  /// Where the nodes stand in the topology.
+  let positions: [NodeName: Int]
   let bridges: [NodeName: Topology.Bridge]
   let links: [Topology.DeviceReference: Topology.Link]
 
@@ -72,14 +73,14 @@ struct ResolveWork {
   var switchSpace = NamespaceState(id: .switch)
   var hostSpace = NamespaceState(id: .host)
 
-  /// Sorted.
+  /// Each with its objects in order.
   var namespaces: [NamespaceState] {
     var all: [NamespaceState] = []
     if hostSpace.hasObjects { all.append(hostSpace) }
     if switchSpace.hasObjects { all.append(switchSpace) }
     all += nodeSpaces
     for index in all.indices { all[index].sort() }
-    return all.sorted { $0.id < $1.id }
+    return all
   }
 
   init(_ topology: Topology, lab: LabName, previous: Allocations) {
@@ -92,7 +93,8 @@ struct ResolveWork {
     allocations.addresses = allocation.allocations
     errors = allocation.errors
     runtime = LabRuntime(lab: lab)
-    nodes = Dictionary(topology.nodes.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    positions = Dictionary(
+      topology.nodes.indices.map { (topology.nodes[$0].name, $0) }, uniquingKeysWith: { first, _ in first })
     bridges = Dictionary(topology.bridges.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     var links: [Topology.DeviceReference: Topology.Link] = [:]
     for link in topology.links {

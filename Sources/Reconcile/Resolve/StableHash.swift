@@ -33,12 +33,12 @@ struct DeviceNames {
   private var known: [String: InterfaceName] = [:]
   private var taken: Set<String> = ["lo"]
 
-  /// The kernel's name for `written`; the same for the same `written`.
-  mutating func name(for written: String, key: String) -> InterfaceName {
+  /// The kernel's name for `written`; the same for the same `written`. The key is what a name that does not fit is made of.
+  mutating func name(for written: String, key: @autoclosure () -> String) -> InterfaceName {
     if written == "lo" { return .loopback }
     if let name = known[written] { return name }
     let name = Self.fits(written) && !taken.contains(written) ? InterfaceName(written) : nil
-    let chosen = name ?? shortened(written, key: key)
+    let chosen = name ?? shortened(written, key: key())
     known[written] = chosen
     taken.insert(chosen.text)
     return chosen
