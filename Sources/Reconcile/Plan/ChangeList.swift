@@ -42,13 +42,15 @@ struct ChangeList {
   private static func difference(_ before: StateObject?, _ after: StateObject, _ attribute: AttributeName?)
     -> String
   {
-    let old = Dictionary(
-      (before?.attributes ?? []).map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
-    let new = Dictionary(
-      after.attributes.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
-    let names = attribute.map { [$0] } ?? after.attributes.map(\.name).filter { new[$0] != old[$0] }
+    let (old, new) = (before?.attributes ?? [], after.attributes)
+    func value(of name: AttributeName, in attributes: [StateAttribute]) -> StateValue? {
+      attributes.first { $0.name == name }?.value
+    }
+    let names =
+      attribute.map { [$0] } ?? new.filter { value(of: $0.name, in: old) != $0.value }.map(\.name)
     return names.map { name in
-      "\(name.rawValue) \(old[name]?.description ?? "unset") -> \(new[name]?.description ?? "unset")"
+      let (before, after) = (value(of: name, in: old), value(of: name, in: new))
+      return "\(name.rawValue) \(before?.description ?? "unset") -> \(after?.description ?? "unset")"
     }.joined(separator: ", ")
   }
 
@@ -63,5 +65,11 @@ struct ChangeList {
         reason: reason))
   }
 
-  mutating func append(_ other: ChangeList) { changes += other.changes }
+  /// The changes that are in another namespace what `pattern` is in its own.
+  mutating func append(_ pattern: [Change], in namespace: NamespaceID) {
+    for var change in pattern {
+      change.path.namespace = namespace
+      changes.append(change)
+    }
+  }
 }

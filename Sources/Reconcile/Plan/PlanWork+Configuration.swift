@@ -28,7 +28,9 @@ extension PlanWork {
 
   private mutating func planLinkUpdates(of space: NamespaceState, _ seen: PlannedNamespace) {
     // What others stand on comes first, as its MTU may have to grow before theirs.
-    let ordered = space.links.filter { $0.lowerLink == nil } + space.links.filter { $0.lowerLink != nil }
+    let ordered =
+      space.links.contains { $0.lowerLink != nil }
+      ? space.links.filter { $0.lowerLink == nil } + space.links.filter { $0.lowerLink != nil } : space.links
     for link in ordered {
       guard let old = seen.links[link.name], case .inPlace(let names) = link.difference(from: old) else {
         continue
@@ -130,7 +132,7 @@ extension PlanWork {
     _ wanted: [AddressState], on link: InterfaceName, in id: NamespaceID, _ seen: PlannedNamespace
   ) {
     let present = seen.addresses[link] ?? []
-    if wanted.isEmpty, present.isEmpty { return }
+    if present.isEmpty { return create(wanted, on: link, in: id, seen) }
     let keep = Dictionary(wanted.map { ($0.prefix, $0) }, uniquingKeysWith: { first, _ in first })
     // Make way: what the kernel would take for the same address, and what stands in the place of a primary.
     for old in present {
@@ -204,6 +206,7 @@ extension PlanWork {
   // MARK: Neighbours and forwarding entries
 
   private mutating func planNeighbors(of space: NamespaceState, _ seen: PlannedNamespace) {
+    guard !space.neighbors.isEmpty || !seen.neighbors.isEmpty else { return }
     for neighbor in space.neighbors {
       let old = seen.neighbors.removeValue(forKey: neighbor.identity)
       guard let old else {
@@ -250,9 +253,8 @@ extension PlanWork {
 
   private mutating func planRoutes(of space: NamespaceState, _ seen: PlannedNamespace) {
     guard !space.routes.isEmpty || !seen.routes.isEmpty else { return }
-    let wanted = Set(space.routes.map(\.identity))
-    let obsolete = seen.routes.values.filter { !wanted.contains($0.identity) }
-      .sorted { ($0.table, $0.destination, $0.key) < ($1.table, $1.destination, $1.key) }
+    let wanted = seen.routes.isEmpty ? [] : Set(space.routes.map(\.identity))
+    let obsolete = seen.routes.values.filter { !wanted.contains($0.identity) }.sorted(by: RouteState.precedes)
     var gone: Set<RouteKey> = []
     for old in obsolete {
       // Types are not part of the kernel's key: the old route has to go first.
@@ -280,7 +282,7 @@ extension PlanWork {
           reason: planned.losses[StateObject.route(route).path(in: space.id)])
       }
     }
-    let going = goingLinks(of: space, seen)
+    let going = obsolete.isEmpty ? [] : goingLinks(of: space, seen)
     for old in obsolete where !gone.contains(old.identity) {
       // An IPv4 route goes with any of its devices, an IPv6 one with the last.
       let links = old.nextHops.compactMap(\.link)
@@ -293,6 +295,7 @@ extension PlanWork {
   }
 
   private mutating func planPolicyRules(of space: NamespaceState, _ seen: PlannedNamespace) {
+    guard !space.policyRules.isEmpty || !seen.policyRules.isEmpty else { return }
     for rule in space.policyRules {
       let old = seen.policyRules.removeValue(forKey: rule.key)
       if old?.action == rule.action { continue }
@@ -312,6 +315,7 @@ extension PlanWork {
   // MARK: Queueing disciplines
 
   private mutating func planQdiscs(of space: NamespaceState, _ seen: PlannedNamespace) {
+    guard !space.qdiscs.isEmpty || !seen.qdiscs.isEmpty else { return }
     for qdisc in space.qdiscs where qdisc.isConfigured {
       let old = seen.qdiscs.removeValue(forKey: qdisc.link)
       guard let old, old.isConfigured else {

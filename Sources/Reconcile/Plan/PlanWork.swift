@@ -113,53 +113,82 @@ struct PlanWork {
     planned.deleteLink(reference, because: "made anew")
   }
 
+  /// The settings of a new namespace, and what is planned for them.
+  private struct NewSettings {
+    var settings: [SysctlState]
+    var changes: [Change]
+    /// What they are then.
+    var values: [String: String]
+  }
+
   private mutating func planNamespaces() {
+    // Of most new namespaces the same.
+    var usual: NewSettings?
     for space in desired {
       let seen = planned.namespace(space.id)
-      if !seen.exists {
+      let isNew = !seen.exists
+      if isNew {
         seen.becomeNew()
         namespaces.create(
           .namespace(space.id), in: space.id, reason: reason(for: .namespace(space.id), in: space.id))
       }
+      if isNew, planned.losses.isEmpty, let usual, usual.settings == space.sysctls {
+        namespaces.append(usual.changes, in: space.id)
+        seen.sysctls = usual.values
+        continue
+      }
       // Nearly always all is as it shall be, and nothing needs an order.
       if space.sysctls.allSatisfy({ seen.sysctls[$0.name] == $0.value }) { continue }
+      let first = namespaces.changes.count
       for sysctl in SysctlName.ordered(space.sysctls) where SysctlName(sysctl.name).link == nil {
         planWrite(sysctl, in: space.id, into: \.namespaces)
+      }
+      if isNew, planned.losses.isEmpty {
+        usual = NewSettings(
+          settings: space.sysctls, changes: Array(namespaces.changes[first...]), values: seen.sysctls)
       }
     }
   }
 
   private mutating func planNewLinks() {
-    var waves: [[(NamespaceID, LinkState)]] = []
-    for space in desired {
+    // By their places: a device is large.
+    var waves: [[(space: Int, link: Int)]] = []
+    for place in desired.indices {
+      let space = desired[place]
       let seen = planned.namespace(space.id)
       planRaises(of: space, seen)
       var ranks: [InterfaceName: Int] = [:]
-      for link in space.links where seen.links[link.name] == nil {
-        let rank = rank(of: link, in: space, known: &ranks)
+      for index in space.links.indices where seen.links[space.links[index].name] == nil {
+        let rank = rank(of: space.links[index], in: space, known: &ranks)
         while waves.count <= rank { waves.append([]) }
-        waves[rank].append((space.id, link))
+        waves[rank].append((place, index))
       }
     }
     // Ends whose pair is being created with them.
-    var pending: [LinkReference: LinkState] = [:]
-    for (id, link) in waves.joined() {
-      if case .veth = link.kind { pending[LinkReference(id, link.name)] = link }
+    var pending: [LinkReference: (space: Int, link: Int)] = [:]
+    for (place, index) in waves.joined() {
+      if case .veth = desired[place].links[index].kind {
+        pending[LinkReference(desired[place].id, desired[place].links[index].name)] = (place, index)
+      }
     }
-    for (id, link) in waves.joined() {
-      let reference = LinkReference(id, link.name)
+    for (place, index) in waves.joined() {
+      let link = desired[place].links[index]
+      let reference = LinkReference(desired[place].id, link.name)
       guard case .veth(let peer) = link.kind else {
         create(link, at: reference)
         continue
       }
       guard pending.removeValue(forKey: reference) != nil else { continue }
       create(link, at: reference)
-      if let peer, let other = pending.removeValue(forKey: peer) { create(other, at: peer) }
+      if let peer, let other = pending.removeValue(forKey: peer) {
+        create(desired[other.space].links[other.link], at: peer)
+      }
     }
   }
 
   /// A device must not have a larger MTU than the one that it stands on: that one is raised first.
   private mutating func planRaises(of space: NamespaceState, _ seen: PlannedNamespace) {
+    guard space.links.contains(where: { $0.lowerLink != nil }) else { return }
     let lower = Set(space.links.filter { seen.links[$0.name] == nil }.compactMap(\.lowerLink))
     guard !lower.isEmpty else { return }
     for link in space.links where lower.contains(link.name) {
@@ -188,20 +217,17 @@ struct PlanWork {
 
   /// Bridges first, then what stands on nothing, then what stands on that.
   private func rank(of link: LinkState, in space: NamespaceState, known: inout [InterfaceName: Int]) -> Int {
-    if let rank = known[link.name] { return rank }
-    known[link.name] = 2
-    let rank: Int
     switch link.kind {
-    case .bridge: rank = 0
-    case .macvlan: rank = 3
-    default:
-      guard let lower = link.lowerLink else {
-        rank = 1
-        break
-      }
-      let below = space.links.first { $0.name == lower }
-      rank = max(2, (below.map { self.rank(of: $0, in: space, known: &known) } ?? 1) + 1)
+    case .bridge: return 0
+    case .macvlan: return 3
+    default: break
     }
+    guard let lower = link.lowerLink else { return 1 }
+    if let rank = known[link.name] { return rank }
+    // For a circle.
+    known[link.name] = 2
+    let below = space.links.first { $0.name == lower }
+    let rank = max(2, (below.map { self.rank(of: $0, in: space, known: &known) } ?? 1) + 1)
     known[link.name] = rank
     return rank
   }

@@ -34,7 +34,7 @@ public struct Planner: Sendable {
   public func plan(_ desired: LabState, from observation: Observation) -> Plan {
     let observed = observation.merged(for: desired)
     if recreated.isEmpty, hostSettings.isEmpty, observed.count == desired.namespaces.count,
-      zip(desired.namespaces, observed).allSatisfy({ $0.isPlainly(in: $1) })
+      observed.indices.allSatisfy({ desired.namespaces[$0].isPlainly(in: observed[$0]) })
     {
       return Plan(lab: desired.lab)
     }
