@@ -34,7 +34,15 @@ public struct Rehearsal<Kernel: LabKernel> {
   /// reason is the plan's mistake or the user's, and is found when the change is made.
   public mutating func run(_ state: LabState) -> [Refusal] {
     var shapes: Set<NamespaceState> = []
-    let spaces = state.namespaces.filter { $0.id != .host && shapes.insert($0.shape).inserted }
+    var last: NamespaceState?
+    let spaces = state.namespaces.filter { space in
+      guard space.id != .host else { return false }
+      let shape = space.shape
+      // Most are like the one before them, which is seen at less cost.
+      if shape == last { return false }
+      last = shape
+      return shapes.insert(shape).inserted
+    }
     var changes: [Change] = []
     var needed = Set(spaces.map(\.id))
     for space in spaces {

@@ -31,8 +31,8 @@ struct Round {
   private(set) var steps: [NamespaceID: [Step]] = [:]
 
   mutating func append(_ step: Step, in namespace: NamespaceID) {
-    if steps[namespace] == nil { order.append(namespace) }
     steps[namespace, default: []].append(step)
+    if steps.count > order.count { order.append(namespace) }
   }
 }
 
@@ -84,11 +84,14 @@ struct BatchEncoder<Source: EncoderSource> {
     self.source = source
     var creations: [LinkReference: (change: Int, link: LinkState)] = [:]
     var doomed: Set<NamespaceID> = []
-    for (index, change) in changes.enumerated() {
-      switch (change.operation, change.after) {
-      case (.create, .link(let link)), (.replace, .link(let link)):
-        creations[LinkReference(change.path.namespace, link.name)] = (index, link)
-      case (.delete, _) where change.path.kind == .namespace: doomed.insert(change.path.namespace)
+    // By their places: most are settings, and a change is large.
+    for index in changes.indices {
+      let namespace = changes[index].path.namespace
+      switch (changes[index].path.kind, changes[index].operation) {
+      case (.link, .create), (.link, .replace):
+        guard case .link(let link) = changes[index].after else { continue }
+        creations[LinkReference(namespace, link.name)] = (index, link)
+      case (.namespace, .delete): doomed.insert(namespace)
       default: break
       }
     }
@@ -154,27 +157,26 @@ struct BatchEncoder<Source: EncoderSource> {
   /// Encodes the change at a position of the batch.
   mutating func encode(_ index: Int) throws(EncodingFailure) {
     current = index
-    let change = changes[index]
-    let namespace = change.path.namespace
+    let namespace = changes[index].path.namespace
     guard !doomedNamespaces.contains(namespace) else { return }
-    switch change.path.kind {
+    switch changes[index].path.kind {
     case .namespace: break
-    case .sysctl: encodeSysctl(change, in: namespace)
-    case .link: try encodeLink(change, in: namespace)
-    case .address: try encodeAddress(change, in: namespace)
-    case .route: try encodeRoute(change, in: namespace)
-    case .policyRule: try encodePolicyRule(change, in: namespace)
-    case .neighbor: try encodeNeighbor(change, in: namespace)
-    case .fdb: try encodeForwardingEntry(change, in: namespace)
-    case .qdisc: try encodeQdisc(change, in: namespace)
+    case .sysctl: encodeSysctl(changes[index].after, in: namespace)
+    case .link: try encodeLink(changes[index], in: namespace)
+    case .address: try encodeAddress(changes[index], in: namespace)
+    case .route: try encodeRoute(changes[index], in: namespace)
+    case .policyRule: try encodePolicyRule(changes[index], in: namespace)
+    case .neighbor: try encodeNeighbor(changes[index], in: namespace)
+    case .fdb: try encodeForwardingEntry(changes[index], in: namespace)
+    case .qdisc: try encodeQdisc(changes[index], in: namespace)
     case .nftTable, .nftObject, .nftFlowtable, .nftSet, .nftElement, .nftChain, .nftRule:
       emit(.nftables, in: namespace, "change")
     }
   }
 
-  private mutating func encodeSysctl(_ change: Change, in namespace: NamespaceID) {
+  private mutating func encodeSysctl(_ object: StateObject?, in namespace: NamespaceID) {
     // A setting that is no longer asked for stays: what it was before is the plan's business, as an update.
-    guard case .sysctl(let setting) = change.after else { return }
+    guard case .sysctl(let setting) = object else { return }
     let step = Step(action: .sysctl(setting), change: current, verb: "write")
     if let name = Self.device(of: setting.name), tables[namespace]?[name] == nil,
       creations[LinkReference(namespace, name)] != nil
@@ -185,13 +187,20 @@ struct BatchEncoder<Source: EncoderSource> {
     }
   }
 
-  /// The one device that a setting is of: `net/ipv6/conf/eth0/forwarding`. Most are of none.
+  /// The one device that a setting is of: `net/ipv6/conf/eth0/forwarding`. Most are of none, which is found out without
+  /// taking them apart.
   private static func device(of setting: String) -> InterfaceName? {
-    let parts = setting.utf8.split(separator: 0x2f, maxSplits: 4, omittingEmptySubsequences: false)
-    guard parts.count == 5, parts[2].elementsEqual("conf".utf8) || parts[2].elementsEqual("neigh".utf8),
-      !parts[3].elementsEqual("all".utf8), !parts[3].elementsEqual("default".utf8)
+    var rest = setting.utf8[...]
+    func next() -> Substring.UTF8View? {
+      guard let end = rest.firstIndex(of: 0x2f) else { return nil }
+      defer { rest = rest[end...].dropFirst() }
+      return rest[..<end]
+    }
+    guard next() != nil, next() != nil, let group = next(),
+      group.elementsEqual("conf".utf8) || group.elementsEqual("neigh".utf8), let scope = next(),
+      !scope.elementsEqual("all".utf8), !scope.elementsEqual("default".utf8)
     else { return nil }
-    return InterfaceName(Substring(parts[3]))
+    return InterfaceName(Substring(scope))
   }
 
   /// Says what was kept for the end: the deletion of devices, all of a namespace at once.

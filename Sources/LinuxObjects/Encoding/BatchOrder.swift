@@ -9,19 +9,22 @@ import NetTypes
 enum BatchOrder {
   /// The batch's changes, each at a place where what it relies on is there.
   static func sorted(_ changes: [Change]) -> [Change] {
-    var result = changes
-    rearrange(&result, linkPositions(changes), links(in: changes))
-    let routes = changes.indices.filter {
-      changes[$0].operation == .create && changes[$0].path.kind == .route
-    }
+    let links = creations(of: .link, in: changes)
+    let routes = creations(of: .route, in: changes)
     // Routes without a gateway first: a gateway may be reached by one of them.
-    let direct = routes.filter { !hasGateway(changes[$0]) }
-    rearrange(&result, routes, (direct + routes.filter { hasGateway(changes[$0]) }).map { changes[$0] })
+    let order =
+      self.order(of: links, changes) + routes.filter { !hasGateway(changes[$0]) }
+      + routes.filter { hasGateway(changes[$0]) }
+    let places = links + routes
+    // Most plans are in order, and a large one is not copied.
+    guard order != places else { return changes }
+    var result = changes
+    for (place, position) in zip(places, order) { result[place] = changes[position] }
     return result
   }
 
-  private static func rearrange(_ changes: inout [Change], _ places: [Int], _ order: [Change]) {
-    for (place, change) in zip(places, order) { changes[place] = change }
+  private static func creations(of kind: StatePath.Kind, in changes: [Change]) -> [Int] {
+    changes.indices.filter { changes[$0].path.kind == kind && changes[$0].operation == .create }
   }
 
   private static func hasGateway(_ change: Change) -> Bool {
@@ -29,23 +32,19 @@ enum BatchOrder {
     return route.nextHops.contains { $0.gateway != nil }
   }
 
-  private static func linkPositions(_ changes: [Change]) -> [Int] {
-    changes.indices.filter { changes[$0].operation == .create && changes[$0].path.kind == .link }
-  }
-
   /// Created devices, each after its bridge and after what it stands on.
-  private static func links(in changes: [Change]) -> [Change] {
-    let positions = linkPositions(changes)
+  private static func order(of positions: [Int], _ changes: [Change]) -> [Int] {
     var byReference: [LinkReference: Int] = [:]
     for position in positions {
       guard case .link(let link) = changes[position].after else { continue }
       byReference[LinkReference(changes[position].path.namespace, link.name)] = position
     }
-    var result: [Change] = []
-    var done: Set<Int> = []
+    var result: [Int] = []
+    var done = [Bool](repeating: false, count: changes.count)
     // `done` is set before what the device needs is placed, so that a circle ends.
     func place(_ position: Int) {
-      guard done.insert(position).inserted else { return }
+      guard !done[position] else { return }
+      done[position] = true
       if case .link(let link) = changes[position].after {
         for needed in needs(of: link, in: changes[position].path.namespace) {
           if let other = byReference[needed] { place(other) }
@@ -58,7 +57,7 @@ enum BatchOrder {
           place(bridge)
         }
       }
-      result.append(changes[position])
+      result.append(position)
     }
     for position in positions { place(position) }
     return result
