@@ -136,17 +136,16 @@ public final class EmulatedDatapath: Datapath {
   }
 
   public func observe(_ lab: LabName, scope: Scope) async throws(DatapathError) -> Observation {
-    let (inside, edges) = try await performTogether(on: lab, "observe lab '\(lab)'") {
+    let (reading, edges) = try await performTogether(on: lab, "observe lab '\(lab)'") {
       (machine) throws(DatapathError) in
-      do throws(TransportError) {
-        return (try machine.observe(scope), machine.edges)
-      } catch {
-        throw DatapathError(
-          .bug, operation: "observe lab '\(lab)'", errno: error.errno == 0 ? nil : error.errno,
-          cause: error.cause, remedy: "please report it")
+      do throws(TransportError) { return (try machine.read(scope), machine.edges) } catch {
+        throw Self.misunderstood(error, lab)
       }
     }
-    var observation = inside
+    var observation: Observation
+    do throws(TransportError) { observation = try await reading.observation(of: lab) } catch {
+      throw Self.misunderstood(error, lab)
+    }
     observation.join(edges)
     if host.usesStandIn { observation.unmarked.namespaces.removeAll { $0.id == .host } }
     guard host.refusal == nil, let part = scope.onHost, part.asksForSomething || host.opened != nil else {
@@ -155,6 +154,13 @@ public final class EmulatedDatapath: Datapath {
     observation.add(host: try await host.datapath().observe(lab, scope: part))
     observation.join(edges)
     return observation
+  }
+
+  /// A kernel of ours that does not answer as it should.
+  private static func misunderstood(_ error: TransportError, _ lab: LabName) -> DatapathError {
+    DatapathError(
+      .bug, operation: "observe lab '\(lab)'", errno: error.errno == 0 ? nil : error.errno,
+      cause: error.cause, remedy: "please report it")
   }
 
   public func spawn(

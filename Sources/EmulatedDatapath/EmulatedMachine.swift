@@ -71,7 +71,8 @@ final class EmulatedMachine: LabKernel {
   ) throws(KernelError) {
     let asking = Machine.Namespace(cpu: cpu, index: namespace)
     // One that is for a single CPU, or for none that there is, its kernel answers.
-    guard let pair = Machine.PairRequest(request, in: asking), pair.first.cpu != pair.second.cpu,
+    guard kernels.count > 1, let pair = Machine.PairRequest(request, in: asking),
+      pair.first.cpu != pair.second.cpu,
       kernels.indices.contains(pair.first.cpu), kernels.indices.contains(pair.second.cpu)
     else {
       return try kernels[cpu].stack.perform(request, in: namespace)
@@ -98,25 +99,26 @@ final class EmulatedMachine: LabKernel {
 
   // MARK: Looking
 
-  func observe(_ scope: Scope) throws(TransportError) -> Observation {
+  /// Asks about all that is in the lab.
+  func read(_ scope: Scope) throws(TransportError) -> LabReading {
+    var reading = LabReading()
+    // Most namespaces are asked for the same settings as the one before them.
+    var settings: (wanted: Set<String>, sorted: [String]) = ([], [])
     let ids = kernels.flatMap(\.namespaces.keys).sorted()
-    var identifiers: [Int32: NamespaceID] = [:]
-    for id in ids { identifiers[try channel(to: id).handle] = id }
-    var read: [ReadNamespace] = []
+    for id in ids { reading.identifiers[try channel(to: id).handle] = id }
     for id in ids where scope.namespaces?.contains(id) != false {
+      let wanted = scope.sysctls[id] ?? []
+      if wanted != settings.wanted { settings = (wanted, wanted.sorted()) }
       let channel = try channel(to: id)
-      let dump = try NamespaceDump(
-        reading: channel, links: channel.links(), sysctls: scope.sysctls[id] ?? [], nftTables: nil)
-      read.append(ReadNamespace(id: id, dump: dump, identifiers: identifiers))
+      let links = try channel.links()
+      let answers = try NamespaceAnswers(
+        reading: channel, links: links, sysctls: settings.sorted, nftTables: nil)
+      reading.namespaces.append((id, answers))
+      reading.names.add(links, of: id)
     }
-    let names = ReadNames(read, host: [])
-    tables = names.tables
-    let decoder = StateDecoder(lab: lab)
-    let states = read.map { decoder.decode($0, among: names) }
-    var initial: [NamespaceID: [SysctlState]] = [:]
-    for (id, question) in scope.initial { initial[id] = try question.answer(by: scratch()) }
-    return Observation(
-      owned: LabState(lab: lab, namespaces: states.map(\.owned)),
-      unmarked: LabState(lab: lab, namespaces: states.map(\.unmarked)), initial: initial)
+    // Whoever changes the lab next looks again at what it changes.
+    tables = [:]
+    for (id, question) in scope.initial { reading.initial[id] = try question.answer(by: scratch()) }
+    return reading
   }
 }

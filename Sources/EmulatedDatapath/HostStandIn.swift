@@ -54,11 +54,14 @@ extension EmulatedMachine {
         throw TransportError(error)
       }
     }
-    let addresses = try observe(Scope(namespaces: [.host])).owned[.host]?.addresses ?? []
-    guard let address = addresses.first(where: { $0.link == edge.tap && $0.prefix.family == .ipv4 }),
-      gateway.subnet != address.prefix.network
+    let channel = try channel(to: .host)
+    let addresses = try channel.dump(AddressMessage.dump(.ipv4)).lazy.compactMap { try? AddressMessage($0) }
+    guard
+      let prefix = addresses.first(where: {
+        $0.index == ifindex && $0.protocolNumber == Ownership.routeProtocol
+      })?.prefix, gateway.subnet != prefix.network
     else { return }
-    gateway.subnet = address.prefix.network
+    gateway.subnet = prefix.network
     var outside = RouteMessage(family: .ipv4)
     outside.table = RouteMessage.localTable
     outside.type = .local
@@ -66,12 +69,11 @@ extension EmulatedMachine {
     outside.outputIndex = 1
     // More specific than the one above, so that nodes are not the stand-in itself.
     var nodes = RouteMessage(family: .ipv4)
-    nodes.destination = address.prefix.network
+    nodes.destination = prefix.network
     nodes.table = RouteMessage.localTable
     nodes.type = .unicast
     nodes.scope = .link
     nodes.outputIndex = ifindex
-    let channel = try channel(to: .host)
     for refusal in try channel.transact([
       nodes.request(.createOrReplace), outside.request(.createOrReplace),
     ]) {

@@ -45,8 +45,9 @@ struct NamespaceVisit: Sendable {
     }
     guard scope.namespaces?.contains(place.id) != false else { return .ours(open, nil) }
     let dump = try NamespaceDump(
-      reading: HostChannel(open, thread), links: links, sysctls: scope.sysctls[place.id] ?? [], nftTables: nil
-    )
+      NamespaceAnswers(
+        reading: HostChannel(open, thread), links: links, sysctls: (scope.sysctls[place.id] ?? []).sorted(),
+        nftTables: nil))
     return .ours(open, ReadNamespace(id: place.id, dump: dump))
   }
 

@@ -136,7 +136,8 @@ struct Survey {
   /// Understands what was read.
   private func decode() -> [(owned: NamespaceState, unmarked: NamespaceState)] {
     let names = ReadNames(found, host: hostLinks)
-    kernel.session.tables = names.tables
+    kernel.session.tables = [:]
+    for namespace in found { kernel.session.tables[namespace.id] = LinkTable(namespace.dump.links) }
     let decoder = decoder
     return kernel.crew.share(found, with: kernel.thread) { namespace, _ in
       decoder.decode(namespace, among: names)
@@ -163,8 +164,9 @@ struct Survey {
     guard scope.namespaces?.contains(.host) != false else { return }
     guard wantsHost || links.contains(where: decoder.ownership.ownsHostDevice) else { return }
     let dump = try NamespaceDump(
-      reading: kernel.channel(to: .host), links: links, sysctls: scope.sysctls[.host] ?? [],
-      nftTables: Self.hostTables(kernel.lab))
+      NamespaceAnswers(
+        reading: kernel.channel(to: .host), links: links, sysctls: (scope.sysctls[.host] ?? []).sorted(),
+        nftTables: Self.hostTables(kernel.lab)))
     found.append(ReadNamespace(id: .host, dump: dump))
     for link in links {
       guard let name = link.name, !decoder.ownership.ownsHostDevice(link) else { continue }

@@ -58,10 +58,17 @@ public struct Scope: Codable, Sendable {
   /// All of the lab, with what `states` name: the desired state, and the recorded one if there is one.
   public init(covering states: [LabState]) {
     self.init()
-    for namespace in states.flatMap(\.namespaces) {
-      sysctls[namespace.id, default: []].formUnion(namespace.sysctls.map(\.name))
-      claims.insert(StatePath(namespace.id))
-      if namespace.id == .host { claims.formUnion(namespace.objects.map { $0.path(in: .host) }) }
+    // Most namespaces have the settings of the one before them.
+    var usual: (settings: [SysctlState], names: Set<String>) = ([], [])
+    for state in states {
+      for namespace in state.namespaces {
+        if namespace.sysctls != usual.settings {
+          usual = (namespace.sysctls, Set(namespace.sysctls.map(\.name)))
+        }
+        sysctls[namespace.id] = sysctls[namespace.id]?.union(usual.names) ?? usual.names
+        claims.insert(StatePath(namespace.id))
+        if namespace.id == .host { claims.formUnion(namespace.objects.map { $0.path(in: .host) }) }
+      }
     }
   }
 }

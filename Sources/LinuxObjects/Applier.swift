@@ -284,14 +284,7 @@ extension Transport {
   func dump<Message: RtnetlinkMessage>(
     _ request: NetlinkMessage, as type: Message.Type
   ) throws(TransportError) -> [Message] {
-    let answers = try dump(request)
-    do throws(NetlinkDecodingError) {
-      return try answers.map { (answer) throws(NetlinkDecodingError) in
-        try Message(parsing: answer.payload[...])
-      }
-    } catch {
-      throw TransportError(errno: 0, text: error.description)
-    }
+    try dump(request).parsed()
   }
 
   /// The namespace's devices, without their counters.

@@ -135,6 +135,16 @@ public struct RouteMessage: RtnetlinkMessage {
   }
 }
 
+extension RouteMessage {
+  /// The table and the maker of the route that a message is about, read without the rest of it; of tables above 255 the
+  /// kernel tells here that they are (RT_TABLE_COMPAT). Nil when the message is cut off.
+  public static func origin(of message: NetlinkMessage) -> (table: UInt32, protocolNumber: RouteProtocol)? {
+    var reader = AttributeReader(message.payload)
+    guard let header = try? reader.fixed(rtmsg.self) else { return nil }
+    return (UInt32(header.rtm_table), RouteProtocol(rawValue: header.rtm_protocol))
+  }
+}
+
 extension NetlinkWriter {
   /// RTA_GATEWAY, or RTA_VIA for a gateway of another family than the route's (RFC 5549).
   mutating func gateway(_ gateway: IPAddress, _ family: AddressFamily) {

@@ -35,11 +35,13 @@ extension StateDecoder {
       if case .bridge(let options) = message.port {
         link.port = LabCore.BridgePortState(options, vlans: (vlans[message.index] ?? []).sorted())
       }
-      let marks = [ownership.alternativeName(for: namespace), ownership.hostAlternativeName(of: name)]
-      link.alternativeNames = message.alternativeNames.filter {
-        !marks.contains($0) && !$0.hasPrefix(Ownership.originPrefix)
+      if !message.alternativeNames.isEmpty {
+        let marks = [ownership.alternativeName(for: namespace), ownership.hostAlternativeName(of: name)]
+        link.alternativeNames = message.alternativeNames.filter {
+          !marks.contains($0) && !$0.hasPrefix(Ownership.originPrefix)
+        }
+        link.alternativeNames.sort()
       }
-      link.alternativeNames.sort()
       link.hostName = Ownership.origin(of: message)
       result.add(link, to: \.links, owned: isOwned)
     }

@@ -29,18 +29,20 @@ public struct ReadNamespace: Sendable {
 /// The names of all devices that were read, by which what one namespace says of another is understood.
 public struct ReadNames: Sendable {
   fileprivate var names: [NamespaceID: [Int32: InterfaceName]] = [:]
-  /// The devices of each namespace.
-  public private(set) var tables: [NamespaceID: LinkTable] = [:]
+
+  public init() {}
 
   /// - Parameter host: the devices of the host, which others may stand on though the lab has nothing there.
   public init(_ namespaces: [ReadNamespace], host: [LinkMessage]) {
-    for link in host { names[.host, default: [:]][link.index] = link.name.flatMap { InterfaceName($0) } }
-    for namespace in namespaces {
-      tables[namespace.id] = LinkTable(namespace.dump.links)
-      for link in namespace.dump.links {
-        names[namespace.id, default: [:]][link.index] = link.name.flatMap { InterfaceName($0) }
-      }
-    }
+    add(host, of: .host)
+    for namespace in namespaces { add(namespace.dump.links, of: namespace.id) }
+  }
+
+  /// Adds the devices of a namespace.
+  public mutating func add(_ links: [LinkMessage], of namespace: NamespaceID) {
+    var names: [Int32: InterfaceName] = [:]
+    for link in links { names[link.index] = link.name.flatMap { InterfaceName($0) } }
+    self.names[namespace] = names
   }
 }
 

@@ -12,8 +12,6 @@ extension StateDecoder {
       let type = RouteState.RouteType(rawValue: message.type.rawValue),
       !message.flags.contains(.cloned)
     else { return }
-    let isOwned = message.protocolNumber.rawValue == Ownership.routeProtocol
-    guard isOwned || !isKernelMade(message) else { return }
     var route = RouteState(
       destination: message.destination ?? .everything(family), table: message.table, type: type)
     route.typeOfService = message.typeOfService
@@ -22,12 +20,7 @@ extension StateDecoder {
     route.scope = AddressScope(rawValue: message.scope.rawValue)
     route.mtu = message.metrics.mtu
     route.nextHops = nextHops(of: message, type, result)
-    result.add(route, to: \.routes, owned: isOwned)
-  }
-
-  private func isKernelMade(_ message: RouteMessage) -> Bool {
-    if message.table == RouteMessage.localTable { return true }
-    return [.kernel, .redirect, .routerAdvertisement].contains(message.protocolNumber)
+    result.add(route, to: \.routes, owned: message.protocolNumber.rawValue == Ownership.routeProtocol)
   }
 
   private func nextHops(
