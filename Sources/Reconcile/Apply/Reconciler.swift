@@ -84,23 +84,46 @@ public struct Reconciler: Sendable {
       (try folder.hostSettings(), try folder.journal(), try folder.record())
     }
     progress(.limitations)
-    let limitations = try await asking { () throws(DatapathError) in
-      try await datapath.limitations(for: desired, running: runtime)
-    }
+    // Neither relies on the other, and both take their time; limitations are what is told first.
+    async let answer = limitations(for: desired)
+    let preparation = await look(
+      desired, sources: sources, recreating: recreating, settings: settings, journal: journal, record: record)
+    let limitations = try await answer.get()
     guard limitations.isEmpty else { throw .limitations(limitations, sources) }
+    return try preparation.get()
+  }
+
+  private func limitations(for desired: LabState) async -> Result<[Limitation], ReconcileError> {
+    do throws(DatapathError) {
+      return .success(try await datapath.limitations(for: desired, running: runtime))
+    } catch {
+      return .failure(.datapath(error))
+    }
+  }
+
+  /// Observes, and plans from what was seen.
+  private func look(
+    _ desired: LabState, sources: SourceMap, recreating: Set<NamespaceID>, settings: [String: String],
+    journal: Journal?, record: LabRecord?
+  ) async -> Result<Preparation, ReconcileError> {
     progress(.observe)
     let dropped = DroppedSettings(since: record, in: desired, recreated: recreating)
-    var observation = try await asking { () throws(DatapathError) in
-      try await self.observation(of: desired, record: record, dropped: dropped, settings: settings)
+    var observation: Observation
+    do throws(DatapathError) {
+      observation = try await self.observation(
+        of: desired, record: record, dropped: dropped, settings: settings)
+    } catch {
+      return .failure(.datapath(error))
     }
     if observation.hidesAgeing, let applied = appliedState() { observation.fillHidden(from: applied) }
     let target = dropped.restored(desired, after: observation)
-    guard observation.foreign.isEmpty else { throw .foreign(observation.foreign, sources) }
+    guard observation.foreign.isEmpty else { return .failure(.foreign(observation.foreign, sources)) }
     progress(.plan)
     let plan = Planner(hostSettings: settings, recreated: recreating).plan(target, from: observation)
-    return Preparation(
-      observation: observation, target: target, plan: plan, hostSettings: settings, journal: journal,
-      record: record)
+    return .success(
+      Preparation(
+        observation: observation, target: target, plan: plan, hostSettings: settings, journal: journal,
+        record: record))
   }
 
   /// The state that was last applied, made again from what the folder has of it.
@@ -139,13 +162,16 @@ public struct Reconciler: Sendable {
       if prepared.journal != nil {
         try writing { folder throws(LabFolderError) in try folder.setJournal(nil) }
       }
-      try record(desired, as: description, since: prepared.record, changed: false)
+      try record(
+        description, try drafts(of: desired, as: description, since: prepared.record, changed: false).get())
       return prepared.plan
     }
     if prepared.plan.isDisruptive, await !confirm(prepared.plan) { throw .declined(prepared.plan) }
     progress(.journal)
     let journal = try writeJournal(prepared, desired: desired)
     let settings = try recordHostSettings(prepared, desired: desired)
+    // Worked out while the datapath is at work, written when the lab stands.
+    async let entries = drafts(of: desired, as: description, since: prepared.record, changed: true)
     var stage = "observe"
     do throws(DatapathError) {
       for batch in prepared.plan.batches {
@@ -165,7 +191,7 @@ public struct Reconciler: Sendable {
           aftermath: aftermath))
     }
     progress(.record)
-    try record(desired, as: description, since: prepared.record, changed: true)
+    try record(description, try await entries.get())
     let kept = settings.filter { setting in
       desired[.host]?.sysctls.contains { $0.name == setting.key } ?? false
     }
@@ -178,7 +204,15 @@ public struct Reconciler: Sendable {
 
   private func writeJournal(_ prepared: Preparation, desired: LabState) throws(ReconcileError) -> Journal {
     let before = prepared.observation.merged(for: desired)
-    var touched = Set(prepared.plan.batches.lazy.flatMap { $0.changes.lazy.map(\.path.namespace) })
+    var touched: Set<NamespaceID> = []
+    for batch in prepared.plan.batches {
+      // Those of one namespace stand together.
+      var last: NamespaceID?
+      for change in batch.changes.indices where batch.changes[change].path.namespace != last {
+        last = batch.changes[change].path.namespace
+        touched.insert(batch.changes[change].path.namespace)
+      }
+    }
     // What hangs on devices of a touched namespace elsewhere may go with them.
     for space in before where touched.contains(space.id) {
       for link in space.links {
@@ -214,19 +248,32 @@ public struct Reconciler: Sendable {
     return settings
   }
 
+  /// What is new in the lab's folder, besides the topology, when it stands as desired.
+  private func drafts(
+    of desired: LabState, as description: Description, since known: LabRecord?, changed: Bool
+  ) -> Result<[LabFolder.Draft], ReconcileError> {
+    var drafts: [LabFolder.Draft] = []
+    var record = LabRecord(
+      datapath: description.datapath, state: desired, topologyFile: description.topologyFile,
+      time: Int64(time(nil)))
+    if !changed, let known { record.time = known.time }
+    do throws(LabFolderError) {
+      if description.previousAllocations != description.allocations {
+        drafts.append(try folder.draft(of: description.allocations))
+      }
+      if record != known { drafts.append(try folder.draft(of: record)) }
+    } catch {
+      return .failure(.folder(error))
+    }
+    return .success(drafts)
+  }
+
   private func record(
-    _ desired: LabState, as description: Description, since known: LabRecord?, changed: Bool
+    _ description: Description, _ drafts: [LabFolder.Draft]
   ) throws(ReconcileError) {
     try writing { folder throws(LabFolderError) in
       if try folder.topology() != description.topology { try folder.setTopology(description.topology) }
-      if description.previousAllocations != description.allocations {
-        try folder.setAllocations(description.allocations)
-      }
-      var record = LabRecord(
-        datapath: description.datapath, state: desired, topologyFile: description.topologyFile,
-        time: Int64(time(nil)))
-      if !changed, let known { record.time = known.time }
-      if record != known { try folder.setRecord(record) }
+      for draft in drafts { try folder.write(draft) }
     }
   }
 

@@ -45,7 +45,7 @@ public struct LabFolder: Sendable {
   }
 
   public func setAllocations(_ allocations: Allocations) throws(LabFolderError) {
-    try setSealed("allocations", allocations)
+    try write(try draft(of: allocations))
   }
 
   /// The state before an `up` that did not end; nil when the last one did.
@@ -59,7 +59,7 @@ public struct LabFolder: Sendable {
   /// What was last applied.
   public func record() throws(LabFolderError) -> LabRecord? { try sealed("record", LabRecord.self) }
 
-  public func setRecord(_ record: LabRecord) throws(LabFolderError) { try setSealed("record", record) }
+  public func setRecord(_ record: LabRecord) throws(LabFolderError) { try write(try draft(of: record)) }
 
   /// The values that the host's settings had before the lab changed them, by name.
   public func hostSettings() throws(LabFolderError) -> [String: String] {
@@ -125,6 +125,24 @@ public struct LabFolder: Sendable {
 
   // MARK: Sealed files
 
+  /// A sealed file's bytes, ready to be written.
+  struct Draft: Sendable {
+    fileprivate let name: String
+    fileprivate let bytes: [UInt8]
+  }
+
+  func draft(of allocations: Allocations) throws(LabFolderError) -> Draft {
+    try draft("allocations", allocations)
+  }
+
+  func draft(of record: LabRecord) throws(LabFolderError) -> Draft { try draft("record", record) }
+
+  private func draft(_ name: String, _ value: some Encodable) throws(LabFolderError) -> Draft {
+    Draft(name: name, bytes: SealedFile(kind: name).seal(try JSONBytes.of(value)))
+  }
+
+  func write(_ draft: Draft) throws(LabFolderError) { try files.write(draft.bytes, to: draft.name) }
+
   private func sealed<Value: Decodable>(_ name: String, _ type: Value.Type) throws(LabFolderError) -> Value? {
     guard let bytes = try files.read(name) else { return nil }
     switch SealedFile(kind: name).unseal(bytes) {
@@ -152,7 +170,7 @@ public struct LabFolder: Sendable {
   }
 
   private func setSealed(_ name: String, _ value: some Encodable) throws(LabFolderError) {
-    try files.write(SealedFile(kind: name).seal(try JSONBytes.of(value)), to: name)
+    try write(try draft(name, value))
   }
 }
 
