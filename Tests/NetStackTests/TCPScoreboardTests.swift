@@ -53,6 +53,25 @@ struct TCPScoreboardTests {
     }
   }
 
+  @Test(
+    "Of what was sent at one time, that is lost which went before what has arrived, and not what went again after it"
+  )
+  func momentsOfRACK() {
+    var rack = RACK()
+    (rack.sentAt, rack.sending, rack.end) = (500, 7, 9000)
+    func isLater(than sending: UInt32, at time: Int64 = 500, end: UInt32 = 3000) -> Bool {
+      var segment = SentSegment(start: end &- 1000, end: end, sentAt: time)
+      segment.sending = sending
+      return rack.isLater(than: segment)
+    }
+    #expect(isLater(than: 6) && !isLater(than: 8))
+    #expect(isLater(than: 8, at: 499) && !isLater(than: 6, at: 501))
+    // Parts of one that was cut.
+    #expect(isLater(than: 7, end: 8000) && !isLater(than: 7, end: 9000) && !isLater(than: 7, end: 10_000))
+    rack.sending = 3
+    #expect(isLater(than: 0xffff_fff0) && !isLater(than: 5))
+  }
+
   @Test("The scoreboard keeps both orders through sending, sending again, cutting and acknowledging")
   func scoreboard() {
     var random = RandomState(seed: 5)

@@ -367,6 +367,8 @@ extension TCPSock {
     var count = 0
     repeat {
       segment.inFlight += 1
+      sendings &+= 1
+      segment.sending = sendings
       segment.end = rest > mss ? segment.start &+ UInt32(mss) : end
       sent.append(segment)
       segment.start = segment.end

@@ -119,6 +119,8 @@ struct TCPSock: ~Copyable {
   /// The receiver took back what it had said to have (is_sack_reneg).
   var isReneging = false
   var rack = RACK()
+  /// How many segments were sent, for the first time or again.
+  var sendings: UInt32 = 0
   /// SND.NXT when a tail was probed; 0: no probe is on its way (tlp_high_seq).
   var tailProbeEnd: UInt32 = 0
   var isTailProbeRetransmission = false

@@ -145,6 +145,8 @@ extension TCPSock {
   }
 
   fileprivate mutating func noteRetransmission(_ number: UInt32) {
+    sendings &+= 1
+    sent[number].sending = sendings
     sent[number].sentAt = mstamp
     delivery.sent(&sent[number], isFirst: false, inFlight: inFlight)
   }

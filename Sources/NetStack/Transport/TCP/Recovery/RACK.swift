@@ -8,6 +8,7 @@
 struct RACK {
   /// The segment sent last of those that have arrived: when, its end, and the microseconds that it took.
   var sentAt: Int64 = 0
+  var sending: UInt32 = 0
   var end: UInt32 = 0
   var roundTripTime: Int64 = 0
   /// Something has arrived since losses were looked for.
@@ -17,6 +18,13 @@ struct RACK {
   var persistence = 0
   var hasDSACK = false
   var lastDelivered: UInt32 = 0
+
+  /// Whether what has arrived was sent after this (rack_sent_after). Time stands still while a burst is worked on, which
+  /// the kernel's does not: of what was sent at one time, the number tells what went first.
+  func isLater(than segment: SentSegment) -> Bool {
+    guard sentAt == segment.sentAt else { return sentAt > segment.sentAt }
+    return sending == segment.sending ? isAfter(end, segment.end) : isAfter(sending, segment.sending)
+  }
 
   static let persistentRecoveries = 16
   /// `tcp_recovery`: the window never grows; three duplicates do not close it.
@@ -32,8 +40,9 @@ extension TCPSock {
     if segment.isRetransmission, time < rtt.minimum.value { return }
     rack.hasAdvanced = true
     rack.roundTripTime = time
-    if wasSentAfter(segment.sentAt, segment.end, rack.sentAt, rack.end) {
+    if !rack.isLater(than: segment) {
       rack.sentAt = segment.sentAt
+      rack.sending = segment.sending
       rack.end = segment.end
     }
   }
@@ -63,7 +72,7 @@ extension TCPSock {
       let segment = sent[number]
       // Those that are lost already and wait to be sent again.
       if segment.flags.contains(.lost), !segment.flags.contains(.retransmitted) { continue }
-      guard wasSentAfter(rack.sentAt, rack.end, segment.sentAt, segment.end) else { break }
+      guard rack.isLater(than: segment) else { break }
       let left = timeLeft(segment, window: window)
       if left <= 0 {
         markLost(number, &net)

@@ -15,7 +15,8 @@ struct SentSegment: BitwiseCopyable {
   /// Which of the others was sent before and after it, while it is linked.
   fileprivate var earlier: UInt32 = 0
   fileprivate var later: UInt32 = 0
-  /// When it was sent last.
+  /// Which sending of the connection's was its last, and when that was.
+  var sending: UInt32 = 0
   var sentAt: Int64
   /// What had been delivered when it was sent, when that was last noted, and when the sample began (tcp_rate.c).
   var delivered: UInt32 = 0
