@@ -144,6 +144,14 @@ struct ConfigurationOracleTests {
       ("removal of an address routes speak from", address("10.1.0.1/16", 3).request(.delete)),
       ("an address once more", address("10.4.0.1/24", 3).request(.create)),
       ("a route once more", via("10.5.0.0/16", "10.4.0.9").request(.create)),
+      ("the first address of b", address("10.7.0.1/24", 2).request(.create)),
+      ("a second one", address("10.8.0.1/24", 2).request(.create)),
+      ("a route by b's first", via("10.20.0.0/16", "10.7.0.9").request(.create)),
+      ("a route on b", onLink("10.21.0.0/16", 2).request(.create)),
+      ("a neighbour on b", neighbor("10.7.0.9", 2) { _ in }.request(.create)),
+      ("removal of b's first address", address("10.7.0.1/24", 2).request(.delete)),
+      ("removal of b's last address, and all of IPv4 with it", address("10.8.0.1/24", 2).request(.delete)),
+      ("an address of b again", address("10.7.0.1/24", 2).request(.create)),
       (
         "a neighbour that goes with the carrier",
         neighbor("10.0.0.9", 3) { $0.state = .reachable }.request(.create)
@@ -172,6 +180,12 @@ struct ConfigurationOracleTests {
       "\($0.table) \($0.type.rawValue) \($0.destination.map { "\($0)" } ?? "default") \($0.gateway.map { "\($0)" } ?? "-") "
         + "\($0.outputIndex ?? 0) \($0.scope.rawValue) \($0.protocolNumber.rawValue) "
         + "\($0.preferredSource.map { "\($0)" } ?? "-") \($0.priority ?? 0) \($0.flags.contains(.linkDown))"
+    }.sorted()
+  }
+
+  private static func permanentNeighbors(_ messages: [NetlinkMessage]) throws -> [String] {
+    try messages.map { try NeighborMessage($0) }.filter { $0.state.contains(.permanent) }.map {
+      "\($0.index) \($0.destination.map { "\($0)" } ?? "-") \($0.linkAddress ?? [])"
     }.sorted()
   }
 
@@ -218,6 +232,9 @@ struct ConfigurationOracleTests {
       let ours = try Self.routes(kernel.dump(RouteMessage.dump(.ipv4), in: node))
       let theirs = try Self.routes(socket.dump(RouteMessage.dump(.ipv4)))
       #expect(ours == theirs, "routes after \(name)")
+      let ourNeighbors = try Self.permanentNeighbors(kernel.dump(NeighborMessage.dump(.ipv4), in: node))
+      let theirNeighbors = try Self.permanentNeighbors(socket.dump(NeighborMessage.dump(.ipv4)))
+      #expect(ourNeighbors == theirNeighbors, "neighbours after \(name)")
     }
   }
 }

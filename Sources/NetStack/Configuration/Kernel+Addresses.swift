@@ -111,6 +111,11 @@ extension Kernel {
     for address in old where !namespaces[namespace].isLocal(address.local.rawValue) {
       namespaces[namespace].routes.removeAll { $0.preferredSource == address.local.rawValue }
     }
+    switch (old.isEmpty, devices[index].addresses.isEmpty) {
+    case (false, true): disableIPv4(on: index)
+    case (true, false): syncRoutes(of: index)
+    default: break
+    }
     refreshHopSources(in: namespace)
   }
 

@@ -52,6 +52,20 @@ extension Kernel {
     }
   }
 
+  /// A device has lost its last IPv4 address, and IPv4 with it: all next hops by it die, those of what is local too, and
+  /// its neighbours are forgotten (fib_disable_ip). The next address brings back what routes of several ways have kept.
+  mutating func disableIPv4(on device: DeviceIndex) {
+    namespaces[devices[device].namespace].routes.changeAll { route in
+      guard route.uses(device) else { return .same }
+      for index in route.hops.indices where route.hops[index].device == device {
+        route.hops[index].isDead = true
+        route.hops[index].isLinkDown = true
+      }
+      return route.hops.allSatisfy(\.isDead) ? .gone : .changed
+    }
+    removeNeighbors(of: device, family: .ipv4)
+  }
+
   /// A device is going: so does every next hop by it, and routes that have none left.
   mutating func forgetRoutes(of device: DeviceIndex) {
     forget(UInt32.self, device)

@@ -103,11 +103,7 @@ struct PlannedLab {
   mutating func linkDown(_ reference: LinkReference, because reason: String) {
     guard let space = namespaces[reference.namespace] else { return }
     let name = reference.name
-    dropRoutes(in: space, because: reason) { route in
-      // An IPv4 multipath route keeps a dead next hop; it goes when all are dead.
-      route.destination.family == .ipv4 && !route.nextHops.isEmpty
-        && route.nextHops.allSatisfy { $0.link == name }
-    }
+    dropDeadRoutes(of: name, in: space, because: reason)
     dropIPv6NextHops(of: name, in: space, because: reason)
     dropNeighbors(of: name, in: space, because: reason) { _ in true }
     let keeps = ["all", name.text].contains { space.sysctls["net/ipv6/conf/\($0)/keep_addr_on_down"] == "1" }
@@ -167,11 +163,10 @@ struct PlannedLab {
         }
       }
     }
-    // The last IPv4 address of a device takes all its IPv4 routes (fib_disable_ip).
+    // The last IPv4 address of a device takes IPv4 with it (fib_disable_ip).
     if address.prefix.family == .ipv4, !list.contains(where: { $0.prefix.family == .ipv4 }) {
-      dropRoutes(in: space, because: reason) { route in
-        route.destination.family == .ipv4 && route.nextHops.contains { $0.link == address.link }
-      }
+      dropDeadRoutes(of: address.link, in: space, because: reason)
+      dropNeighbors(of: address.link, in: space, because: reason) { $0.family == .ipv4 }
     }
   }
 
@@ -218,6 +213,16 @@ struct PlannedLab {
     for (key, route) in space.routes where goes(route) {
       lose(.route(route), in: space.id, because: reason)
       space.routes.removeValue(forKey: key)
+    }
+  }
+
+  /// An IPv4 multipath route keeps a dead next hop; it goes when all are dead.
+  private mutating func dropDeadRoutes(
+    of link: InterfaceName, in space: PlannedNamespace, because reason: String
+  ) {
+    dropRoutes(in: space, because: reason) { route in
+      route.destination.family == .ipv4 && !route.nextHops.isEmpty
+        && route.nextHops.allSatisfy { $0.link == link }
     }
   }
 

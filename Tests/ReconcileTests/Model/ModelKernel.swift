@@ -451,8 +451,10 @@ struct ModelKernel: Equatable {
       !self[id].addresses.contains(where: { $0.link == address.link && $0.prefix.family == .ipv4 })
     {
       self[id].routes.removeAll { route in
-        route.destination.family == .ipv4 && route.nextHops.contains { $0.link == address.link }
+        route.destination.family == .ipv4 && !route.nextHops.isEmpty
+          && route.nextHops.allSatisfy { $0.link == address.link }
       }
+      self[id].neighbors.removeAll { $0.link == address.link && $0.address.family == .ipv4 }
     }
   }
 
