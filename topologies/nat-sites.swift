@@ -48,3 +48,7 @@ lab.expect(sites[0], cannotReach: sites[1])
 lab.expect(sites[0], cannotReach: h0, on: .tcp(9), because: .rejected)
 lab.expect(sites[0], pathMTU: 1500, to: h0)
 lab.expect(sites[1], pathMTU: 1400, to: h0)
+
+// A second `up` changes nothing, and `down` leaves the host's forwarding and rules as they were.
+lab.expect(differences: 0)
+lab.expectCleanDown()

@@ -58,4 +58,26 @@ if detour {
   cut.expect(pcs[0], reaches: pcs[2], ttl: 62)
   let flap = lab.scenario("it comes back", .flap(r1["eth1"], for: .milliseconds(500)))
   flap.expect(pcs[0], reaches: pcs[1], .eventually(within: .seconds(5)))
+
+  // What `up --var detour=yes` changes, and nothing else is touched by it.
+  let rerouted = lab.scenario(
+    "the cut link is gone round", .linkDown(r1["eth1"]),
+    .setRoute("192.168.12.0/24", via: "192.168.2.2", in: r1),
+    .setRoute("192.168.11.0/24", via: "192.168.3.2", in: r2))
+  rerouted.expect(pcs[0], reaches: pcs[1], ttl: 61)
+  rerouted.expect(pcs[0], reaches: pcs[1], through: [r1, r3, r2])
+  rerouted.expect(keeps: [r1, r2, r3] + pcs)
+
+  // What is changed by hand is one difference, and goes when the lab is made as this file says again.
+  let drifted = lab.scenario(
+    "an address is removed by hand", .removeAddress("192.168.12.1/24", from: r2["eth3"]))
+  drifted.expect(differences: 1)
+  let repaired = lab.scenario(
+    "and comes back", .removeAddress("192.168.12.1/24", from: r2["eth3"]), .settle)
+  repaired.expect(differences: 0)
+  repaired.expect(mesh: pcs, ttl: 62)
+  repaired.expect(keeps: [r1, r2, r3] + pcs)
 }
+
+lab.expect(differences: 0)
+lab.expectCleanDown()

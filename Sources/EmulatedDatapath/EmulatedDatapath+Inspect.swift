@@ -24,6 +24,8 @@ extension EmulatedDatapath {
         case .connections(let filter): return .connections(try kernel.connections(in: namespace, filter))
         case .forget(let filter):
           return .connections(try kernel.connections(in: namespace, filter, isForgotten: true))
+        case .identity:
+          return .identity(inspector.identity(cookie: try kernel.cookie(of: namespace)))
         }
       } catch {
         throw DatapathError(

@@ -19,6 +19,9 @@ final class EmulatedKernel {
   var stack: Kernel
   /// What /run/netns is to the host's kernel.
   private(set) var namespaces: [NamespaceID: NamespaceIndex] = [:]
+  /// How many namespaces were ever made, and which of them those are that are there.
+  private var made: UInt64 = 0
+  private var cookies: [NamespaceID: UInt64] = [:]
   /// The devices of the lab as they were last seen or made.
   var tables: [NamespaceID: LinkTable] = [:]
   var waiters = Waiters()
@@ -49,6 +52,12 @@ final class EmulatedKernel {
         ? "an emulated lab has no way into the host's network" : "the lab has no namespace \(namespace)")
   }
 
+  /// A number that no other namespace of the lab has had: that of the CPU above, that of the namespace below.
+  func cookie(of namespace: NamespaceID) throws(TransportError) -> UInt64 {
+    _ = try index(of: namespace)
+    return UInt64(truncatingIfNeeded: cpu) << 48 | (cookies[namespace] ?? 0)
+  }
+
   func channel(to namespace: NamespaceID) throws(TransportError) -> EmulatedChannel {
     EmulatedChannel(kernel: self, namespace: try index(of: namespace), machine: nil)
   }
@@ -74,11 +83,14 @@ final class EmulatedKernel {
       throw refusal
     }
     namespaces[new.id] = index
+    made += 1
+    cookies[new.id] = made
     if !followers.isEmpty { stack.setWatched(true, index) }
   }
 
   func remove(_ id: NamespaceID) {
     removeEdges { $0.link.namespace == id }
+    cookies[id] = nil
     if let index = namespaces.removeValue(forKey: id) { remove(index) }
   }
 
@@ -94,6 +106,7 @@ final class EmulatedKernel {
       if let index = namespaces[id] { remove(index) }
     }
     namespaces = [:]
+    cookies = [:]
   }
 }
 

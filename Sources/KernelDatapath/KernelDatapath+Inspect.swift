@@ -22,6 +22,7 @@ extension KernelDatapath {
         case .sockets: return .sockets(try channel.socketReports(inspector))
         case .connections(let filter): return .connections(try channel.connections(filter))
         case .forget(let filter): return .connections(try channel.connections(filter, isForgotten: true))
+        case .identity: return .identity(inspector.identity(cookie: try channel.cookie()))
         case .statistics:
           let tables = try ["snmp", "netstat"].map { (name) throws(TransportError) in
             try ProcNet.table(channel.readNetworkFile(name))

@@ -18,6 +18,7 @@ public enum Inspection: Hashable, Codable, Sendable {
   case connections(ConnectionFilter)
   /// Makes connection tracking forget; the answer is what it has forgotten.
   case forget(ConnectionFilter)
+  case identity
 }
 
 /// The answer to the `Inspection` of the same name.
@@ -29,6 +30,32 @@ public enum InspectionAnswer: Hashable, Codable, Sendable {
   case sockets([SocketReport])
   /// Of `connections` and `forget`.
   case connections([ConnectionReport])
+  case identity(IdentityReport)
+}
+
+/// Which namespace it is, and which devices are in it.
+public struct IdentityReport: Hashable, Codable, Sendable {
+  public struct Link: Hashable, Codable, Sendable {
+    /// A device that is made anew may have the number of the one before.
+    public var index: Int32
+    /// Received and sent since the device was made.
+    public var packets: UInt64
+
+    public init(index: Int32, packets: UInt64) {
+      self.index = index
+      self.packets = packets
+    }
+  }
+
+  /// The kernel's number of the namespace, which no other gets as long as the kernel runs (SO_NETNS_COOKIE).
+  public var cookie: UInt64
+  /// By name.
+  public var links: [String: Link]
+
+  public init(cookie: UInt64, links: [String: Link]) {
+    self.cookie = cookie
+    self.links = links
+  }
 }
 
 /// A neighbour as the kernel has it now.

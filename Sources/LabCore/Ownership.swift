@@ -37,7 +37,14 @@ public struct Ownership: Hashable, Sendable {
   public var linkGroup: UInt32 { max(Self.hash(lab.text, seed: 0), 1) & 0x7fff_ffff }
 
   /// The name of the lab's nftables table in every namespace.
-  public var nftTableName: String { "netforge-\(lab)" }
+  public var nftTableName: String { "\(Self.nftTablePrefix)\(lab)" }
+
+  private static let nftTablePrefix = "netforge-"
+
+  /// The lab whose table on the host is called so; nil when it is none's.
+  public static func lab(ofTable name: String) -> LabName? {
+    name.hasPrefix(nftTablePrefix) ? LabName(String(name.dropFirst(nftTablePrefix.count))) : nil
+  }
 
   /// FNV-1a: fixed for all time, so that a lab is found again by a later version.
   public static func hash(_ text: String, seed: UInt32) -> UInt32 {

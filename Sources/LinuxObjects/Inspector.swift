@@ -20,6 +20,19 @@ public struct Inspector<Channel: Transport> {
       links.map { ($0.index, $0.name ?? "\($0.index)") }, uniquingKeysWith: { first, _ in first })
   }
 
+  /// Who the namespace is that the kernel calls `cookie`.
+  public func identity(cookie: UInt64) -> IdentityReport {
+    let devices = links.map { link in
+      let counted = link.statistics ?? LinkStatistics()
+      return (
+        name(link.index),
+        IdentityReport.Link(index: link.index, packets: counted.receivedPackets &+ counted.transmittedPackets)
+      )
+    }
+    return IdentityReport(
+      cookie: cookie, links: Dictionary(devices, uniquingKeysWith: { first, _ in first }))
+  }
+
   /// What a device is called; its number when nobody knows.
   public func name(_ index: Int32) -> String { names[index] ?? "\(index)" }
 

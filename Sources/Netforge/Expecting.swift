@@ -18,6 +18,15 @@ public protocol Expecting: Sendable {
 extension Topology: Expecting {
   /// The topology itself.
   public var expectationContext: ExpectationContext { ExpectationContext(topology: self, scenario: nil) }
+
+  /// Expects that nothing is left of the lab when it is taken down, and that the host is as it was: its devices,
+  /// addresses, routes, forwarding and, where they may be read, its rules.
+  public func expectCleanDown(
+    _ options: CheckOption..., function: StaticString = #function, file: StaticString = #fileID,
+    line: UInt = #line
+  ) {
+    declare("cleanDown", options, function, file, line) { _ in }
+  }
 }
 
 extension Expecting {
@@ -294,6 +303,25 @@ extension Expecting {
     }
   }
 
+  /// Expects how many steps `netforge plan` shows: with none, `netforge up` changes nothing.
+  public func expect(
+    differences count: Int, _ options: CheckOption..., function: StaticString = #function,
+    file: StaticString = #fileID, line: UInt = #line
+  ) {
+    declare("differences", options, function, file, line) { $0.add("count", count) }
+  }
+
+  /// Expects that nodes, and their interfaces, are still those that they were before the scenario, or the first event:
+  /// neither was made anew.
+  public func expect(
+    keeps nodes: [Node], _ options: CheckOption..., function: StaticString = #function,
+    file: StaticString = #fileID, line: UInt = #line
+  ) {
+    declare("keeps", options, function, file, line) {
+      $0.add("groups", json: Record.list([Record.list(nodes.map { Record.quoted($0.name) })]))
+    }
+  }
+
   private func flow(
     _ what: String, _ source: some Place, _ target: some Place, _ probe: Probe, _ options: [CheckOption],
     _ function: StaticString, _ file: StaticString, _ line: UInt, _ fill: (inout Record) -> Void
@@ -306,7 +334,7 @@ extension Expecting {
     }
   }
 
-  private func declare(
+  fileprivate func declare(
     _ what: String, _ options: [CheckOption], _ function: StaticString, _ file: StaticString, _ line: UInt,
     _ fill: (inout Record) -> Void
   ) {

@@ -60,6 +60,51 @@ public struct EventAction: Sendable {
     EventAction("heal") { $0.add("interface", interface.record) }
   }
 
+  /// The interface gets a further address.
+  /// - Parameter address: with its prefix length, as `192.168.1.2/24`.
+  public static func addAddress(_ address: String, to interface: InterfaceReference) -> EventAction {
+    EventAction("addAddress") {
+      $0.add("interface", interface.record)
+      $0.add("address", address)
+    }
+  }
+
+  /// The interface loses an address, and the node what the kernel takes away with it.
+  /// - Parameter address: with its prefix length, as `192.168.1.2/24`.
+  public static func removeAddress(_ address: String, from interface: InterfaceReference) -> EventAction {
+    EventAction("removeAddress") {
+      $0.add("interface", interface.record)
+      $0.add("address", address)
+    }
+  }
+
+  /// The node's main table leads there by this way from now on, whatever way it led before.
+  /// - Parameters:
+  ///   - destination: a prefix; of everything `0.0.0.0/0` or `::/0`.
+  ///   - gateway: the next hop's address.
+  ///   - interface: where packets leave; left out, where the gateway is.
+  public static func setRoute(
+    _ destination: String, via gateway: String, on interface: String? = nil, in node: Node
+  ) -> EventAction {
+    EventAction("setRoute") {
+      $0.add("node", node.name)
+      $0.add("destination", destination)
+      $0.add("via", gateway)
+      $0.add("on", interface)
+    }
+  }
+
+  /// The node's main table has no route to exactly this prefix any more.
+  public static func removeRoute(_ destination: String, in node: Node) -> EventAction {
+    EventAction("removeRoute") {
+      $0.add("node", node.name)
+      $0.add("destination", destination)
+    }
+  }
+
+  /// The lab is made as the topology says, as `netforge up` would.
+  public static let settle = EventAction("settle") { _ in }
+
   /// A command runs in the node: its words, or one line for the shell.
   public static func run(_ node: Node, _ command: String...) -> EventAction {
     EventAction("run") {

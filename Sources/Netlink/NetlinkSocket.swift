@@ -95,6 +95,17 @@ public final class NetlinkSocket: Sendable {
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
   }
 
+  /// The number of the socket's namespace, which no other gets as long as the kernel runs (SO_NETNS_COOKIE).
+  /// - Throws: ENOPROTOOPT before Linux 5.14.
+  public func namespaceCookie() throws(NetlinkError) -> UInt64 {
+    var cookie: UInt64 = 0
+    var size = socklen_t(MemoryLayout<UInt64>.size)
+    guard getsockopt(descriptor, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 else {
+      throw .system("reading the cookie of namespace '\(label)'", -errno)
+    }
+    return cookie
+  }
+
   /// Sends many messages and tells what became of each, in their order. Not atomic: the kernel goes on after an error.
   /// - Throws: when the socket itself failed, so that it is not known what became of the messages.
   public func transact(

@@ -221,6 +221,90 @@ extension Acceptance {
       #expect(outcome.status == 65 && outcome.error.contains("10.0.0.1"), "\(outcome)")
     }
 
+    // MARK: The lab as a whole
+
+    @Test("What is changed by hand is a difference, and named", arguments: callers)
+    func differences(caller: Caller) throws {
+      let scratch = try Scratch()
+      let file = try scratch.file(
+        "hand.swift",
+        """
+        import Netforge
+        let lab = Topology("hand")
+        let a = lab.node("a") {
+          Interface("eth0", address: "10.0.0.1/24")
+          Route("10.9.0.0/16", via: "10.0.0.2")
+        }
+        let b = lab.node("b") { Interface("eth0", address: "10.0.0.2/24") }
+        lab.link(a["eth0"], b["eth0"])
+        let hand = lab.scenario(
+          "by hand", .addAddress("10.0.7.1/24", to: a["eth0"]), .removeRoute("10.9.0.0/16", in: a),
+          .setRoute("10.8.0.0/16", via: "10.0.7.2", on: "eth0", in: a))
+        hand.expect(differences: 0)
+        hand.expect(a, routes: "10.8.0.1", via: "10.0.7.2", on: "eth0")
+        hand.expect(keeps: [a, b])
+        let missing = lab.scenario("what is not there", .removeAddress("10.0.0.9/24", from: a["eth0"]))
+        missing.expect(a, reaches: b)
+        let again = lab.scenario("up again", .removeAddress("10.0.0.1/24", from: a["eth0"]), .settle)
+        again.expect(differences: 0)
+        again.expect(a, reaches: b)
+
+        """)
+      let outcome = try test(caller, file, "-f", "json")
+      let checks = try checks(outcome)
+      #expect(
+        checks.map { $0["verdict"] as? String ?? "" } == [
+          "fail", "pass", "pass", "inconclusive", "pass", "pass",
+        ], "\(outcome)")
+      #expect(
+        (checks.first?["details"] as? [String])?.map { $0.prefix { $0 != "#" } } == [
+          "- /nodes/a/addresses/eth0/10.0.7.1~124  ", "+ /nodes/a/routes/10.9.0.0~116",
+          "- /nodes/a/routes/10.8.0.0~116  ",
+        ], "\(outcome)")
+      #expect(
+        (checks.dropFirst(3).first?["seen"] as? String)?.contains("there is none") == true, "\(outcome)")
+    }
+
+    @Test(
+      "A device that is made anew is not the same, and what is left on the host is found",
+      .enabled(if: Host.isRoot, "needs root"))
+    func left() throws {
+      let scratch = try Scratch()
+      let place =
+        Stage.prefix.isEmpty ? "nsenter -t \(getpid()) -n -m --" : Stage.prefix.joined(separator: " ")
+      let file = try scratch.file(
+        "left.swift",
+        """
+        import Netforge
+        let lab = Topology("left")
+        let a = lab.node("a") { Interface("eth0", address: "10.0.0.1/24") }
+        let b = lab.node("b") { Interface("eth0", address: "10.0.0.2/24") }
+        lab.link(a["eth0"], b["eth0"])
+        lab.expect(a, loss: .atMost(.percent(0)), to: b, probes: 20)
+        let anew = lab.scenario("made anew", .run(a, "ip", "link", "delete", "eth0"), .settle)
+        anew.expect(keeps: [a, b])
+        let left = lab.scenario(
+          "something is left",
+          .run(a, "\(place) sh -c 'ip link add nfleft0 type bridge; echo 1 > /proc/sys/net/ipv4/ip_forward'"))
+        left.expect(a, reaches: b)
+        lab.expectCleanDown()
+
+        """)
+      defer {
+        _ = try? Host.run("ip", "link", "delete", "nfleft0")
+        _ = try? Host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+      }
+      try Host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+      let outcome = try test(.kernel, file, "-f", "json")
+      let checks = try checks(outcome)
+      #expect(checks.map { $0["verdict"] as? String } == ["pass", "fail", "pass", "fail"], "\(outcome)")
+      let anew = checks.dropFirst().first?["seen"] as? String
+      #expect(anew == "not the same any more: a:eth0, b:eth0", "\(outcome)")
+      let found = [checks.last?["seen"] as? String ?? ""] + (checks.last?["details"] as? [String] ?? [])
+      #expect(found.contains { $0.hasPrefix("left: ") && $0.contains("nfleft0") }, "\(outcome)")
+      #expect(found.contains { $0.hasPrefix("left: ") && $0.contains("ip_forward value=1") }, "\(outcome)")
+    }
+
     // MARK: Verdicts and runs
 
     private static let mixed = """

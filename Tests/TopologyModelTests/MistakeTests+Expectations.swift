@@ -40,6 +40,44 @@ extension MistakeTests {
     lines(pair, #"{"kind":"expectation",\#(fields),@}"#)
   }
 
+  static let wholes = [
+    Mistake("differences without a number", expecting(#""what":"differences""#), line: 7, "it needs 'count'"),
+    Mistake(
+      "what stays when nothing has happened", expecting(#""what":"keeps","groups":[["a"]]"#), line: 7,
+      "say it of a scenario"),
+    Mistake(
+      "nobody who stays", expecting(#""what":"keeps","groups":[],"atNanoseconds":5"#), line: 7,
+      "it names no node"),
+    Mistake(
+      "a stranger who stays", expecting(#""what":"keeps","groups":[["zz"]],"atNanoseconds":5"#), line: 7,
+      "no node 'zz'"),
+    Mistake(
+      "the end of the lab while it is up", expecting(#""what":"cleanDown","atNanoseconds":5"#), line: 7,
+      "when the lab is taken down"),
+    Mistake(
+      "an address without its length", acting(#""action":"removeAddress",\#(onA),"address":"10.0.0.1""#),
+      line: 7, "write the prefix length"),
+    Mistake(
+      "a group as an address", acting(#""action":"addAddress",\#(onA),"address":"224.0.0.1/24""#), line: 7,
+      "is a multicast group"),
+    Mistake(
+      "a route to nowhere", acting(#""action":"removeRoute","node":"a""#), line: 7,
+      "it names a node and a destination"),
+    Mistake(
+      "a route without a gateway", acting(#""action":"setRoute","node":"a","destination":"10.0.0.0/8""#),
+      line: 7, "it needs 'via'"),
+    Mistake(
+      "a gateway of the other family",
+      acting(#""action":"setRoute","node":"a","destination":"10.0.0.0/8","via":"fd00::1""#), line: 7,
+      "no gateway to 10.0.0.0/8"),
+  ]
+
+  private static let onA = #""interface":{"node":"a","interface":"e"}"#
+
+  private static func acting(_ fields: String) -> String {
+    lines(pair, #"{"kind":"scenario","name":"s","actions":[{\#(fields)}],@}"#)
+  }
+
   static let expectations = [
     Mistake(
       "an unknown target", expecting(#""what":"reaches","source":{"node":"a"},"target":{"node":"bb"}"#),

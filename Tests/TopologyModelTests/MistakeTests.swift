@@ -8,7 +8,8 @@ import Testing
 struct MistakeTests {
   @Test(
     "is one complaint, at its line, that says what would mend it",
-    arguments: names + devices + addresses + links + routing + translation + tables + programs + expectations)
+    arguments: names + devices + addresses + links + routing + translation + tables + programs + expectations
+      + wholes)
   func complaint(mistake: Mistake) throws {
     let found = complaints(mistake.text)
     try #require(found.count == 1, "\(found)")

@@ -56,6 +56,11 @@ final class HostChannel: Transport {
     }
   }
 
+  /// The kernel's number of the namespace.
+  func cookie() throws(TransportError) -> UInt64 {
+    do throws(NetlinkError) { return try open.socket.namespaceCookie() } catch { throw TransportError(error) }
+  }
+
   /// A file of /proc/net, as this namespace has it.
   func readNetworkFile(_ name: String) throws(TransportError) -> String {
     try kernel.enter(open.namespace)

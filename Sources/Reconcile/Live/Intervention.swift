@@ -5,7 +5,7 @@
 // them back.
 
 public import LabCore
-import NetTypes
+public import NetTypes
 public import TopologyModel
 
 /// Works on a lab that is up.
@@ -55,6 +55,68 @@ public struct Intervention: Sendable {
         && change.after.map { desired.stands($0, on: link.name) } == true
     }
     try await apply("put back what went with the device", missing)
+  }
+
+  // MARK: Addresses and routes
+
+  /// Gives a device a further address.
+  public func add(_ address: IPPrefix, to link: LinkReference) async throws(ReconcileError) {
+    guard try await standing(in: link.namespace).contains(where: { $0.isLink(link.name) }) else {
+      throw missing(link)
+    }
+    var changes = ChangeList()
+    changes.create(
+      .address(AddressState(link: link.name, prefix: address)), in: link.namespace, reason: "added by hand")
+    try await apply("add an address", changes.changes)
+  }
+
+  /// Takes an address off a device.
+  public func remove(_ address: IPPrefix, from link: LinkReference) async throws(ReconcileError) {
+    let path = StateObject.address(AddressState(link: link.name, prefix: address)).path(in: link.namespace)
+    try await remove("address \(address)", in: link.namespace) { $0.path(in: link.namespace) == path }
+  }
+
+  /// Has the main table lead to a destination by this way alone.
+  public func set(_ route: RouteState, in id: NamespaceID) async throws(ReconcileError) {
+    let old = try await standing(in: id).filter { $0.isRoute(to: route.destination) }
+    var changes = ChangeList()
+    for object in old where object.path(in: id) != StateObject.route(route).path(in: id) {
+      changes.delete(object, in: id, reason: "another way is set by hand")
+    }
+    if let same = old.first(where: { $0.path(in: id) == StateObject.route(route).path(in: id) }) {
+      changes.update(same, to: .route(route), attribute: nil, in: id)
+    } else {
+      changes.create(.route(route), in: id, reason: "set by hand")
+    }
+    try await apply("set a route", changes.changes)
+  }
+
+  /// Takes the main table's routes to exactly this prefix away.
+  public func removeRoute(to destination: IPPrefix, in id: NamespaceID) async throws(ReconcileError) {
+    try await remove("route to \(destination)", in: id) { $0.isRoute(to: destination) }
+  }
+
+  private func remove(
+    _ what: String, in id: NamespaceID, _ isMeant: (StateObject) -> Bool
+  ) async throws(ReconcileError) {
+    var changes = ChangeList()
+    for object in try await standing(in: id) where isMeant(object) {
+      changes.delete(object, in: id, reason: "removed by hand")
+    }
+    guard !changes.isEmpty else {
+      throw .datapath(
+        DatapathError(
+          .notFound, operation: "remove \(what)", path: StatePath(id), cause: "there is none"))
+    }
+    try await apply("remove \(what)", changes.changes)
+  }
+
+  /// All that is in a namespace, whoever has made it.
+  private func standing(in id: NamespaceID) async throws(ReconcileError) -> [StateObject] {
+    let observation = try await asking { () throws(DatapathError) in
+      try await datapath.observe(lab, scope: Scope(namespaces: [id]))
+    }
+    return [observation.owned, observation.unmarked].flatMap { $0[id]?.objects ?? [] }
   }
 
   // MARK: Impairments
@@ -185,6 +247,17 @@ public struct Intervention: Sendable {
     _ body: () async throws(DatapathError) -> Value
   ) async throws(ReconcileError) -> Value {
     do throws(DatapathError) { return try await body() } catch { throw .datapath(error) }
+  }
+}
+
+extension StateObject {
+  fileprivate func isLink(_ name: InterfaceName) -> Bool {
+    if case .link(let link) = self { link.name == name } else { false }
+  }
+
+  fileprivate func isRoute(to destination: IPPrefix) -> Bool {
+    guard case .route(let route) = self else { return false }
+    return route.table == RouteState.mainTable && route.destination == destination
   }
 }
 

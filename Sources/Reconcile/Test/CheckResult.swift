@@ -127,6 +127,10 @@ extension Topology.Expectation.Claim: CustomStringConvertible {
     case .mesh(let nodes, let probe, let ttl):
       "\(nodes.map(\.text).joined(separator: ", ")) reach each other" + (probe == .ping ? "" : " on \(probe)")
         + (ttl.map { " with TTL \($0)" } ?? "")
+    case .differences(0): "the lab is as its topology says"
+    case .differences(let count): "the lab differs from its topology in \(count) step\(count == 1 ? "" : "s")"
+    case .keeps(let nodes): "\(nodes.map(\.text).joined(separator: ", ")) are not made anew"
+    case .cleanDown: "nothing is left when the lab is taken down"
     }
   }
 

@@ -98,6 +98,46 @@ extension Examination {
     }
   }
 
+  // MARK: The lab and its topology
+
+  func differences(_ count: Int) async -> Finding {
+    do throws(DatapathError) {
+      let plan = try await lab.differences()
+      let lines = plan.lines
+      let steps = plan.text().split(separator: "\n").dropLast().map { $0.drop { $0 == " " } }
+      return Finding(
+        lines.count == count ? .pass : .fail, lines.isEmpty ? "none" : plan.summary,
+        details: lines.count == count ? [] : steps.map(String.init))
+    } catch {
+      return .inconclusive(error)
+    }
+  }
+
+  func keeps(_ nodes: [NodeName]) async -> Finding {
+    do throws(DatapathError) {
+      var anew: [String] = []
+      for node in nodes {
+        guard let before = lab.origin[node] else {
+          return Finding(.inconclusive, "who \(node) was before, its kernel does not tell")
+        }
+        let now = try await lab.identity(of: node)
+        guard now.cookie == before.cookie else {
+          anew.append("\(node)")
+          continue
+        }
+        // A device that is made anew has the number of the one before, and begins to count.
+        anew += before.links.filter { name, old in
+          now.links[name].map { $0.index != old.index || $0.packets < old.packets } ?? true
+        }.keys.sorted().map { "\(node):\($0)" }
+      }
+      return anew.isEmpty
+        ? Finding(.pass, "\(nodes.count) nodes, each the same with the same devices")
+        : Finding(.fail, "not the same any more: \(anew.joined(separator: ", "))")
+    } catch {
+      return .inconclusive(error)
+    }
+  }
+
   // MARK: Commands
 
   private static let outputLimit = 1 << 20

@@ -77,6 +77,9 @@ struct Examination: Sendable {
     case .runs(let node, let words, let code, let text): await runs(node, words, code, text)
     case .isolated(let groups, let probe): await isolated(groups, probe)
     case .mesh(let nodes, let probe, let ttl): await mesh(nodes, probe, ttl)
+    case .differences(let count): await differences(count)
+    case .keeps(let nodes): await keeps(nodes)
+    case .cleanDown: Finding(.inconclusive, "the lab is not taken down")
     }
   }
 

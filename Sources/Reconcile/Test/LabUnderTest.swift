@@ -16,6 +16,8 @@ public struct LabUnderTest: Sendable {
   public var topology: Topology
   public var resolution: Resolution
   public var seed: UInt64?
+  /// Who the nodes were before a change; empty where no expectation asks.
+  var origin: [NodeName: IdentityReport] = [:]
   /// Starts what runs in a node anew.
   public var restart: @Sendable (NodeName) async throws(DatapathError) -> Void
 
@@ -68,6 +70,15 @@ public struct LabUnderTest: Sendable {
     }
   }
 
+  // MARK: Who is who
+
+  /// Who a node is at the moment.
+  func identity(of node: NodeName) async throws(DatapathError) -> IdentityReport {
+    let answer = try await datapath.inspect(.identity, in: .node(node), of: name)
+    guard case .identity(let identity) = answer else { throw Prober.unexpected }
+    return identity
+  }
+
   // MARK: Changes on the way
 
   /// Carries out actions one after the other.
@@ -102,6 +113,26 @@ public struct LabUnderTest: Sendable {
         try await intervene(on: device) { (intervention, link) async throws(ReconcileError) in
           try await intervention.resetImpairment(of: link)
         }
+      case .addAddress(let device, let address):
+        try await intervene(on: device) { (intervention, link) async throws(ReconcileError) in
+          try await intervention.add(address, to: link)
+        }
+      case .removeAddress(let device, let address):
+        try await intervene(on: device) { (intervention, link) async throws(ReconcileError) in
+          try await intervention.remove(address, from: link)
+        }
+      case .setRoute(let node, let destination, let gateway, let device):
+        let link = device.flatMap { NodeAddresses(resolution.state).link($0, of: node)?.name }
+        let route = RouteState(
+          destination: destination, nextHops: [RouteState.NextHop(gateway: gateway, link: link)])
+        try await intervene("\(action)") { (intervention) async throws(ReconcileError) in
+          try await intervention.set(route, in: .node(node))
+        }
+      case .removeRoute(let node, let destination):
+        try await intervene("\(action)") { (intervention) async throws(ReconcileError) in
+          try await intervention.removeRoute(to: destination, in: .node(node))
+        }
+      case .settle: try await settle()
       case .run(let node, let words): _ = try await output(of: words, in: node, limit: 4096)
       case .restart(let node): try await restart(node)
       case .wait(let time): await datapath.clock.sleep(until: datapath.clock.now() + time)
@@ -114,16 +145,21 @@ public struct LabUnderTest: Sendable {
     _ body: (Intervention, LinkReference) async throws(ReconcileError) -> Void
   ) async throws(DatapathError) {
     let link = NodeAddresses(resolution.state).link(device.device, of: device.node)?.name
+    let operation = "change \(device.node):\(device.device)"
     guard let link else {
-      throw DatapathError(
-        .notFound, operation: "change \(device.node):\(device.device)", cause: "the lab has no such device")
+      throw DatapathError(.notFound, operation: operation, cause: "the lab has no such device")
     }
-    do throws(ReconcileError) {
-      try await body(Intervention(on: datapath, resolution), LinkReference(.node(device.node), link))
-    } catch {
+    try await intervene(operation) { (intervention) async throws(ReconcileError) in
+      try await body(intervention, LinkReference(.node(device.node), link))
+    }
+  }
+
+  private func intervene(
+    _ operation: String, _ body: (Intervention) async throws(ReconcileError) -> Void
+  ) async throws(DatapathError) {
+    do throws(ReconcileError) { try await body(Intervention(on: datapath, resolution)) } catch {
       if case .datapath(let error) = error { throw error }
-      throw DatapathError(
-        .unavailable, operation: "change \(device.node):\(device.device)", cause: error.description)
+      throw DatapathError(.unavailable, operation: operation, cause: error.description)
     }
   }
 
@@ -131,7 +167,7 @@ public struct LabUnderTest: Sendable {
   public func settle() async throws(DatapathError) {
     // What a change has brought about may show only after a moment: a link's routes, a carrier.
     for _ in 0..<Self.plans {
-      if try await make(resolution.state) { return }
+      if try await make() { return }
       await datapath.clock.sleep(until: datapath.clock.now() + .milliseconds(20))
     }
     throw DatapathError(
@@ -141,10 +177,15 @@ public struct LabUnderTest: Sendable {
 
   private static let plans = 5
 
+  /// What would make the lab as its topology says.
+  func differences() async throws(DatapathError) -> Plan {
+    let observation = try await datapath.observe(name, scope: Scope(covering: [resolution.state]))
+    return Planner().plan(resolution.state, from: observation)
+  }
+
   /// True when there was nothing to do.
-  private func make(_ desired: LabState) async throws(DatapathError) -> Bool {
-    let observation = try await datapath.observe(name, scope: Scope(covering: [desired]))
-    let plan = Planner().plan(desired, from: observation)
+  private func make() async throws(DatapathError) -> Bool {
+    let plan = try await differences()
     for batch in plan.batches { try await datapath.apply(batch, to: name) }
     return plan.isEmpty
   }

@@ -55,9 +55,13 @@ public struct TestRun: Sendable {
     var report = TestReport(
       lab: lab.name, datapath: lab.kind, isVirtual: clock.isVirtual, seed: lab.seed, results: [])
     let plain = checks.filter { $0.expectation.scenario == nil && $0.expectation.at == nil }
-    // What nodes have learned and counted is asked for when everything that they can learn from has happened.
-    report.results = await together(plain.filter { !$0.expectation.claim.isMemory })
-    report.results += await together(plain.filter(\.expectation.claim.isMemory))
+    // What nodes have learned and counted is asked for when everything that they can learn from has happened, and
+    // the lab as a whole when nobody is at work in it.
+    report.results = await together(plain.filter { $0.expectation.claim.turn == .first })
+    report.results += await together(plain.filter { $0.expectation.claim.turn == .memory })
+    for check in plain where check.expectation.claim.turn == .whole && !Task.isCancelled {
+      report.results.append(await attempt(check, Examination(lab)))
+    }
     await explain(&report.results)
     for scenario in lab.topology.scenarios {
       let own = checks.filter { $0.expectation.scenario == scenario.name }
@@ -160,11 +164,24 @@ public struct TestRun: Sendable {
 
   // MARK: Changes
 
+  /// The lab before a change, with who the nodes are of which an expectation says that they stay.
+  private func recognizable(for checks: [Check]) async -> LabUnderTest {
+    var known = lab
+    for check in checks {
+      guard case .keeps(let nodes) = check.expectation.claim else { continue }
+      for node in nodes where known.origin[node] == nil {
+        known.origin[node] = try? await lab.identity(of: node)
+      }
+    }
+    return known
+  }
+
   private func play(_ scenario: Topology.Scenario, _ checks: [Check], into report: inout TestReport) async {
+    let known = await recognizable(for: checks)
     do throws(DatapathError) {
       try await lab.perform(scenario.actions)
       let since = clock.now()
-      let examination = Examination(lab)
+      let examination = Examination(known)
       var results: [CheckResult] = []
       for check in checks where !Task.isCancelled {
         results.append(await attempt(check, examination, since: since))
@@ -178,9 +195,9 @@ public struct TestRun: Sendable {
   }
 
   private func playTimeline(_ checks: [Check], into report: inout TestReport) async {
+    let examination = Examination(await recognizable(for: checks))
     let begin = clock.now()
     var events = lab.topology.events.sorted { $0.at < $1.at }[...]
-    let examination = Examination(lab)
     var rest = checks.sorted {
       ($0.expectation.at ?? .zero, $0.number) < ($1.expectation.at ?? .zero, $1.number)
     }[...]
@@ -221,11 +238,19 @@ public struct TestRun: Sendable {
 }
 
 extension Topology.Expectation.Claim {
-  /// Whether it is about what the other expectations' packets leave behind.
-  fileprivate var isMemory: Bool {
+  fileprivate enum Turn {
+    case first
+    /// It is about what the other expectations' packets leave behind.
+    case memory
+    /// It is about the lab as a whole.
+    case whole
+  }
+
+  fileprivate var turn: Turn {
     switch self {
-    case .neighbor, .learned, .counts: true
-    default: false
+    case .neighbor, .learned, .counts: .memory
+    case .differences, .keeps, .cleanDown: .whole
+    default: .first
     }
   }
 }
@@ -246,6 +271,7 @@ extension Examination {
     case .learned(_, let device, let port): return [device.node, port.node]
     case .isolated(let groups, _): return Set(groups.flatMap { $0 })
     case .mesh(let nodes, _, _): return Set(nodes)
+    case .differences, .keeps, .cleanDown: return []
     }
   }
 
@@ -271,7 +297,7 @@ extension Examination {
       packet?.payloadLength = bytes - headers
     case .route(let node, let address, _, _): packet = TracedPacket(from: node, to: address, mark: mark)
     case .isolated, .mesh: packet = finding.flow.flatMap { self.packet(of: $0, mark) }
-    case .neighbor, .learned, .counts, .runs: break
+    case .neighbor, .learned, .counts, .runs, .differences, .keeps, .cleanDown: break
     }
     packet?.wait = (prober.clock.isVirtual ? .seconds(3) : .milliseconds(500)) + slack
     return packet

@@ -232,7 +232,7 @@ extension TopologyCheck {
   }
 
   /// An address with its length; a subnet that it lies in gives the length where none is written.
-  private mutating func prefix(
+  mutating func prefix(
     _ text: String, _ who: String, isLoopback: Bool, subnets: [IPPrefix], at location: SourceLocation
   ) -> IPPrefix? {
     guard var prefix = IPPrefix(text) else {

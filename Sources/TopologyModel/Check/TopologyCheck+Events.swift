@@ -38,7 +38,9 @@ extension TopologyCheck {
     let location = reader.location
     switch word {
     case "wait": return duration(reader, who).map { .wait($0) }
-    case "linkDown", "linkUp", "flap", "impair", "heal":
+    case "settle": return .settle
+    case "setRoute", "removeRoute": return changeOfRoute(word, reader, who)
+    case "linkDown", "linkUp", "flap", "impair", "heal", "addAddress", "removeAddress":
       guard let target = reader.object("interface"),
         let node = node(target.required("node"), who, at: location),
         let device = device(target.required("interface"), of: node, who, at: location)
@@ -52,6 +54,12 @@ extension TopologyCheck {
       case "linkUp": return .linkUp(reference)
       case "flap": return duration(reader, who).map { .flap(reference, $0) }
       case "heal": return .impair(reference, nil)
+      case "addAddress", "removeAddress":
+        guard
+          let prefix = prefix(
+            reader.text("address") ?? "", who, isLoopback: device.name == "lo", subnets: [], at: location)
+        else { return nil }
+        return word == "addAddress" ? .addAddress(reference, prefix) : .removeAddress(reference, prefix)
       default:
         guard let impairment = reader.object("impairment") else {
           fail("\(who): it does not say how", at: location)
@@ -73,9 +81,38 @@ extension TopologyCheck {
       }
       return .run(nodes[node].name, arguments: words)
     default:
-      fail("\(who): it is none of linkDown, linkUp, flap, impair, heal, run, restart, wait", at: location)
+      fail(
+        "\(who): it is none of linkDown, linkUp, flap, impair, heal, addAddress, removeAddress, setRoute, removeRoute, settle, run, restart, wait",
+        at: location)
       return nil
     }
+  }
+
+  private mutating func changeOfRoute(_ word: String, _ reader: Reader, _ who: String) -> Topology.Action? {
+    let location = reader.location
+    guard let name = reader.text("node"), let text = reader.text("destination") else {
+      fail("\(who): it names a node and a destination", at: location)
+      return nil
+    }
+    guard let node = node(name, who, at: location),
+      let destination = network(text, "\(who): destination", at: location)
+    else { return nil }
+    guard word == "setRoute" else { return .removeRoute(nodes[node].name, destination) }
+    guard let text = reader.text("via") else {
+      fail("\(who): it needs 'via', an address", at: location)
+      return nil
+    }
+    guard let gateway = address(text, "\(who): via", at: location) else { return nil }
+    guard gateway.family == destination.family, !gateway.isUnspecified, !gateway.isMulticast else {
+      fail("\(who): \(gateway) is no gateway to \(destination)", at: location)
+      return nil
+    }
+    var device: String?
+    if let interface = reader.text("on") {
+      guard let own = self.device(interface, of: node, who, at: location) else { return nil }
+      device = own.name
+    }
+    return .setRoute(nodes[node].name, destination, via: gateway, device: device)
   }
 
   private mutating func duration(_ reader: Reader, _ who: String) -> Interval? {

@@ -35,7 +35,8 @@ extension TopologyCheck {
   /// The words that say what is expected.
   private static let words = [
     "reaches", "cannotReach", "appearsTo", "path", "spread", "stays", "samePort", "pathMTU", "throughput",
-    "loss", "dropped", "route", "neighbor", "learned", "counts", "runs", "isolated", "mesh",
+    "loss", "dropped", "route", "neighbor", "learned", "counts", "runs", "isolated", "mesh", "differences",
+    "keeps", "cleanDown",
   ]
 
   /// The keys that belong to each of them; the others would mean nothing.
@@ -59,6 +60,9 @@ extension TopologyCheck {
     case "counts": return ["node", "rule", "minimum", "maximum"]
     case "runs": return ["node", "command", "exitCode", "output"]
     case "isolated": return ["groups", "probe"]
+    case "differences": return ["count"]
+    case "keeps": return ["groups"]
+    case "cleanDown": return []
     default: return ["groups", "probe", "ttl"]
     }
   }
@@ -111,7 +115,23 @@ extension TopologyCheck {
       }
       expectation.scenario = name
     }
-    return expectation
+    return isTimely(expectation, who) ? expectation : nil
+  }
+
+  /// Whether it can fail when it is tried, and be tried at all.
+  private mutating func isTimely(_ expectation: Topology.Expectation, _ who: String) -> Bool {
+    let isAtOnce = expectation.scenario == nil && expectation.at == nil
+    switch expectation.claim {
+    case .keeps where isAtOnce:
+      fail(
+        "\(who): nothing has changed when the lab has just come up; say it of a scenario, or with .at(…)",
+        at: expectation.location)
+      return false
+    case .cleanDown where !isAtOnce || expectation.eventually != nil:
+      fail("\(who): it is tried once, when the lab is taken down", at: expectation.location)
+      return false
+    default: return true
+    }
   }
 
   static let hour: Int64 = 3_600_000_000_000
@@ -125,6 +145,14 @@ extension TopologyCheck {
     case "learned": return learned(reader, who)
     case "isolated", "mesh": return claimOfGroups(what, reader, who)
     case "samePort": return samePort(reader, who)
+    case "differences":
+      guard reader.integer("count") != nil else {
+        fail("\(who): it needs 'count', 0 for none", at: location)
+        return nil
+      }
+      return integer(reader, "count", 0...1_000_000, "\(who): count").map { .differences($0) }
+    case "keeps": return keeps(reader, who)
+    case "cleanDown": return .cleanDown
     default: break
     }
     guard let flow = flow(reader, who, isSeenByTarget: what == "appearsTo") else { return nil }
@@ -281,6 +309,19 @@ extension TopologyCheck {
       return nil
     }
     return .isolated(groups, probe)
+  }
+
+  private mutating func keeps(_ reader: Reader, _ who: String) -> Topology.Expectation.Claim? {
+    let names = reader.values("groups").flatMap { group -> [String] in
+      guard case .array(let words) = group else { return [] }
+      return words.compactMap { if case .string(let word) = $0 { word } else { nil } }
+    }
+    guard !names.isEmpty else {
+      fail("\(who): it names no node", at: reader.location)
+      return nil
+    }
+    let kept = names.compactMap { node($0, who, at: reader.location).map { nodes[$0].name } }
+    return kept.count == names.count ? .keeps(kept) : nil
   }
 
   private mutating func samePort(_ reader: Reader, _ who: String) -> Topology.Expectation.Claim? {

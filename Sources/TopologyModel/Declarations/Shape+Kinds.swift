@@ -64,6 +64,7 @@ extension Shape {
         Field("action", .text, required: true), Field("interface", interface),
         Field("impairment", impairment),
         Field("durationNanoseconds", .integer), Field("node", .text), Field("command", .list(.text)),
+        Field("address", .text), Field("destination", .text), Field("via", .text), Field("on", .text),
       ])))
 
   private static let probe = Shape.object([

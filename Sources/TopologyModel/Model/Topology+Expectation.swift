@@ -98,6 +98,12 @@ extension Topology {
       case runs(NodeName, arguments: [String], exitCode: Int, output: String?)
       case isolated([[NodeName]], Probe)
       case mesh([NodeName], Probe, ttl: Int?)
+      /// Steps of a plan that would make the lab as the topology says.
+      case differences(Int)
+      /// Neither they nor their devices were made anew since the scenario or the timeline began.
+      case keeps([NodeName])
+      /// `down` leaves the host as it was.
+      case cleanDown
     }
 
     public var claim: Claim
@@ -136,6 +142,13 @@ extension Topology {
     case flap(DeviceReference, Interval)
     /// Nil takes the impairment away.
     case impair(DeviceReference, Impairment?)
+    case addAddress(DeviceReference, IPPrefix)
+    case removeAddress(DeviceReference, IPPrefix)
+    /// Of the main table; host bits clear.
+    case setRoute(NodeName, IPPrefix, via: IPAddress, device: String?)
+    case removeRoute(NodeName, IPPrefix)
+    /// The lab is made as the topology says.
+    case settle
     case run(NodeName, arguments: [String])
     case restart(NodeName)
     case wait(Interval)

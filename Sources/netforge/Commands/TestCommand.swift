@@ -139,7 +139,8 @@ struct Test: AsyncParsableCommand {
     let plan = Plan(
       declarations: try Declarations(json: loaded.rendered), checks: checks, isRealTime: realTime,
       isKept: keep, loss: loss?.value, opensShell: shellOnFailure,
-      packets: try pcap.map { try PacketFiles($0, lab: loaded.topology.name, runs: jobs.count) })
+      packets: try pcap.map { try PacketFiles($0, lab: loaded.topology.name, runs: jobs.count) },
+      host: keep ? nil : try await HostWatch(for: checks))
     let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     // A terminal is one shell's at a time.
     let width = shellOnFailure ? 1 : self.jobs ?? processors
@@ -174,6 +175,8 @@ struct Test: AsyncParsableCommand {
     var loss: Double?
     var opensShell: Bool
     var packets: PacketFiles?
+    /// Nil when nothing is expected of what is left.
+    var host: HostWatch?
 
     /// Makes the runs, some at a time, and gives their reports in order. The first alone: what it finds that the
     /// datapath cannot do holds for all.
@@ -201,6 +204,7 @@ struct Test: AsyncParsableCommand {
       bed.loss = loss
       let path = packets?.path(of: job)
       var report = try await bed.run(declarations) { lab in await self.tried(lab, writing: path) }
+      await host?.judge(&report)
       if isKept {
         report.notes.append("the lab is kept: `netforge down --name \(report.lab)` takes it away")
       }

@@ -53,7 +53,8 @@ extension Topology.Expectation.Claim {
       node
     case .learned(_, let device, _): device.node
     case .isolated(let groups, _): groups.first?.first
-    case .mesh(let nodes, _, _): nodes.first
+    case .mesh(let nodes, _, _), .keeps(let nodes): nodes.first
+    case .differences, .cleanDown: nil
     }
   }
 }
