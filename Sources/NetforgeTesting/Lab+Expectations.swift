@@ -91,12 +91,13 @@ extension Lab {
     return try await hold(.appears(flow(source, target, probe), as: address), patience)
   }
 
-  /// Tries the expectations of the topology's file, scenarios and all.
+  /// Tries the expectations of the topology's file, scenarios and all; but not what the file expects of the lab's end.
   /// - Parameters:
   ///   - only: words of which a name, a line or a scenario must hold one.
   ///   - tags: of which one must be there.
   public func tryExpectations(only: [String] = [], tags: [String] = []) async -> [LabObservation] {
     let checks = TestSelection(only: only, tags: tags).checks(of: lab.topology)
+      .filter { $0.expectation.claim != .cleanDown }
     return await TestRun(lab, checks).run().results.map { LabObservation($0) }
   }
 
