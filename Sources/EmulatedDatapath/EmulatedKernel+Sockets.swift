@@ -60,6 +60,8 @@ extension SocketReport {
         received: UInt32(clamping: socket.receiveMemory),
         receiveLimit: UInt32(clamping: socket.options.receiveBuffer),
         sent: UInt32(clamping: socket.sendMemory), sendLimit: UInt32(clamping: socket.options.sendBuffer),
+        // A listener's is its backlog.
+        queued: state == TCPState.listen.rawValue ? 0 : UInt32(clamping: socket.sendQueue),
         drops: UInt32(clamping: socket.drops)))
   }
 

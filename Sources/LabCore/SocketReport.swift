@@ -46,16 +46,29 @@ public struct SocketReport: Hashable, Codable, Sendable {
     /// `t` and `tb`.
     public var sent: UInt32
     public var sendLimit: UInt32
+    /// `f`: reserved for either, and not used yet. An emulated kernel reserves nothing.
+    public var reserved: UInt32
+    /// `w`: written, and not acknowledged.
+    public var queued: UInt32
+    /// `o`: taken by options.
+    public var options: UInt32
+    /// `bl`: waits for whoever has the socket in use. An emulated kernel has nobody beside itself.
+    public var backlog: UInt32
     /// `d`: packets that did not fit.
     public var drops: UInt32
 
     public init(
-      received: UInt32, receiveLimit: UInt32, sent: UInt32, sendLimit: UInt32, drops: UInt32
+      received: UInt32, receiveLimit: UInt32, sent: UInt32, sendLimit: UInt32, reserved: UInt32 = 0,
+      queued: UInt32, options: UInt32 = 0, backlog: UInt32 = 0, drops: UInt32
     ) {
       self.received = received
       self.receiveLimit = receiveLimit
       self.sent = sent
       self.sendLimit = sendLimit
+      self.reserved = reserved
+      self.queued = queued
+      self.options = options
+      self.backlog = backlog
       self.drops = drops
     }
   }

@@ -128,7 +128,7 @@ extension Acceptance {
         let tcp = try #require(connection["tcp"] as? [String: Any])
         #expect(tcp["bytesAcknowledged"] as? Int == 4 && tcp["mss"] as? Int == 1448, "\(tcp)")
         let words = try lab.netforge("ss", "web1", "--tcp", "-iom").output
-        for word in ["skmem:(r0,", "wscale:", "cwnd:", "bytes_acked:4 "] {
+        for word in ["skmem:(r0,", ",f", ",w0,o0,bl0,d0)", "wscale:", "cwnd:", "bytes_acked:4 "] {
           #expect(words.contains(word), "\(words)")
         }
       }

@@ -93,7 +93,7 @@ struct TCPLossOracleTests {
     let process = try peer.python(
       (weConnect
         ? "l = socket.create_server((\"10.0.0.1\", 80))\ns, _ = l.accept()"
-        : "s = socket.create_connection((\"10.0.0.2\", 80), timeout=10)\ns.sendall(b\"hello\")") + check)
+        : "s = socket.create_connection((\"10.0.0.2\", 80), timeout=30)\ns.sendall(b\"hello\")") + check)
     var socket: SocketIndex?
     if weConnect {
       let isListening = try peer.pump(seconds: 20) {
@@ -109,7 +109,7 @@ struct TCPLossOracleTests {
       return socket.flatMap { peer.kernel.information(of: $0)?.state } == .established
     }
     #expect(isUp)
-    let isAgreed = try peer.pump(process, seconds: 10) {}
+    let isAgreed = try peer.pump(process, seconds: 40) {}
     #expect(isAgreed)
     let known = try #require(socket.flatMap { peer.kernel.information(of: $0) })
     let bits = [known.hasTimestamps, known.hasSACK, known.hasWindowScale, known.hasECN].enumerated()

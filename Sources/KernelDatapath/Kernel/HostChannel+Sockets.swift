@@ -37,11 +37,12 @@ extension SocketReport {
     timer = timers[socket.timer].map {
       Timer(name: $0, expires: socket.expires, retransmits: UInt32(socket.retransmits))
     }
-    // SK_MEMINFO_*: read, its limit, written, its limit, and the drops at the end.
+    // SK_MEMINFO_*.
     if socket.memory.count >= 9 {
       memory = Memory(
         received: socket.memory[0], receiveLimit: socket.memory[1], sent: socket.memory[2],
-        sendLimit: socket.memory[3], drops: socket.memory[8])
+        sendLimit: socket.memory[3], reserved: socket.memory[4], queued: socket.memory[5],
+        options: socket.memory[6], backlog: socket.memory[7], drops: socket.memory[8])
     }
     if kind == .tcp, !socket.information.isEmpty {
       tcp = TCPReport(socket.information, congestionControl: socket.congestionControl)

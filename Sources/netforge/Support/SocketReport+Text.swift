@@ -28,7 +28,9 @@ extension SocketReport.Timer {
 }
 
 extension SocketReport.Memory {
-  var text: String { "skmem:(r\(received),rb\(receiveLimit),t\(sent),tb\(sendLimit),d\(drops))" }
+  var text: String {
+    "skmem:(r\(received),rb\(receiveLimit),t\(sent),tb\(sendLimit),f\(reserved),w\(queued),o\(options),bl\(backlog),d\(drops))"
+  }
 }
 
 extension TCPReport {
