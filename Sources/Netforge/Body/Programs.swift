@@ -11,19 +11,29 @@ public struct Service: Sendable {
     let name: String
     let port: Int
 
-    /// Answers every GET with 200 and a body that names the node.
-    public static func http(port: Int = 80) -> Kind { Kind(name: "http", port: port) }
-    /// Sends back what it is sent, over TCP and UDP (RFC 862).
-    public static func echo(port: Int = 7) -> Kind { Kind(name: "echo", port: port) }
-    /// Takes what it is sent, over TCP and UDP (RFC 863).
-    public static func discard(port: Int = 9) -> Kind { Kind(name: "discard", port: port) }
-    /// Sends lines of characters as long as somebody reads, and one for each datagram (RFC 864).
-    public static func chargen(port: Int = 19) -> Kind { Kind(name: "chargen", port: port) }
-    /// What `iperf3 -c` measures against, over TCP.
-    public static func iperf(port: Int = 5201) -> Kind { Kind(name: "iperf", port: port) }
+    /// Answers every GET with 200 and a body that names the node; at port 80.
+    public static let http = Kind(name: "http", port: 80)
+    /// The same at a port of one's own.
+    public static func http(port: Int) -> Kind { Kind(name: "http", port: port) }
+    /// Sends back what it is sent, over TCP and UDP (RFC 862); at port 7.
+    public static let echo = Kind(name: "echo", port: 7)
+    /// The same at a port of one's own.
+    public static func echo(port: Int) -> Kind { Kind(name: "echo", port: port) }
+    /// Takes what it is sent, over TCP and UDP (RFC 863); at port 9.
+    public static let discard = Kind(name: "discard", port: 9)
+    /// The same at a port of one's own.
+    public static func discard(port: Int) -> Kind { Kind(name: "discard", port: port) }
+    /// Sends lines of characters as long as somebody reads, and one for each datagram (RFC 864); at port 19.
+    public static let chargen = Kind(name: "chargen", port: 19)
+    /// The same at a port of one's own.
+    public static func chargen(port: Int) -> Kind { Kind(name: "chargen", port: port) }
+    /// What `iperf3 -c` measures against, over TCP; at port 5201.
+    public static let iperf = Kind(name: "iperf", port: 5201)
+    /// The same at a port of one's own.
+    public static func iperf(port: Int) -> Kind { Kind(name: "iperf", port: port) }
   }
 
-  /// - Parameter kind: `.http(port: 80)`, `.echo(port: 7)`, `.discard(port: 9)`, `.chargen(port: 19)` or `.iperf(port: 5201)`.
+  /// - Parameter kind: `.http`, `.echo`, `.discard`, `.chargen` or `.iperf`; `.http(port: 8080)` at another port.
   public init(_ kind: Kind, file: StaticString = #fileID, line: UInt = #line) {
     var record = Record("service")
     record.add("service", kind.name)
