@@ -52,10 +52,10 @@ struct TCPLossOracleTests {
     #expect(echoes.map(\.count) == [400_000])
     #expect(peer.kernel.accounting.isClosed)
     let counters = peer.kernel.counted(peer.node)
-    // Of few damaged frames all may have been the other way's.
+    // Of few damaged or doubled frames all may have been the other way's.
     if wire.corruption >= 20 { #expect(counters[.tcpInCsumErrors] > 0) }
     if wire.loss >= 50 { #expect(counters[.tcpRetransSegs] > 0) }
-    if wire.duplication > 0 { #expect(counters[.tcpExtTCPDSACKOldSent] > 0) }
+    if wire.duplication >= 30 { #expect(counters[.tcpExtTCPDSACKOldSent] > 0) }
     if peer.isRecording {
       let complaints = try peer.complaints()
       #expect(complaints.isEmpty, "\(complaints.prefix(2000))")
