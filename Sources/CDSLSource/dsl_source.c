@@ -67,6 +67,9 @@ static const unsigned char file_rule[] = {
 static const unsigned char file_selectors[] = {
 #embed "../Netforge/Table/Selectors.swift"
 };
+static const unsigned char file_setupdates[] = {
+#embed "../Netforge/Table/SetUpdates.swift"
+};
 static const unsigned char file_sets[] = {
 #embed "../Netforge/Table/Sets.swift"
 };
@@ -113,6 +116,7 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("Objects.swift", file_objects),
   NF_FILE("Rule.swift", file_rule),
   NF_FILE("Selectors.swift", file_selectors),
+  NF_FILE("SetUpdates.swift", file_setupdates),
   NF_FILE("Sets.swift", file_sets),
   NF_FILE("Spread.swift", file_spread),
   NF_FILE("Statements.swift", file_statements),

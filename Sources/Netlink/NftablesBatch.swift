@@ -341,6 +341,13 @@ private struct NftablesBatch: ~Copyable {
     if let interval = set.gcInterval { try object.set(.setGCInterval, interval) }
     if set.prefersMemory { try object.set(.setPolicy, UInt32(1)) }
     try object.set(.setUserdata, try Self.userdata(of: set).bytes)
+    guard set.expressions.count <= NftDynset.maximumExpressions else {
+      throw NftablesValueError(text: "an element holds at most \(NftDynset.maximumExpressions) expressions")
+    }
+    for expression in set.expressions {
+      let made = try expression.object()
+      nftnl_set_add_expr(object.pointer, made.release())
+    }
     let header = try header(NFT_MSG_NEWSET.rawValue, key.family, NLM_F_CREATE)
     nftnl_set_nlmsg_build_payload(header, object.pointer)
     try finish(header)

@@ -102,6 +102,8 @@ enum NftablesDecoder {
       case NFTA_SET_TIMEOUT.rawValue: set.timeout = try attribute.be64()
       case NFTA_SET_GC_INTERVAL.rawValue: set.gcInterval = try attribute.be32()
       case NFTA_SET_DESC.rawValue: try describe(attribute, &set, &fields)
+      case NFTA_SET_EXPR.rawValue: set.expressions.append(try expression(attribute))
+      case NFTA_SET_EXPRESSIONS.rawValue: set.expressions += try expressions(attribute)
       case NFTA_SET_USERDATA.rawValue: userdata = NftablesUserdata(attribute.bytes())
       default: break
       }

@@ -101,7 +101,15 @@ extension Acceptance {
           "frag nexthdr tcp", "esp spi 1", "sctp vtag 1", "socket transparent 1", "arp daddr ip 10.0.0.1",
           "vlan pcp 1", "fib daddr . iif type local", "rt mtu 1", "dccp dport 80", "comp cpi 1",
           "ip dscp set ef", "ip6 hoplimit set 9", "tcp dport set 81", "ip daddr set 10.0.0.7",
-          "tcp option maxseg size set rt mtu",
+          "tcp option maxseg size set rt mtu", "ct label 6,70", "ct helper \"ftp\"", "ct label set 7",
+          "ct zone set 3", "meta pkttype set host", "meta nftrace set 1", "tcp flags syn / syn,ack",
+          "tcp flags == rst", "meta mark & 0x000000ff == 0x00000010", "comment \"who came\"",
+          "update @clients { ip saddr limit rate 5/second", "add @clients { ip saddr timeout 5s limit rate",
+          "delete @clients { ip saddr }", "add @busy { ip saddr ct count over 20 counter packets",
+          "add @counted { ip saddr . tcp dport }", "tcp dport 81 synproxy counter",
+          "synproxy name \"proxy\"", "ct expectation set \"callback\"",
+          "limit name tcp dport map { 22 : \"slow\", 80 : \"fast\" }", "dport 9876",
+          "synproxy mss 1460 wscale 7 timestamp sack-perm",
         ]
         for meaning in meanings { #expect(real.contains(meaning), "\(meaning) is not in \(real)") }
       }

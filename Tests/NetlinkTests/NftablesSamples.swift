@@ -55,6 +55,8 @@ struct NftablesSample: Sendable {
         "counter name tcp dport map { 80 : \"cnt\" }", "tcp dport 21 ct helper set \"hlp\"",
         "meta l4proto tcp ct timeout set \"tmo\"", "meta l4proto udp ct expectation set \"exp\"",
         "update @dyn { ip saddr timeout 5s counter }", "delete @dyn { ip saddr }",
+        "add @cntd { ip saddr } accept", "delete @cntd { ip saddr }", "ip saddr @cntd drop",
+        "ct label set 7", "ct label 70 accept", "ct label 5,70 accept", "ct label != 5 accept",
         "tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm",
         "tcp dport 81 synproxy", "tcp dport 82 synproxy mss 1200 wscale 0 sack-perm", "synproxy name \"prx\"",
       ]),
@@ -142,6 +144,7 @@ struct NftablesSample: Sendable {
       map fwdmap { type inet_service : ipv4_addr . inet_service; elements = { 80 : 10.0.0.2 . 8080 } }
       map verdicts { type ipv4_addr : verdict; elements = { 10.0.0.1 : accept, 10.0.0.2 : jump other } }
       set dyn { type ipv4_addr; flags dynamic,timeout; size 1000; timeout 1m; }
+      set cntd { type ipv4_addr; flags dynamic; size 100; counter; comment "who"; elements = { 10.0.0.5 comment "he" } }
       set marks { type mark; elements = { 0x1, 0x2 } }
       set names { type ifname; elements = { "eth0", "lo" } }
       map bymark { type mark : mark; elements = { 0x1 : 0x10 } }

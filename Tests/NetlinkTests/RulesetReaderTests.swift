@@ -37,9 +37,9 @@ struct RulesetReaderTests {
       Issue.record("\(sample.family) \(rule): \(error)")
       return
     }
-    for (ours, theirs) in zip(tables, expected) {
-      let mine = ours.chain("c")?.rules.map(\.normalized.expressions) ?? []
-      let kernels = theirs.chain("c")?.rules.map(\.normalized.expressions) ?? []
+    for (ours, theirs) in zip(tables.map(\.normalized), expected.map(\.normalized)) {
+      let mine = ours.chain("c")?.rules.map(\.expressions) ?? []
+      let kernels = theirs.chain("c")?.rules.map(\.expressions) ?? []
       if mine != kernels {
         let text = { (rules: [[NftExpression]]) in
           rules.map { $0.map(\.description).joined(separator: "; ") }.joined(separator: " | ")
@@ -51,6 +51,8 @@ struct RulesetReaderTests {
       for (a, b) in zip(ours.sets, theirs.sets) {
         #expect(a.elements.map(\.key) == b.elements.map(\.key), "\(a.name)")
         #expect(a.elements.map(\.value) == b.elements.map(\.value), "\(a.name)")
+        #expect(a.elements.map(\.expressions) == b.elements.map(\.expressions), "\(a.name)")
+        #expect(a.expressions == b.expressions, "\(a.name)")
       }
     }
   }

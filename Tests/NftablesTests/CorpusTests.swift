@@ -59,6 +59,7 @@ struct CorpusTests {
       }
     case .string:
       return ["ftp", "sip", "tftp"].compactMap { type.data($0) }
+    case .connectionLabel: return [1, 63, 127].compactMap { type.data($0) }
     case .interfaceIndex: return [number(1)]
     case .nfproto: return [[2], [10]]
     case .etherType: return [[8, 0], [0x86, 0xdd], [8, 6]]
@@ -264,6 +265,7 @@ struct CorpusTests {
             [.init(key: [.value([10, 0, 0, 1])], value: PacketMark(rawValue: 1).nftData)]))
       ),
       (.ip, .store(selector("ct zone"), .value(NftData(host: 5, width: 2)))),
+      (.ip, .store(selector("ct label"), .value(selector("ct label").type.data(70) ?? []))),
       (.ip, .match(Match(selector("tcp flags"), .equal, [.exact([2])]))),
       (.ip, .dup(to: .v4(IPv4Address(rawValue: 0x0a00_0001)), device: nil)),
       (.ip, .dup(to: .v4(IPv4Address(rawValue: 0x0a00_0001)), device: 1)),

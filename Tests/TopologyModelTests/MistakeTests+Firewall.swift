@@ -152,6 +152,18 @@ extension MistakeTests {
   }
   private static let accept = #"{"kind":"verdict","verdict":"accept"}"#
 
+  private static let counter = #"{"kind":"counter"}"#
+  /// A rule's change of the set 's'.
+  private static func change(_ fields: String) -> String {
+    #"{"kind":"updateSet","set":"s","selectors":["ip saddr"]\#(fields.isEmpty ? "" : ",")\#(fields)}"#
+  }
+  /// The same in a table where 's' is dynamic.
+  private static func update(_ fields: String, set: String = "") -> String {
+    table(
+      chain(change(fields)),
+      sets: #"{"name":"s","key":["ipv4_addr"],"dynamic":true\#(set.isEmpty ? "" : ",")\#(set),@}"#)
+  }
+
   static let tables = [
     Mistake("a table's family", table("", family: "ipx"), line: 3, "'ipx' is none of ip, ip6"),
     Mistake(
@@ -267,6 +279,124 @@ extension MistakeTests {
       table(
         chain(#"{"kind":"updateSet","set":"s","selectors":["ip saddr"]}"#),
         sets: #"{"name":"s","key":["ipv4_addr"],@}"#), line: 3, "dynamic: true"),
+    Mistake(
+      "a removal from a fixed set",
+      table(
+        chain(#"{"kind":"updateSet","operation":"remove","set":"s","selectors":["ip saddr"]}"#),
+        sets: #"{"name":"s","key":["ipv4_addr"],@}"#), line: 3, "dynamic: true"),
+    Mistake(
+      "an operation that is none", update(#""operation":"renew""#), line: 3, "'renew' is none of add, update"),
+    Mistake(
+      "a timeout of a set without", update(#""timeoutNanoseconds":1000000000"#), line: 3, "give it a timeout"),
+    Mistake(
+      "a removal with a timeout", update(#""operation":"remove","timeoutNanoseconds":1000000000"#), line: 3,
+      "needs neither a timeout"),
+    Mistake(
+      "three statements of an element",
+      update(#""statements":[\#(counter),{"kind":"quota","count":1},\#(counter)]"#), line: 3,
+      "two statements at most, not 3"),
+    Mistake(
+      "an element's counter by name", update(#""statements":[{"kind":"counter","name":"all"}]"#), line: 3,
+      "write Counter()"),
+    Mistake(
+      "an element's limit of nothing", update(#""statements":[{"kind":"limit","count":0,"per":"second"}]"#),
+      line: 3, "limit 0"),
+    Mistake(
+      "a number of connections that ages",
+      update(
+        #""statements":[{"kind":"connectionLimit","count":5}]"#, set: #""timeoutNanoseconds":1000000000"#),
+      line: 3, "kept in a set without a timeout"),
+    Mistake(
+      "elements that keep what their set does not",
+      update(#""statements":[{"kind":"quota","count":1}]"#, set: #""counters":true"#), line: 3,
+      "keep something else at topology.swift:3"),
+    Mistake(
+      "elements that keep different things",
+      table(
+        chain(change(#""statements":[\#(counter)]"#) + "," + change("")),
+        sets: #"{"name":"s","key":["ipv4_addr"],"dynamic":true,@}"#), line: 3, "give them the same everywhere"
+    ),
+    Mistake(
+      "a set's comment", table("", sets: #"{"name":"s","key":["ipv4_addr"],"comment":"a\nb",@}"#), line: 3,
+      "set 's': its comment should be one line"),
+    Mistake(
+      "an element's comment",
+      table(
+        "", sets: #"{"name":"s","key":["inet_service"],"elements":[{"key":["1"],"comment":"a\nb"}],@}"#),
+      line: 3, "an element's comment should be one line"),
+    Mistake(
+      "an element's time",
+      table(
+        "",
+        sets: #"{"name":"s","key":["inet_service"],"elements":[{"key":["1"],"timeoutNanoseconds":9}],@}"#),
+      line: 3, "is less than a millisecond"),
+    Mistake(
+      "a SYN proxy at output", table(chain(#"{"kind":"synProxy"}"#, hook: "output")), line: 3,
+      "stands at input or forward, not at output"),
+    Mistake(
+      "a SYN proxy of a bridge", table(chain(#"{"kind":"synProxy"}"#), family: "bridge"), line: 3,
+      "ip, ip6 and inet, not bridge"),
+    Mistake(
+      "a SYN proxy's scale", table(chain(#"{"kind":"synProxy","windowScale":15}"#)), line: 3,
+      "window scale 15 is out of range"),
+    Mistake(
+      "a SYN proxy by name at output",
+      onLAN(
+        item(
+          "table",
+          #""name":"t","family":"ip","objects":[{"kind":"synProxy","name":"p","maximumSegmentSize":1,"windowScale":1,@}],"chains":[\#(chain(#"{"kind":"object","object":"synProxy","name":"p"}"#, hook: "output"))]"#
+        )), line: 3, "stands at input or forward"),
+    Mistake(
+      "an expectation of none",
+      onLAN(
+        item(
+          "table",
+          #""name":"t","family":"ip","objects":[{"kind":"expectation","name":"e","transport":"udp","port":1,"timeoutNanoseconds":1000000,"count":0,@}]"#
+        )), line: 3, "expectation 'e': count 0 is out of range"),
+    Mistake(
+      "a set of labels", table("", sets: #"{"name":"s","key":["ct_label"],@}"#), line: 3, "stand in no set"),
+    Mistake(
+      "a map to no object",
+      table(
+        chain(
+          #"{"kind":"objectMap","object":"limit","selectors":["tcp dport"],"elements":[{"key":["1"],"data":["l"]}]}"#
+        )), line: 3, "there is no limit 'l'"),
+    Mistake(
+      "a map to a counter without a name",
+      table(
+        chain(
+          #"{"kind":"objectMap","object":"counter","selectors":["tcp dport"],"elements":[{"key":["1"],"data":[""]}]}"#
+        )), line: 3, "counter '' should be called by"),
+    Mistake(
+      "a zone behind connection tracking",
+      table(chain(#"{"kind":"setField","selector":"ct zone","value":"3"}"#)), line: 3,
+      "before connection tracking (priority .raw)"),
+    Mistake(
+      "a packet type at forward",
+      table(chain(#"{"kind":"setField","selector":"meta pkttype","value":"host"}"#)), line: 3,
+      "is written at prerouting, not at forward"),
+    Mistake(
+      "a label out of range", table(chain(#"{"kind":"setField","selector":"ct label","value":"128"}"#)),
+      line: 3, "128 is out of range; it should be 0...127"),
+    Mistake(
+      "bits outside of their mask",
+      table(
+        chain(
+          #"{"kind":"match","selectors":["tcp flags"],"is":"equal","exactly":["syn","rst"],"mask":["syn"]}"#)),
+      line: 3, "bits outside of the mask"),
+    Mistake(
+      "bits of an address",
+      table(
+        chain(#"{"kind":"match","selectors":["ip saddr"],"is":"equal","exactly":["10.0.0.1"],"mask":["1"]}"#)),
+      line: 3, "no bits to compare"),
+    Mistake(
+      "bits of half a byte",
+      table(chain(#"{"kind":"match","selectors":["ip ecn"],"is":"equal","exactly":["1"],"mask":["1"]}"#)),
+      line: 3, "no bits to compare"),
+    Mistake(
+      "a number exactly",
+      table(chain(#"{"kind":"match","selectors":["meta mark"],"is":"equal","exactly":["1"]}"#)), line: 3,
+      "without a mask"),
     Mistake(
       "NoTrack after conntrack", table(chain(#"{"kind":"noTrack"}"#, hook: "prerouting")), line: 3,
       "priority .raw"),

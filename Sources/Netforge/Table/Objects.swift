@@ -27,7 +27,7 @@ public struct NamedLimit: Sendable {
     record.add("bytes", bytes)
     record.add("over", over)
     record.add(file: file, line: line)
-    declaration = TableDeclaration(object: record)
+    declaration = TableDeclaration(object: name, record)
     statement = .object("limit", name, declaration)
   }
 }
@@ -49,7 +49,7 @@ public struct NamedQuota: Sendable {
     record.add("count", bytes)
     record.add("over", over)
     record.add(file: file, line: line)
-    declaration = TableDeclaration(object: record)
+    declaration = TableDeclaration(object: name, record)
     statement = .object("quota", name, declaration)
   }
 }
@@ -78,7 +78,7 @@ public struct ConnectionHelper: Sendable {
     record.add("helper", kind.rawValue)
     record.add("transport", kind == .ftp ? "tcp" : "udp")
     record.add(file: file, line: line)
-    declaration = TableDeclaration(object: record)
+    declaration = TableDeclaration(object: name, record)
     statement = .object("helper", name, declaration)
   }
 }
@@ -146,8 +146,56 @@ public struct ConnectionTimeouts: Sendable {
         return state
       })
     record.add(file: file, line: line)
-    declaration = TableDeclaration(object: record)
+    declaration = TableDeclaration(object: name, record)
     statement = .object("timeouts", name, declaration)
+  }
+}
+
+/// Another connection that is to come of one; in a rule the packet's connection is told to expect it, from the same
+/// client to the same server.
+public struct ConnectionExpectation: Sendable {
+  let statement: RuleStatement
+  let declaration: TableDeclaration
+
+  /// One of TCP.
+  /// - Parameters:
+  ///   - name: unique among the table's expectations.
+  ///   - port: the server's, 1...65535.
+  ///   - timeout: how long it is expected; Linux waits a thousand times as long (nft_ct_expect_obj_init).
+  ///   - count: how many may come, 1...255.
+  public init(
+    _ name: String, tcp port: Int, timeout: Duration, count: Int, file: StaticString = #fileID,
+    line: UInt = #line
+  ) {
+    self.init(name, "tcp", port, timeout, count, file, line)
+  }
+
+  /// One of UDP.
+  /// - Parameters:
+  ///   - name: unique among the table's expectations.
+  ///   - port: the server's, 1...65535.
+  ///   - timeout: how long it is expected; Linux waits a thousand times as long (nft_ct_expect_obj_init).
+  ///   - count: how many may come, 1...255.
+  public init(
+    _ name: String, udp port: Int, timeout: Duration, count: Int, file: StaticString = #fileID,
+    line: UInt = #line
+  ) {
+    self.init(name, "udp", port, timeout, count, file, line)
+  }
+
+  private init(
+    _ name: String, _ transport: String, _ port: Int, _ timeout: Duration, _ count: Int,
+    _ file: StaticString, _ line: UInt
+  ) {
+    var record = Record("expectation")
+    record.add("name", name)
+    record.add("transport", transport)
+    record.add("port", port)
+    record.add("timeoutNanoseconds", timeout)
+    record.add("count", count)
+    record.add(file: file, line: line)
+    declaration = TableDeclaration(object: name, record)
+    statement = .object("expectation", name, declaration)
   }
 }
 
@@ -172,7 +220,7 @@ public struct Flowtable: Sendable {
     record.add("priority", priority.value)
     record.add("counter", counter)
     record.add(file: file, line: line)
-    declaration = TableDeclaration(object: record)
+    declaration = TableDeclaration(object: name, record)
     statement = .object("flowtable", name, declaration)
   }
 }
@@ -185,6 +233,52 @@ extension RuleStatement {
     record.add("object", kind)
     record.add("name", name)
     return RuleStatement(record: record, declared: declaration)
+  }
+}
+
+extension Selector {
+  /// Keeps the limit that the field leads to; a field that is not there goes on to the next rule:
+  /// `TCP.destinationPort.object([(22, slow), (80, fast)])`.
+  public func object(_ elements: [(Value, NamedLimit)]) -> ObjectLookup {
+    look(up: "limit", elements.map { ($0.0, $0.1.declaration) })
+  }
+  /// Keeps the quota that the field leads to.
+  public func object(_ elements: [(Value, NamedQuota)]) -> ObjectLookup {
+    look(up: "quota", elements.map { ($0.0, $0.1.declaration) })
+  }
+  /// Gives the connection the helper that the field leads to.
+  public func object(_ elements: [(Value, ConnectionHelper)]) -> ObjectLookup {
+    look(up: "helper", elements.map { ($0.0, $0.1.declaration) })
+  }
+  /// Gives the connection the times that the field leads to.
+  public func object(_ elements: [(Value, ConnectionTimeouts)]) -> ObjectLookup {
+    look(up: "timeouts", elements.map { ($0.0, $0.1.declaration) })
+  }
+  /// Expects the connections that the field leads to.
+  public func object(_ elements: [(Value, ConnectionExpectation)]) -> ObjectLookup {
+    look(up: "expectation", elements.map { ($0.0, $0.1.declaration) })
+  }
+  /// Has the SYN proxy answer that the field leads to.
+  public func object(_ elements: [(Value, NamedSynProxy)]) -> ObjectLookup {
+    look(up: "synProxy", elements.map { ($0.0, $0.1.declaration) })
+  }
+  /// Counts with the counter that the field leads to; each has a name.
+  public func object(_ elements: [(Value, Counter)]) -> ObjectLookup {
+    look(up: "counter", elements.map { ($0.0, $0.1.name ?? "") }, [])
+  }
+
+  private func look(up kind: String, _ elements: [(Value, TableDeclaration)]) -> ObjectLookup {
+    look(up: kind, elements.map { ($0.0, $0.1.name) }, elements.map(\.1))
+  }
+
+  private func look(
+    up kind: String, _ elements: [(Value, String)], _ declared: [TableDeclaration]
+  ) -> ObjectLookup {
+    var record = Record("objectMap")
+    record.add("object", kind)
+    record.add("selectors", names)
+    record.add("elements", elements.map { Record.element($0.0.texts, [$0.1], nil) })
+    return ObjectLookup(statement: RuleStatement(record, declared))
   }
 }
 
@@ -237,5 +331,56 @@ public struct TransparentProxy: Sendable {
     record.add("address", address)
     record.add("port", port)
     statement = RuleStatement(record: record, declared: nil)
+  }
+}
+
+/// Answers who begins a TCP connection in the server's name, and asks the server only once the answer is answered; for
+/// input and forward chains. What it is given is what it offers for the server; connection tracking must not have seen
+/// the SYN (`NoTrack`).
+public struct SynProxy: Sendable {
+  let statement: RuleStatement
+
+  /// - Parameters:
+  ///   - maximumSegmentSize: the largest segment that the server takes.
+  ///   - windowScale: how far the server's windows are shifted, 0...14.
+  ///   - timestamps: whether it uses timestamps.
+  ///   - selectiveAcknowledgments: whether it takes selective acknowledgments.
+  public init(
+    maximumSegmentSize: Int? = nil, windowScale: Int? = nil, timestamps: Bool? = nil,
+    selectiveAcknowledgments: Bool? = nil
+  ) {
+    var record = Record("synProxy")
+    record.add("maximumSegmentSize", maximumSegmentSize)
+    record.add("windowScale", windowScale)
+    record.add("timestamps", timestamps)
+    record.add("selectiveAcknowledgments", selectiveAcknowledgments)
+    statement = RuleStatement(record: record, declared: nil)
+  }
+}
+
+/// A SYN proxy that several rules share.
+public struct NamedSynProxy: Sendable {
+  let statement: RuleStatement
+  let declaration: TableDeclaration
+
+  /// - Parameters:
+  ///   - name: unique among the table's SYN proxies.
+  ///   - maximumSegmentSize: the largest segment that the server takes.
+  ///   - windowScale: how far the server's windows are shifted, 0...14.
+  ///   - timestamps: whether it uses timestamps.
+  ///   - selectiveAcknowledgments: whether it takes selective acknowledgments.
+  public init(
+    _ name: String, maximumSegmentSize: Int, windowScale: Int, timestamps: Bool? = nil,
+    selectiveAcknowledgments: Bool? = nil, file: StaticString = #fileID, line: UInt = #line
+  ) {
+    var record = Record("synProxy")
+    record.add("name", name)
+    record.add("maximumSegmentSize", maximumSegmentSize)
+    record.add("windowScale", windowScale)
+    record.add("timestamps", timestamps)
+    record.add("selectiveAcknowledgments", selectiveAcknowledgments)
+    record.add(file: file, line: line)
+    declaration = TableDeclaration(object: name, record)
+    statement = .object("synProxy", name, declaration)
   }
 }

@@ -21,7 +21,7 @@ public struct Rule: Sendable {
     record.add("comment", comment)
     record.add(file: file, line: line)
     self.record = record
-    declared = statements.compactMap(\.declared)
+    declared = statements.flatMap(\.declared)
   }
 }
 
@@ -43,7 +43,7 @@ public struct NATRule: Sendable {
     record.add("comment", comment)
     record.add(file: file, line: line)
     self.record = record
-    declared = statements.compactMap(\.declared)
+    declared = statements.flatMap(\.declared)
   }
 }
 
@@ -55,6 +55,8 @@ extension RuleBuilder {
   public static func buildExpression(_ item: Comparison) -> [RuleStatement] { [item.statement] }
   /// A verdict that is looked up.
   public static func buildExpression(_ item: VerdictLookup) -> [RuleStatement] { [item.statement] }
+  /// An object that is looked up.
+  public static func buildExpression(_ item: ObjectLookup) -> [RuleStatement] { [item.statement] }
   /// Counts.
   public static func buildExpression(_ item: Counter) -> [RuleStatement] { [item.statement] }
   /// A rate.
@@ -75,8 +77,14 @@ extension RuleBuilder {
   public static func buildExpression(_ item: SetField) -> [RuleStatement] { [item.statement] }
   /// Not tracked.
   public static func buildExpression(_ item: NoTrack) -> [RuleStatement] { [item.statement] }
-  /// Adds to a set.
+  /// Adds to a set, or renews there.
   public static func buildExpression(_ item: Update) -> [RuleStatement] { [item.statement] }
+  /// Adds to a set.
+  public static func buildExpression(_ item: Add) -> [RuleStatement] { [item.statement] }
+  /// Removes from a set.
+  public static func buildExpression(_ item: Remove) -> [RuleStatement] { [item.statement] }
+  /// Tells what becomes of the packet.
+  public static func buildExpression(_ item: TracePacket) -> [RuleStatement] { [item.statement] }
   /// A limit that several rules share.
   public static func buildExpression(_ item: NamedLimit) -> [RuleStatement] { [item.statement] }
   /// A quota that several rules share.
@@ -102,6 +110,12 @@ public enum RuleBody: RuleBuilder {
   public static func buildExpression(_ item: Duplicate) -> [RuleStatement] { [item.statement] }
   /// Out by another device.
   public static func buildExpression(_ item: SendBy) -> [RuleStatement] { [item.statement] }
+  /// What is to come of the connection.
+  public static func buildExpression(_ item: ConnectionExpectation) -> [RuleStatement] { [item.statement] }
+  /// Answers in the server's name, as other rules do.
+  public static func buildExpression(_ item: NamedSynProxy) -> [RuleStatement] { [item.statement] }
+  /// Answers in the server's name.
+  public static func buildExpression(_ item: SynProxy) -> [RuleStatement] { [item.statement] }
   /// To a transparent socket.
   public static func buildExpression(_ item: TransparentProxy) -> [RuleStatement] { [item.statement] }
   /// Refused by name, so that the compiler's message is ours.

@@ -44,6 +44,15 @@ public struct Selector<Value: SelectorValue>: Sendable {
     return VerdictLookup(statement: RuleStatement(record: record, declared: map.declaration))
   }
 
+  fileprivate func compare(_ operation: String, exactly bits: [Value], mask: [Value]) -> Comparison {
+    var record = Record("match")
+    record.add("selectors", names)
+    record.add("is", operation)
+    record.add("exactly", bits.flatMap(\.texts))
+    record.add("mask", mask.flatMap(\.texts))
+    return Comparison(statement: RuleStatement(record: record, declared: nil))
+  }
+
   private func compare(_ operation: String, _ values: [Value]) -> Comparison {
     var record = Record("match")
     record.add("selectors", names)
@@ -58,6 +67,29 @@ public struct Selector<Value: SelectorValue>: Sendable {
     record.add("is", operation)
     record.add("set", set.name)
     return Comparison(statement: RuleStatement(record: record, declared: set.declaration))
+  }
+}
+
+extension Selector where Value: FlagValue {
+  /// Of the bits of the mask these are set and no others; without a mask, of all:
+  /// `TCP.flags.is(exactly: .syn, of: .syn, .ack)`.
+  public func `is`(exactly values: Value..., of mask: Value...) -> Comparison {
+    compare("equal", exactly: values, mask: mask)
+  }
+  /// Of the bits of the mask others are set than these; without a mask, of all.
+  public func isNot(exactly values: Value..., of mask: Value...) -> Comparison {
+    compare("notEqual", exactly: values, mask: mask)
+  }
+}
+
+extension Selector where Value: MaskedValue {
+  /// The bits under the mask are these: `Meta.mark.is(0x10, mask: 0xff)`.
+  public func `is`(_ value: Value, mask: Value) -> Comparison {
+    compare("equal", exactly: [value], mask: [mask])
+  }
+  /// The bits under the mask are others.
+  public func isNot(_ value: Value, mask: Value) -> Comparison {
+    compare("notEqual", exactly: [value], mask: [mask])
   }
 }
 
@@ -396,6 +428,10 @@ public enum Conntrack {
   public static let status = Selector<StatusValue>("ct status")
   /// The connection's mark.
   public static let mark = Selector<MarkValue>("ct mark")
+  /// Labels of the connection: whether any of these is set. `.set` adds one to them.
+  public static let labels = Selector<LabelValue>("ct label")
+  /// What reads along in the connection.
+  public static let helper = Selector<HelperValue>("ct helper")
   /// Which way the packet goes.
   public static let direction = Selector<DirectionValue>("ct direction")
   /// The connection's transport protocol.

@@ -2,10 +2,17 @@
 
 // The statements of a rule in the general firewall form.
 
-/// A statement of a rule, with the set or object that it declares by using it.
+/// A statement of a rule, with the sets and objects that it declares by using them.
 public struct RuleStatement: Sendable {
   let record: Record
-  let declared: TableDeclaration?
+  let declared: [TableDeclaration]
+
+  init(record: Record, declared: TableDeclaration?) { self.init(record, declared.map { [$0] } ?? []) }
+
+  init(_ record: Record, _ declared: [TableDeclaration]) {
+    self.record = record
+    self.declared = declared
+  }
 }
 
 /// A comparison of a selector.
@@ -15,6 +22,11 @@ public struct Comparison: Sendable {
 
 /// A verdict that is looked up.
 public struct VerdictLookup: Sendable {
+  let statement: RuleStatement
+}
+
+/// An object of the table that is looked up.
+public struct ObjectLookup: Sendable {
   let statement: RuleStatement
 }
 
@@ -39,11 +51,13 @@ public struct Verdict: Sendable {
 /// Counts packets and bytes.
 public struct Counter: Sendable {
   let statement: RuleStatement
+  let name: String?
 
   /// - Parameter name: a counter of the table, which several rules may share; left out, the rule's own.
   public init(_ name: String? = nil) {
     var record = Record("counter")
     record.add("name", name)
+    self.name = name
     statement = RuleStatement(record: record, declared: nil)
   }
 }
@@ -114,6 +128,14 @@ public struct LogPacket: Sendable {
     record.add("group", group)
     statement = RuleStatement(record: record, declared: nil)
   }
+}
+
+/// Tells whoever watches, `netforge trace` or `nft monitor trace`, what becomes of the packet from here on.
+public struct TracePacket: Sendable {
+  let statement = RuleStatement(record: Record("trace"), declared: nil)
+
+  /// Without parameters.
+  public init() {}
 }
 
 /// Drops the packet and says so to its sender.
@@ -216,25 +238,6 @@ public struct NoTrack: Sendable {
 
   /// Without parameters.
   public init() {}
-}
-
-/// Adds the packet's fields to a dynamic set, or renews them there.
-public struct Update: Sendable {
-  let statement: RuleStatement
-
-  /// - Parameters:
-  ///   - set: a set that is `dynamic`.
-  ///   - selector: the fields.
-  ///   - timeout: when the element leaves again.
-  public init<Value: SelectorValue>(
-    _ set: NamedSet<Value>, with selector: Selector<Value>, timeout: Duration? = nil
-  ) {
-    var record = Record("updateSet")
-    record.add("set", set.name)
-    record.add("selectors", selector.names)
-    record.add("timeoutNanoseconds", timeout)
-    statement = RuleStatement(record: record, declared: set.declaration)
-  }
 }
 
 /// How NAT chooses ports and addresses.

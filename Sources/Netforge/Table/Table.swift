@@ -92,6 +92,14 @@ public enum TableBody: ListBuilder {
   public static func buildExpression(_ timeouts: ConnectionTimeouts) -> [TableItem] {
     [TableItem(chain: nil, declared: [timeouts.declaration])]
   }
+  /// A connection that is to come of others.
+  public static func buildExpression(_ expectation: ConnectionExpectation) -> [TableItem] {
+    [TableItem(chain: nil, declared: [expectation.declaration])]
+  }
+  /// A SYN proxy that several rules share.
+  public static func buildExpression(_ proxy: NamedSynProxy) -> [TableItem] {
+    [TableItem(chain: nil, declared: [proxy.declaration])]
+  }
   /// Where connections go past the rules.
   public static func buildExpression(_ flowtable: Flowtable) -> [TableItem] {
     [TableItem(chain: nil, declared: [flowtable.declaration])]

@@ -10,6 +10,12 @@ public protocol SelectorValue: Sendable {
   var texts: [String] { get }
 }
 
+/// Values that are sets of bits: a comparison asks for any of them, or exactly for some.
+public protocol FlagValue: SelectorValue {}
+
+/// Values whose bits can be compared under a mask.
+public protocol MaskedValue: SelectorValue {}
+
 /// IPv4 addresses: `"10.0.0.1"`, `"10.0.0.0/8"` or `"10.0.0.1-10.0.0.9"`.
 public struct IPv4Value: SelectorValue, ExpressibleByStringInterpolation {
   /// The words nft uses for the type.
@@ -41,7 +47,7 @@ public struct MACValue: SelectorValue, ExpressibleByStringInterpolation {
 }
 
 /// A TCP or UDP port: `22`, or `.range(1000...2000)`.
-public struct PortValue: SelectorValue, ExpressibleByIntegerLiteral {
+public struct PortValue: MaskedValue, ExpressibleByIntegerLiteral {
   /// The words nft uses for the type.
   public static let types = ["inet_service"]
   /// The value as text.
@@ -58,7 +64,7 @@ public struct PortValue: SelectorValue, ExpressibleByIntegerLiteral {
 }
 
 /// A plain number: a TTL, a length, a VLAN id, a uid.
-public struct NumberValue: SelectorValue, ExpressibleByIntegerLiteral {
+public struct NumberValue: MaskedValue, ExpressibleByIntegerLiteral {
   /// The words nft uses for the type.
   public static let types = ["integer"]
   /// The value as text.
@@ -75,7 +81,7 @@ public struct NumberValue: SelectorValue, ExpressibleByIntegerLiteral {
 }
 
 /// A packet's or connection's mark.
-public struct MarkValue: SelectorValue, ExpressibleByIntegerLiteral {
+public struct MarkValue: MaskedValue, ExpressibleByIntegerLiteral {
   /// The words nft uses for the type.
   public static let types = ["mark"]
   /// The value as text.
@@ -118,7 +124,7 @@ public struct ProtocolValue: SelectorValue, ExpressibleByIntegerLiteral {
 }
 
 /// A connection's state.
-public struct StateValue: SelectorValue {
+public struct StateValue: FlagValue {
   /// The words nft uses for the type.
   public static let types = ["ct_state"]
   /// The value as text.
@@ -137,7 +143,7 @@ public struct StateValue: SelectorValue {
 }
 
 /// What happened to a connection.
-public struct StatusValue: SelectorValue {
+public struct StatusValue: FlagValue {
   /// The words nft uses for the type.
   public static let types = ["ct_status"]
   /// The value as text.
@@ -153,6 +159,28 @@ public struct StatusValue: SelectorValue {
   public static let assured = StatusValue("assured")
   /// Its first packet left the node.
   public static let confirmed = StatusValue("confirmed")
+}
+
+/// A connection's label, 0...127.
+public struct LabelValue: SelectorValue, ExpressibleByIntegerLiteral {
+  /// The words nft uses for the type.
+  public static let types = ["ct_label"]
+  /// The value as text.
+  public let texts: [String]
+  /// A label.
+  public init(integerLiteral value: Int) { texts = [String(value)] }
+  /// A label.
+  public init(_ value: Int) { texts = [String(value)] }
+}
+
+/// The protocol of a connection's helper: `"ftp"`, `"tftp"`, `"sip"`.
+public struct HelperValue: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["string"]
+  /// The value as text.
+  public let texts: [String]
+  /// A name.
+  public init(stringLiteral value: String) { texts = [value] }
 }
 
 /// An ICMP message's type, by nft's name or a number.
@@ -204,7 +232,7 @@ public struct ICMPv6TypeValue: SelectorValue, ExpressibleByIntegerLiteral {
 }
 
 /// A TCP flag.
-public struct TCPFlagValue: SelectorValue {
+public struct TCPFlagValue: FlagValue {
   /// The words nft uses for the type.
   public static let types = ["tcp_flag"]
   /// The value as text.

@@ -48,6 +48,8 @@ public struct NftDataType: Hashable, Codable, Sendable {
   public static let ctDirection = NftDataType(rawValue: 27)
   public static let ctStatus = NftDataType(rawValue: 28)
   public static let icmpv6Type = NftDataType(rawValue: 29)
+  /// One of 128 bits, called by its number.
+  public static let connectionLabel = NftDataType(rawValue: 30)
   public static let packetType = NftDataType(rawValue: 31)
   public static let icmpCode = NftDataType(rawValue: 32)
   public static let icmpv6Code = NftDataType(rawValue: 33)
@@ -61,7 +63,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
 
   private static func naturalSize(_ number: UInt32) -> Int {
     switch number {
-    case 5, 8, 41: 16
+    case 5, 8, 30, 41: 16
     case 9: 6
     case 10, 11, 13, 21: 2
     case 2, 12, 14, 15, 27, 29, 31, 32, 33, 34, 36, 37, 39: 1
@@ -86,14 +88,16 @@ public struct NftDataType: Hashable, Codable, Sendable {
     switch self {
     case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup,
       .routeType,
-      .interfaceName, .time, .string, .deviceType:
+      .interfaceName, .time, .string, .deviceType, .connectionLabel:
       true
     default: isHostInteger
     }
   }
 
   /// True when values are sets of bits, so that a match asks for any of them.
-  public var isBitmask: Bool { self == .ctState || self == .ctStatus || self == .tcpFlags }
+  public var isBitmask: Bool {
+    self == .ctState || self == .ctStatus || self == .tcpFlags || self == .connectionLabel
+  }
 
   /// As a set declaration names it.
   public var name: String {
@@ -121,6 +125,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
     case .ctDirection: "ct_dir"
     case .ctStatus: "ct_status"
     case .icmpv6Type: "icmpv6_type"
+    case .connectionLabel: "ct_label"
     case .packetType: "pkt_type"
     case .icmpCode: "icmp_code"
     case .icmpv6Code: "icmpv6_code"

@@ -25,6 +25,8 @@ public struct NftSet: Hashable, Codable, Sendable {
   public var comment: String?
   /// The key types as nft's `typeof` declaration has them, kept as the userdata holds them.
   public var userdata: NftSetUserdata
+  /// What every element keeps of its own: counter, limit, quota, ct count (NFTA_SET_EXPR).
+  public var expressions: [NftExpression]
   /// Sorted by key.
   public var elements: [NftSetElement]
 
@@ -32,7 +34,7 @@ public struct NftSet: Hashable, Codable, Sendable {
     name: String = "", keyTypes: [NftDataType], flags: NftSetFlags = [], data: NftSetData? = nil,
     size: UInt32? = nil, timeout: UInt64? = nil, gcInterval: UInt32? = nil, prefersMemory: Bool = false,
     autoMerge: Bool = false, comment: String? = nil, userdata: NftSetUserdata = NftSetUserdata(),
-    elements: [NftSetElement] = []
+    expressions: [NftExpression] = [], elements: [NftSetElement] = []
   ) {
     self.name = name
     self.keyTypes = keyTypes
@@ -45,6 +47,7 @@ public struct NftSet: Hashable, Codable, Sendable {
     self.autoMerge = autoMerge
     self.comment = comment
     self.userdata = userdata
+    self.expressions = expressions
     self.elements = elements.sorted()
   }
 
@@ -63,6 +66,7 @@ public struct NftSet: Hashable, Codable, Sendable {
   public var normalized: NftSet {
     var set = self
     set.elements = elements.map(\.normalized).sorted()
+    set.expressions = expressions.map(\.normalized)
     if keyTypes.count > 1, !flags.contains(.concatenation) {
       // The kernel keeps the widths of fields only where it compares them one by one.
       set.keyTypes = keyTypes.map { $0.rawValue == 4 ? .integer($0.paddedSize) : $0 }
@@ -80,7 +84,8 @@ public struct NftSet: Hashable, Codable, Sendable {
   public static func == (a: NftSet, b: NftSet) -> Bool {
     a.name == b.name && a.keyTypes == b.keyTypes && a.flags == b.flags && a.data == b.data && a.size == b.size
       && a.timeout == b.timeout && a.gcInterval == b.gcInterval && a.prefersMemory == b.prefersMemory
-      && a.autoMerge == b.autoMerge && a.comment == b.comment && a.elements == b.elements
+      && a.autoMerge == b.autoMerge && a.comment == b.comment && a.expressions == b.expressions
+      && a.elements == b.elements
   }
 
   public func hash(into hasher: inout Hasher) {

@@ -41,8 +41,26 @@ public struct NftTable: Hashable, Codable, Sendable {
   public var normalized: NftTable {
     NftTable(
       family: family, name: name, flags: flags, comment: comment,
-      chains: chains.map(\.normalized), sets: sets.map(\.normalized), objects: objects.map(\.normalized),
+      chains: chains.map { spelt($0.normalized) }, sets: sets.map(\.normalized),
+      objects: objects.map(\.normalized),
       flowtables: flowtables)
+  }
+
+  /// Rules that put elements into a set that says what each holds say it as well; the kernel leaves it out of what it
+  /// tells (nft_dynset_dump).
+  private func spelt(_ chain: NftChain) -> NftChain {
+    guard sets.contains(where: { !$0.expressions.isEmpty }) else { return chain }
+    var chain = chain
+    for rule in chain.rules.indices {
+      for index in chain.rules[rule].expressions.indices {
+        guard case .dynset(var update) = chain.rules[rule].expressions[index], update.operation != .delete,
+          update.expressions.isEmpty, let set = set(update.setName), !set.expressions.isEmpty
+        else { continue }
+        update.expressions = set.expressions.map(\.normalized)
+        chain.rules[rule].expressions[index] = .dynset(update)
+      }
+    }
+    return chain
   }
 
   /// The chain of that name.

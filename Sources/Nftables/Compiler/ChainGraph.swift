@@ -224,6 +224,11 @@ struct ChainGraph {
     case .objectReference(let reference):
       guard case .named(NftObjectKind.synproxy.rawValue, _) = reference.target else { return nil }
       return proxyFault(base)
+    // nft_meta_set_validate.
+    case .metaSet(let set) where set.key == .packetType:
+      let hook: NftHook = source.family == .netdev ? .ingress : .prerouting
+      return base.hook == hook
+        ? nil : "meta pkttype is set at \(hook.rawValue), not at \(base.hook.rawValue)"
     case .tproxy: return base.hook == .prerouting ? nil : "tproxy stands at prerouting only"
     case .socket:
       return [.prerouting, .input, .output].contains(base.hook)

@@ -143,7 +143,8 @@ struct TableCompilation {
     var set = NftSet(
       name: declaration.name, keyTypes: declaration.keyTypes, flags: declaration.flags,
       data: declaration.data,
-      size: declaration.size, timeout: declaration.timeout, comment: declaration.comment)
+      size: declaration.size, timeout: declaration.timeout, comment: declaration.comment,
+      expressions: declaration.expressions.map(\.normalized))
     let subject = ", set \(declaration.name)"
     guard !declaration.keyTypes.isEmpty, set.keyLength <= NftData.maximumLength else {
       fail(subject, declaration.position, "a key of \(set.keyLength) bytes; the kernel takes 1 to 64")
@@ -160,7 +161,9 @@ struct TableCompilation {
         }
         try check(element.value, declaration.data)
         try builder.add(
-          element.key, value: element.value, timeout: element.timeout, comment: element.comment)
+          element.key, value: element.value, timeout: element.timeout, comment: element.comment,
+          expressions: element.expressions.isEmpty
+            ? set.expressions : element.expressions.map(\.normalized))
       }
       if builder.needsIntervals { set.flags.insert(.interval) }
       if declaration.timeout != nil || declaration.elements.contains(where: { $0.timeout != nil }) {

@@ -231,13 +231,21 @@ extension RuleCompiler {
     guard update.expressions.isEmpty || set.flags.contains(.dynamic) else {
       throw Fault("set '\(update.set)' must be dynamic to hold a limit, quota or counter for each element")
     }
+    var expressions = update.expressions.map(\.normalized)
+    // What the set gives every element (nft_dynset_init refuses anything else).
+    if update.operation != .delete, !set.expressions.isEmpty {
+      guard expressions.isEmpty || expressions == set.expressions else {
+        throw Fault("each element of set '\(update.set)' holds what the set says, nothing else")
+      }
+      expressions = set.expressions
+    }
     try requireAll(update.selectors)
     try loadAll(update.selectors)
     emit(
       .dynset(
         NftDynset(
           setName: update.set, operation: update.operation, key: .r1, timeout: update.timeout ?? 0,
-          expressions: update.expressions.map(\.normalized))))
+          expressions: expressions)))
   }
 
   private mutating func compile(

@@ -23,6 +23,12 @@ struct SetBuilder {
     var value: NftElementValue?
     var timeout: UInt64?
     var comment: String?
+    var expressions: [NftExpression]
+
+    func element(_ key: NftData, _ keyEnd: NftData? = nil) -> NftSetElement {
+      NftSetElement(
+        key: key, keyEnd: keyEnd, value: value, timeout: timeout, comment: comment, expressions: expressions)
+    }
   }
 
   init(types: [NftDataType], windows: [Window?]? = nil) {
@@ -34,22 +40,23 @@ struct SetBuilder {
   private(set) var needsIntervals = false
 
   mutating func add(
-    _ key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil
+    _ key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil,
+    expressions: [NftExpression] = []
   ) throws(Fault) {
+    var entry = Entry(bounds: [], value: value, timeout: timeout, comment: comment, expressions: expressions)
     guard !key.isEmpty else {
-      entries.append(Entry(bounds: [], value: value, timeout: timeout, comment: comment))
+      entries.append(entry)
       return
     }
     guard key.count == types.count else {
       throw Fault("a key of \(key.count) values where \(types.count) are looked up")
     }
-    var bounds: [(NftData, NftData)] = []
     for (index, field) in key.enumerated() {
       let span = try bound(field, index)
       if span.first != span.last { needsIntervals = true }
-      bounds.append((span.first, span.last))
+      entry.bounds.append((span.first, span.last))
     }
-    entries.append(Entry(bounds: bounds, value: value, timeout: timeout, comment: comment))
+    entries.append(entry)
   }
 
   private func bound(_ field: FieldValue, _ index: Int) throws(Fault) -> (first: NftData, last: NftData) {
@@ -101,8 +108,7 @@ struct SetBuilder {
     var result: [NftSetElement] = []
     for entry in entries {
       guard !entry.bounds.isEmpty else {
-        result.append(
-          NftSetElement(key: [], value: entry.value, timeout: entry.timeout, comment: entry.comment))
+        result.append(entry.element([]))
         continue
       }
       var first: [UInt8] = []
@@ -113,11 +119,7 @@ struct SetBuilder {
         first += types.count > 1 ? low.padded.bytes : low.bytes
         last += types.count > 1 ? high.padded.bytes : high.bytes
       }
-      result.append(
-        NftSetElement(
-          key: NftData(first), keyEnd: intervals ? NftData(last) : nil, value: entry.value,
-          timeout: entry.timeout,
-          comment: entry.comment))
+      result.append(entry.element(NftData(first), intervals ? NftData(last) : nil))
     }
     result.sort()
     return types.count == 1

@@ -105,6 +105,8 @@ public struct SetDeclaration: Hashable, Codable, Sendable {
   /// Milliseconds.
   public var timeout: UInt64?
   public var comment: String?
+  /// Limit, quota, counter or connlimit, kept for each element.
+  public var expressions: [NftExpression]
   public var elements: [Element]
   public var position: NftSourcePosition?
 
@@ -113,24 +115,29 @@ public struct SetDeclaration: Hashable, Codable, Sendable {
     public var key: [FieldValue]
     /// The map's value, as it lies in registers: each field of a concatenation padded to four bytes.
     public var value: NftElementValue?
+    /// Milliseconds; nil takes the set's.
     public var timeout: UInt64?
     public var comment: String?
+    /// Its own; empty takes the set's.
+    public var expressions: [NftExpression]
 
     public init(
-      key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil
+      key: [FieldValue], value: NftElementValue? = nil, timeout: UInt64? = nil, comment: String? = nil,
+      expressions: [NftExpression] = []
     ) {
       self.key = key
       self.value = value
       self.timeout = timeout
       self.comment = comment
+      self.expressions = expressions
     }
   }
 
   public init(
     name: String, keyTypes: [NftDataType], data: NftSetData? = nil, flags: NftSetFlags = [],
     size: UInt32? = nil,
-    timeout: UInt64? = nil, comment: String? = nil, elements: [Element] = [],
-    position: NftSourcePosition? = nil
+    timeout: UInt64? = nil, comment: String? = nil, expressions: [NftExpression] = [],
+    elements: [Element] = [], position: NftSourcePosition? = nil
   ) {
     self.name = name
     self.keyTypes = keyTypes
@@ -139,13 +146,15 @@ public struct SetDeclaration: Hashable, Codable, Sendable {
     self.size = size
     self.timeout = timeout
     self.comment = comment
+    self.expressions = expressions
     self.elements = elements
     self.position = position
   }
 
   public static func == (a: Self, b: Self) -> Bool {
     a.name == b.name && a.keyTypes == b.keyTypes && a.data == b.data && a.flags == b.flags && a.size == b.size
-      && a.timeout == b.timeout && a.comment == b.comment && a.elements == b.elements
+      && a.timeout == b.timeout && a.comment == b.comment && a.expressions == b.expressions
+      && a.elements == b.elements
   }
 
   public func hash(into hasher: inout Hasher) {

@@ -7,6 +7,7 @@ import NetTypes
 extension NftDataType {
   /// A number as a register of the type holds it; nil when it has not the room.
   public func data(_ number: UInt64) -> NftData? {
+    if self == .connectionLabel { return Self.label(number) }
     guard size >= 8 || number < 1 << UInt64(size * 8) else { return nil }
     return isHostOrder ? NftData(host: number, width: size) : NftData(bigEndian: number, width: size)
   }
@@ -34,6 +35,14 @@ extension NftDataType {
     }
     if word.hasPrefix("0x") { return UInt64(word.dropFirst(2), radix: 16).flatMap { data($0) } }
     return UInt64(word).flatMap { data($0) }
+  }
+
+  /// The bit of a label's number.
+  private static func label(_ number: UInt64) -> NftData? {
+    guard number < 128 else { return nil }
+    let half = NftData(host: 1 << (number % 64), width: 8).bytes
+    let zero = [UInt8](repeating: 0, count: 8)
+    return NftData((number < 64) == NftData.hostIsLittleEndian ? half + zero : zero + half)
   }
 
   private static let words: [UInt32: [String: UInt64]] = {

@@ -45,6 +45,8 @@ public struct NftTableListing: Hashable, Codable, Sendable {
     public var size: UInt32?
     /// Milliseconds.
     public var timeout: UInt64?
+    /// What each element keeps of its own; nil when nothing.
+    public var statements: [String]?
     public var elements: [String]
   }
 
@@ -101,6 +103,8 @@ extension NftTableListing.SetListing {
     self.init(
       name: set.name, kind: set.isMap ? "map" : "set", type: writer.type, comment: set.comment,
       flags: names.filter { set.flags.contains($0.0) }.map(\.1), size: set.size, timeout: set.timeout,
+      statements: set.expressions.isEmpty
+        ? nil : set.expressions.map(\.normalized).compactMap { RuleText.stateful($0) },
       elements: set.elements.map(writer.text))
   }
 }

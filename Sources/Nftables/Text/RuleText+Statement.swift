@@ -22,6 +22,7 @@ extension RuleText {
     case .ctSet(let e):
       switch e.key {
       case .mark: say("ct mark set \(try assigned(e.source, .mark))")
+      case .labels: say("ct label set \(try assigned(e.source, .connectionLabel))")
       case .zone:
         let zone = try assigned(e.source, NftDataType(rawValue: 4, size: 2, hostOrder: true))
         say("ct \(e.direction.map { "\($0) " } ?? "")zone set \(zone)")

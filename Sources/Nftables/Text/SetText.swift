@@ -83,6 +83,13 @@ struct SetText {
     let flags = names.filter { set.flags.contains($0.0) }.map(\.1)
     if !flags.isEmpty { lines.append("\tflags \(flags.joined(separator: ","))") }
     if let size = set.size { lines.append("\tsize \(size)") }
+    for expression in set.expressions {
+      if case .counter = expression {
+        lines.append("\tcounter")
+      } else if let statement = RuleText.stateful(expression) {
+        lines.append("\t\(statement)")
+      }
+    }
     if set.prefersMemory { lines.append("\tpolicy memory") }
     if let timeout = set.timeout { lines.append("\ttimeout \(TimeText.text(timeout))") }
     if let interval = set.gcInterval { lines.append("\tgc-interval \(TimeText.text(UInt64(interval)))") }

@@ -24,6 +24,7 @@ struct ValueText {
     case .mark, .classID, .realm: return "0x" + Self.padded(value(data))
     default: break
     }
+    if type == .connectionLabel { return labels(data) }
     if type.isBitmask { return flags(data) }
     return Self.names[type.rawValue]?.first { $0.value == value(data) }?.name ?? number(data)
   }
@@ -49,6 +50,13 @@ struct ValueText {
     }
     if rest != 0 || parts.isEmpty { parts.append("0x" + String(rest, radix: 16)) }
     return parts.joined(separator: ",")
+  }
+
+  /// The numbers of the labels that are set.
+  private func labels(_ data: NftData) -> String {
+    let bytes = NftData.hostIsLittleEndian ? data.bytes : data.bytes.reversed()
+    let numbers = (0..<bytes.count * 8).filter { bytes[$0 / 8] & 1 << UInt8($0 % 8) != 0 }
+    return numbers.isEmpty ? "0x0" : numbers.map(String.init).joined(separator: ",")
   }
 
   private func value(_ data: NftData) -> UInt64 { type.isHostOrder ? data.hostValue : data.bigEndianValue }

@@ -17,7 +17,7 @@ extension PlanWork {
         continue
       }
       let wanted = table.normalized
-      let present = old.normalized
+      let present = old.normalized(beside: wanted)
       if wanted == present { continue }
       if let reason = wanted.replacementReason(from: present) {
         firewalls.delete(
@@ -172,6 +172,20 @@ extension NftTable {
     return table
   }
 
+  /// Normalised, but elements of dynamic sets that `wanted` declares stay, though they age like those of rules.
+  fileprivate func normalized(beside wanted: NftTable) -> NftTable {
+    var table = normalized
+    for index in table.sets.indices where table.sets[index].flags.contains(.dynamic) {
+      let name = table.sets[index].name
+      guard let seen = set(name), let declared = wanted.set(name), !declared.elements.isEmpty else {
+        continue
+      }
+      let keys = Set(declared.elements.map(\.pathKey))
+      table.sets[index].elements = seen.elements.map(\.normalized).filter { keys.contains($0.pathKey) }
+    }
+    return table
+  }
+
   /// Why the kernel cannot change `old` into this, or nil when it can. Both normalised.
   fileprivate func replacementReason(from old: NftTable) -> String? {
     if comment != old.comment { return "its comment differs" }
@@ -192,6 +206,8 @@ extension NftTable {
       if set.flags != seen.flags { return "set '\(set.name)' changes its flags" }
       if let size = set.size, size != seen.size { return "set '\(set.name)' changes its size" }
       if set.timeout != seen.timeout { return "set '\(set.name)' changes its timeout" }
+      if set.comment != seen.comment { return "set '\(set.name)' changes its comment" }
+      if set.expressions != seen.expressions { return "set '\(set.name)' changes what its elements keep" }
     }
     for object in objects {
       guard let seen = old.objects.first(where: { $0.type == object.type && $0.name == object.name }) else {

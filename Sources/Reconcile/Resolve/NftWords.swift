@@ -68,6 +68,45 @@ extension NftLimit {
   }
 }
 
+extension SetUpdate {
+  /// Where elements do not age there is nothing to renew, and older kernels refuse to (nft_dynset_init).
+  init(_ update: Topology.SetUpdate, ages: Bool) {
+    let operation: NftDynset.Operation =
+      switch update.operation {
+      case .add: .add
+      case .update: ages ? .update : .add
+      case .remove: .delete
+      }
+    self.init(
+      set: update.set, operation: operation, selectors: update.selectors.map(ResolveWork.selector),
+      timeout: update.timeout.map(ResolveWork.milliseconds),
+      expressions: update.statements.compactMap { NftExpression(perElement: $0) })
+  }
+}
+
+extension NftExpression {
+  /// What an element keeps for itself; nil for statements that it cannot keep.
+  fileprivate init?(perElement statement: Topology.Statement) {
+    switch statement {
+    case .counter: self = .counter(NftCounter())
+    case .limit(let rate): self = .limit(NftLimit(rate))
+    case .quota(let bytes, let over): self = .quota(NftQuota(bytes: bytes, isInverted: over))
+    case .connectionLimit(let count, let over):
+      self = .connlimit(NftConnlimit(count: count, isInverted: over))
+    default: return nil
+    }
+  }
+}
+
+extension NftSynproxy {
+  init(_ proxy: Topology.SynProxy) {
+    self.init(
+      maximumSegment: proxy.maximumSegmentSize ?? 0, windowScale: proxy.windowScale ?? 0,
+      flags: (proxy.maximumSegmentSize == nil ? 0 : 1) | (proxy.windowScale == nil ? 0 : 2)
+        | (proxy.selectiveAcknowledgments ? 4 : 0) | (proxy.timestamps ? 8 : 0))
+  }
+}
+
 extension Topology.ICMPType {
   /// The messages of both families.
   var services: [FirewallRule.Service] {

@@ -65,12 +65,18 @@ extension ResolveWork {
     return SetDeclaration(
       name: set.name, keyTypes: set.key.map(\.dataType), data: data, flags: flags,
       size: set.size.map { UInt32(clamping: $0) },
-      timeout: set.timeout.map { UInt64(clamping: $0.nanoseconds / 1_000_000) },
+      timeout: set.timeout.map(Self.milliseconds), comment: set.comment,
+      expressions: set.counts ? [.counter(NftCounter())] : [],
       elements: set.elements.map { element in
         SetDeclaration.Element(
           key: zip(element.key, set.key).map { value($0, as: $1.dataType, in: id) },
-          value: elementValue(element, dataTypes, in: id))
+          value: elementValue(element, dataTypes, in: id), timeout: element.timeout.map(Self.milliseconds),
+          comment: element.comment)
       }, position: NftSourcePosition(set.location))
+  }
+
+  static func milliseconds(_ time: Interval) -> UInt64 {
+    UInt64(clamping: time.nanoseconds / 1_000_000)
   }
 
   private func elementValue(
@@ -98,18 +104,22 @@ extension ResolveWork {
     case .number(let number): return .value(Self.data(number, type))
     case .numberRange(let range):
       return .range(Self.data(range.lowerBound, type), Self.data(range.upperBound, type))
+    case .name(let name) where type == .string:
+      return .value(type.data(name) ?? NftData(Array(name.utf8)))
     case .name(let name):
       return .value(InterfacePattern(deviceName(name, in: id))?.nftData ?? NftData(Array(name.utf8)))
     }
   }
 
   private static func data(_ number: UInt64, _ type: NftDataType) -> NftData {
-    type.isHostOrder ? NftData(host: number, width: type.size) : NftData(bigEndian: number, width: type.size)
+    if type == .connectionLabel, let label = type.data(number) { return label }
+    return type.isHostOrder
+      ? NftData(host: number, width: type.size) : NftData(bigEndian: number, width: type.size)
   }
 
   // MARK: Statements
 
-  private static func selector(_ selector: Topology.Selector) -> Selector {
+  static func selector(_ selector: Topology.Selector) -> Selector {
     switch selector {
     case .field(let field): field.selector
     case .number(let random, let modulus, let offset):
@@ -142,6 +152,13 @@ extension ResolveWork {
       }
     case .counter(let name): return [name.map { .object(.counter, $0) } ?? .counter]
     case .object(let kind, let name): return [NftObjectKind(kind).map { .object($0, name) } ?? .addFlow(name)]
+    case .objectMap(let kind, let keys, let entries):
+      let selectors = keys.map(Self.selector)
+      let map = entries.map { entry in
+        ObjectMap.Entry(
+          key: zip(entry.key, selectors).map { value($0, as: $1.type, in: id) }, name: entry.name)
+      }
+      return NftObjectKind(kind).map { [.objectMap($0, selectors, .entries(map))] } ?? []
     case .limit(let rate): return [.limit(NftLimit(rate))]
     case .quota(let bytes, let over): return [.quota(NftQuota(bytes: bytes, isInverted: over))]
     case .log(let prefix, let level, let group):
@@ -178,13 +195,11 @@ extension ResolveWork {
       return [.store(field.selector, .selector(Self.selector(source)))]
     case .copyMark(_, let to): return [to == .packet ? .setMark(.other) : .setConntrackMark(.other)]
     case .noTrack: return [.notrack]
-    case .updateSet(let name, let keys, let timeout):
-      return [
-        .updateSet(
-          SetUpdate(
-            set: name, operation: timeout == nil ? .add : .update, selectors: keys.map(Self.selector),
-            timeout: timeout.map { UInt64(clamping: $0.nanoseconds / 1_000_000) }))
-      ]
+    case .updateSet(let update):
+      let ages = table.sets.first { $0.name == update.set }?.ages ?? false
+      return [.updateSet(SetUpdate(update, ages: ages))]
+    case .synProxy(let proxy): return [.synproxy(NftSynproxy(proxy))]
+    case .trace: return [.trace]
     case .connectionLimit(let count, let over):
       return [.connections(NftConnlimit(count: count, isInverted: over))]
     case .duplicate(let address, let device):
@@ -213,6 +228,14 @@ extension ResolveWork {
     let operand: Match.Operand =
       switch match.operand {
       case .set(let name): .set(name)
+      case .bits(let bits, nil): .elements([[.exact(Self.data(bits, selectors[0].type))]])
+      case .bits(let bits, let mask?):
+        .elements([[.masked(Self.data(mask, selectors[0].type), Self.data(bits, selectors[0].type))]])
+      // Any of several bits is one comparison (`ct label 5,70`).
+      case .values(let rows) where selectors.count == 1 && selectors[0].type == .connectionLabel:
+        .elements([
+          [.value(rows.joined().reduce(NftData(host: 0, width: 16)) { $0.union(label: $1) })]
+        ])
       case .values(let rows):
         .elements(rows.map { row in zip(row, selectors).map { value($0, as: $1.type, in: id) } })
       }
@@ -264,6 +287,16 @@ extension ResolveWork {
       result.flags = flags
       return [.translate(result)]
     }
+  }
+}
+
+extension NftData {
+  /// These labels with one more.
+  fileprivate func union(label: Topology.Value) -> NftData {
+    guard case .number(let number) = label, let bit = NftDataType.connectionLabel.data(number) else {
+      return self
+    }
+    return NftData(zip(bytes, bit.bytes).map { $0 | $1 })
   }
 }
 
@@ -321,10 +354,13 @@ extension NftObjectKind {
   /// Nil for flowtables, which nftables keeps apart.
   init?(_ kind: Topology.Object.Kind) {
     switch kind {
+    case .counter: self = .counter
     case .limit: self = .limit
     case .quota: self = .quota
     case .helper: self = .ctHelper
     case .timeouts: self = .ctTimeout
+    case .expectation: self = .ctExpectation
+    case .synProxy: self = .synproxy
     case .flowtable: return nil
     }
   }
@@ -343,6 +379,12 @@ extension NftObject.State {
       self =
         NftCtTimeout(transport: number, seconds: seconds).map { .ctTimeout($0) }
         ?? .unknown(NftObjectKind.ctTimeout.rawValue)
+    case .expectation(let transport, let port, let timeout, let count):
+      self = .ctExpectation(
+        NftCtExpectation(
+          transport: transport == .tcp ? 6 : 17, destinationPort: port,
+          timeout: UInt32(clamping: timeout.nanoseconds / 1_000_000), size: count))
+    case .synProxy(let proxy): self = .synproxy(NftSynproxy(proxy))
     case .flowtable: return nil
     }
   }

@@ -30,6 +30,14 @@ extension TopologyCheck {
         return nil
       }
       state = transport.map { .helper(helper, $0) }
+    case "expectation":
+      guard
+        let transport: Topology.Transport = choice(reader.required("transport"), who, at: reader.location),
+        let port = port(reader.integer("port") ?? 0, who, at: reader.location),
+        let count = integer(reader, "count", 1...255, "\(who): count"), let timeout = lifetime(reader, who)
+      else { return nil }
+      state = .expectation(transport, port: port, timeout: timeout, count: UInt8(clamping: count))
+    case "synProxy": state = synProxy(reader, who).map { .synProxy($0) }
     case "flowtable": state = flowtable(reader, who, scope)
     default: state = timeouts(reader, who)
     }
@@ -40,6 +48,111 @@ extension TopologyCheck {
       return nil
     }
     return object
+  }
+
+  /// Whether the table has an object, and a rule of the chain can use it.
+  private mutating func admits(
+    _ kind: Topology.Object.Kind, _ name: String, base: Topology.Chain.Base?, _ scope: TableScope,
+    at location: SourceLocation
+  ) -> Bool {
+    guard scope.objects.contains(where: { $0.kind == kind && $0.name == name }) else {
+      let names = scope.objects.filter { $0.kind == kind }.map(\.name)
+      fail("\(scope.who): there is no \(kind.rawValue) '\(name)'\(didYouMean(name, names))", at: location)
+      return false
+    }
+    if kind == .synProxy, !admitsSynProxy(base, scope, at: location) { return false }
+    if [.helper, .timeouts, .expectation].contains(kind), let base, base.priority <= -200 {
+      fail(
+        "\(scope.who): a connection is given its \(kind.rawValue) behind connection tracking (priority -200)",
+        at: location)
+      return false
+    }
+    if kind == .flowtable, let base, base.hook != .forward {
+      fail(
+        "\(scope.who): connections are put into a flowtable at forward, not at \(base.hook.rawValue)",
+        at: location)
+      return false
+    }
+    return true
+  }
+
+  /// A counter is declared by its use.
+  mutating func declare(
+    counter name: String, _ who: String, _ counters: inout [String], at location: SourceLocation
+  ) -> Bool {
+    guard Self.isIdentifier(name) else {
+      fail(
+        "\(who): counter '\(name)' should be called by letters, digits, '_', '-' and '.', a letter first",
+        at: location)
+      return false
+    }
+    if !counters.contains(name) { counters.append(name) }
+    return true
+  }
+
+  mutating func objectMap(
+    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope, _ counters: inout [String]
+  ) -> Topology.Statement? {
+    let (who, location) = (scope.who, reader.location)
+    guard let kind: Topology.Object.Kind = choice(reader.required("object"), who, at: location),
+      let selectors = selectors(reader.texts("selectors"), who, at: location)
+    else { return nil }
+    guard kind != .flowtable, !selectors.contains(where: { $0.type == .connectionLabel }) else {
+      fail("\(who): a map leads to no flowtable, and no label leads to anything", at: location)
+      return nil
+    }
+    var entries: [Topology.ObjectEntry] = []
+    for element in reader.objects("elements") {
+      guard let key = values(element.texts("key"), of: selectors.map(\.type), who, scope, at: location) else {
+        return nil
+      }
+      let name = element.texts("data").first ?? ""
+      guard
+        kind == .counter
+          ? declare(counter: name, who, &counters, at: location)
+          : admits(kind, name, base: base, scope, at: location)
+      else { return nil }
+      guard !entries.contains(where: { $0.key == key }) else {
+        fail("\(who): one value leads to two objects", at: location)
+        return nil
+      }
+      entries.append(Topology.ObjectEntry(key: key, name: name))
+    }
+    guard !entries.isEmpty else {
+      fail("\(who): a map of objects is empty", at: location)
+      return nil
+    }
+    return .objectMap(kind, selectors, entries)
+  }
+
+  /// Whether a SYN proxy can stand in the chain (nft_synproxy_validate).
+  private mutating func admitsSynProxy(
+    _ base: Topology.Chain.Base?, _ scope: TableScope, at location: SourceLocation
+  ) -> Bool {
+    if let base, base.hook != .input && base.hook != .forward {
+      fail("\(scope.who): a SYN proxy stands at input or forward, not at \(base.hook.rawValue)", at: location)
+      return false
+    }
+    guard [.ip, .ip6, .inet].contains(scope.family) else {
+      fail(
+        "\(scope.who): a SYN proxy stands in tables of family ip, ip6 and inet, not \(scope.family.rawValue)",
+        at: location)
+      return false
+    }
+    return true
+  }
+
+  private mutating func synProxy(_ reader: Reader, _ who: String) -> Topology.SynProxy? {
+    let size = integer(reader, "maximumSegmentSize", 1...65535, "\(who): maximum segment size")
+    // RFC 7323, section 2.3.
+    let scale = integer(reader, "windowScale", 0...14, "\(who): window scale")
+    guard (size == nil) == (reader.integer("maximumSegmentSize") == nil),
+      (scale == nil) == (reader.integer("windowScale") == nil)
+    else { return nil }
+    return Topology.SynProxy(
+      maximumSegmentSize: size.map { UInt16(clamping: $0) }, windowScale: scale.map { UInt8(clamping: $0) },
+      timestamps: reader.flag("timestamps") ?? false,
+      selectiveAcknowledgments: reader.flag("selectiveAcknowledgments") ?? false)
   }
 
   /// A limit, named or not.
@@ -126,23 +239,7 @@ extension TopologyCheck {
         return nil
       }
       let name = reader.required("name")
-      guard scope.objects.contains(where: { $0.kind == kind && $0.name == name }) else {
-        let names = scope.objects.filter { $0.kind == kind }.map(\.name)
-        fail("\(who): there is no \(kind.rawValue) '\(name)'\(didYouMean(name, names))", at: location)
-        return nil
-      }
-      if kind == .helper || kind == .timeouts, let base, base.priority <= -200 {
-        fail(
-          "\(who): a connection is given its \(kind.rawValue) behind connection tracking (priority -200)",
-          at: location)
-        return nil
-      }
-      if kind == .flowtable, let base, base.hook != .forward {
-        fail(
-          "\(who): connections are put into a flowtable at forward, not at \(base.hook.rawValue)",
-          at: location)
-        return nil
-      }
+      guard admits(kind, name, base: base, scope, at: location) else { return nil }
       return .object(kind, name)
     case "duplicate":
       let device = reader.text("device")
@@ -188,6 +285,9 @@ extension TopologyCheck {
       guard let address = address(text, "\(who): address", at: location), fits(address, scope, at: location)
       else { return nil }
       return .transparentProxy(address, port: port)
+    case "synProxy":
+      guard admitsSynProxy(base, scope, at: location) else { return nil }
+      return synProxy(reader, who).map { .synProxy($0) }
     default: return nil
     }
   }

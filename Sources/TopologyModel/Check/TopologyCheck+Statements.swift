@@ -4,6 +4,7 @@
 
 import LabCore
 import NetTypes
+import Nftables
 
 extension TopologyCheck {
   // MARK: Statements
@@ -21,7 +22,7 @@ extension TopologyCheck {
   }
 
   /// The set or map that a statement names. Nil with a complaint, or without one when the set itself was refused.
-  private mutating func set(
+  mutating func set(
     _ name: String, key: [Topology.Selector], _ who: String, _ scope: TableScope, at location: SourceLocation
   ) -> Topology.ElementSet? {
     guard let set = scope.sets[name] else {
@@ -57,6 +58,10 @@ extension TopologyCheck {
         }
         return .verdictMap(selectors, .named(name))
       }
+      guard !selectors.contains(where: { $0.type == .connectionLabel }) else {
+        fail("\(who): labels stand in no map; nft could not list it", at: location)
+        return nil
+      }
       let elements = reader.objects("elements").compactMap {
         element($0, key: selectors.map(\.type), data: .verdict, who, scope)
       }
@@ -67,15 +72,7 @@ extension TopologyCheck {
       return .verdictMap(selectors, .anonymous(elements))
     case "counter":
       let name = reader.text("name")
-      if let name {
-        guard Self.isIdentifier(name) else {
-          fail(
-            "\(who): counter '\(name)' should be called by letters, digits, '_', '-' and '.', a letter first",
-            at: location)
-          return nil
-        }
-        if !counters.contains(name) { counters.append(name) }
-      }
+      if let name, !declare(counter: name, who, &counters, at: location) { return nil }
       return .counter(name)
     case "limit": return rate(reader, who).map { .limit($0) }
     case "quota":
@@ -108,8 +105,10 @@ extension TopologyCheck {
       }
       return .reject(rejection)
     case "setMark": return setMark(reader, scope)
-    case "setField": return setField(reader, scope)
-    case "object", "duplicate", "sendBy", "transparentProxy":
+    case "setField": return setField(reader, base: base, scope)
+    case "trace": return .trace
+    case "objectMap": return objectMap(reader, base: base, scope, &counters)
+    case "object", "duplicate", "sendBy", "transparentProxy", "synProxy":
       return rarerStatement(reader, base: base, scope)
     case "copyMark":
       guard let from: Topology.MarkKind = choice(reader.required("from"), "\(who): mark", at: location),
@@ -128,17 +127,7 @@ extension TopologyCheck {
         return nil
       }
       return .noTrack
-    case "updateSet":
-      guard let selectors = selectors(reader.texts("selectors"), who, at: location),
-        let set = set(reader.required("set"), key: selectors, who, scope, at: location)
-      else { return nil }
-      guard set.isDynamic, case .none = set.data else {
-        fail("\(who): rules add to a dynamic set only; give '\(set.name)' dynamic: true", at: location)
-        return nil
-      }
-      return .updateSet(
-        set.name, selectors,
-        timeout: nanoseconds(reader, "timeoutNanoseconds", "\(who): timeout", upTo: 365 * 86_400_000_000_000))
+    case "updateSet": return updateSet(reader, scope)
     default: return translation(reader, base: base, scope)
     }
   }
@@ -171,7 +160,9 @@ extension TopologyCheck {
     return .lookUpMark(mark, selectors, name)
   }
 
-  private mutating func setField(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {
+  private mutating func setField(
+    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope
+  ) -> Topology.Statement? {
     let (who, location) = (scope.who, reader.location)
     guard let selector = selectors([reader.required("selector")], who, at: location)?.first else {
       return nil
@@ -180,6 +171,7 @@ extension TopologyCheck {
       fail("\(who): \(selector.name) cannot be written in family \(scope.family.rawValue)", at: location)
       return nil
     }
+    guard canBeSet(field, base: base, scope, at: location) else { return nil }
     if let word = reader.text("from") {
       guard let source = selectors([word], who, at: location)?.first else { return nil }
       guard source.type == field.type, source.exists(in: scope.family) else {
@@ -197,6 +189,34 @@ extension TopologyCheck {
       return nil
     }
     return .setField(field, value)
+  }
+
+  /// Whether a field can be written where the chain hangs.
+  private mutating func canBeSet(
+    _ field: Topology.Field, base: Topology.Chain.Base?, _ scope: TableScope, at location: SourceLocation
+  ) -> Bool {
+    guard let base else { return true }
+    switch field.selector.load {
+    case .meta(.packetType):
+      // nft_meta_set_validate.
+      let hook: Topology.Chain.Hook = scope.family == .netdev ? .ingress : .prerouting
+      guard base.hook == hook else {
+        fail(
+          "\(scope.who): \(field.name) is written at \(hook.rawValue), not at \(base.hook.rawValue)",
+          at: location)
+        return false
+      }
+    case .ct(.zone, nil):
+      // Behind it the connection is known, and the zone says nothing any more (nft_ct_set_zone_eval).
+      guard base.priority < -200, [.prerouting, .output].contains(base.hook) else {
+        fail(
+          "\(scope.who): \(field.name) is written at prerouting or output before connection tracking (priority .raw)",
+          at: location)
+        return false
+      }
+    default: break
+    }
+    return true
   }
 
   private mutating func match(_ reader: Reader, _ scope: TableScope) -> Topology.Statement? {
@@ -221,6 +241,9 @@ extension TopologyCheck {
       }
       return .match(Topology.Match(selectors: selectors, comparison: comparison, operand: .set(set)))
     }
+    if !reader.texts("exactly").isEmpty || !reader.texts("mask").isEmpty {
+      return bits(reader, selectors, comparison, scope)
+    }
     var operands: [[Topology.Value]] = []
     for value in reader.values("values") {
       guard case .array(let parts) = value else { continue }
@@ -236,12 +259,66 @@ extension TopologyCheck {
       fail("\(who): \(name) is compared with nothing", at: location)
       return nil
     }
+    guard selectors.count == 1 || !selectors.contains(where: { $0.type == .connectionLabel }) else {
+      fail("\(who): \(name): labels are compared by themselves", at: location)
+      return nil
+    }
     let isOrder = comparison != .equal && comparison != .notEqual
     if isOrder, operands.count > 1 || selectors.count > 1 || operands[0].contains(where: \.isInterval) {
       fail("\(who): \(name): less and greater compare with one value", at: location)
       return nil
     }
     return .match(Topology.Match(selectors: selectors, comparison: comparison, operand: .values(operands)))
+  }
+
+  /// A comparison of bits: all of a field of flags, or those under a mask.
+  private mutating func bits(
+    _ reader: Reader, _ selectors: [Topology.Selector], _ comparison: Topology.Match.Operator,
+    _ scope: TableScope
+  ) -> Topology.Statement? {
+    let location = reader.location
+    let who = "\(scope.who): \(selectors.map(\.name).joined(separator: " . "))"
+    guard selectors.count == 1, case .field(let field) = selectors[0],
+      comparison == .equal || comparison == .notEqual, reader.values("values").isEmpty
+    else {
+      fail("\(who): bits are compared in one field, with is or isNot", at: location)
+      return nil
+    }
+    let words = reader.texts("mask")
+    guard field.hasBits, field.isOfFlags || !words.isEmpty else {
+      fail("\(who): it has no bits to compare\(field.hasBits ? " without a mask" : "")", at: location)
+      return nil
+    }
+    guard let bits = joined(reader.texts("exactly"), of: field, who, scope, at: location),
+      let mask = joined(words, of: field, who, scope, at: location)
+    else { return nil }
+    guard words.isEmpty || bits & ~mask == 0 else {
+      fail("\(who): it never has bits outside of the mask", at: location)
+      return nil
+    }
+    return .match(
+      Topology.Match(
+        selectors: selectors, comparison: comparison,
+        operand: .bits(bits, mask: words.isEmpty ? nil : mask)))
+  }
+
+  /// The bits of several values together.
+  private mutating func joined(
+    _ words: [String], of field: Topology.Field, _ who: String, _ scope: TableScope,
+    at location: SourceLocation
+  ) -> UInt64? {
+    var bits: UInt64 = 0
+    for word in words {
+      guard let value = value(word, field.type, upTo: field.limit, who, scope, at: location) else {
+        return nil
+      }
+      guard case .number(let number) = value else {
+        fail("\(who): bits are compared one by one, not as \(word)", at: location)
+        return nil
+      }
+      bits |= number
+    }
+    return bits
   }
 
   // MARK: NAT

@@ -70,15 +70,13 @@ extension TopologyCheck {
         let statements = rule.objects("statements")
         let made = statements.compactMap { statement($0, base: base, scope, &table.counters) }
         if made.count == statements.count { checkOrder(made, scope, at: rule.location) }
-        let comment = rule.text("comment")
-        if let comment, comment.utf8.count > 127 || comment.utf8.contains(where: { $0 < 0x20 }) {
-          fail("\(who): a rule's comment should be one line of at most 127 characters", at: rule.location)
-        }
+        let comment = comment(of: rule, "\(who): a rule's comment")
         chain.rules.append(Topology.Rule(statements: made, comment: comment, location: rule.location))
       }
       table.chains.append(chain)
     }
     checkLoops(table, scope)
+    checkUpdates(table, scope)
     nodes[node].tables.append(table)
   }
 
@@ -192,94 +190,6 @@ extension TopologyCheck {
     }
   }
 
-  // MARK: Sets
-
-  mutating func elementSet(_ reader: Reader, _ scope: TableScope) -> Topology.ElementSet? {
-    let name = reader.required("name")
-    let who = "\(scope.who), set '\(name)'"
-    guard Self.isIdentifier(name) else {
-      fail(
-        "\(who): it should be called by letters, digits, '_', '-' and '.', a letter first",
-        at: reader.location)
-      return nil
-    }
-    guard let key = types(reader.texts("key"), "\(who): key", at: reader.location), !key.isEmpty,
-      let dataTypes = types(reader.texts("data"), "\(who): data", at: reader.location)
-    else { return nil }
-    let isVerdictMap = reader.flag("verdicts") ?? false
-    guard !isVerdictMap || dataTypes.isEmpty else {
-      fail("\(who): a map leads either to values or to verdicts", at: reader.location)
-      return nil
-    }
-    var set = Topology.ElementSet(
-      name: name, key: key, data: isVerdictMap ? .verdict : dataTypes.isEmpty ? .none : .values(dataTypes),
-      isInterval: reader.flag("interval") ?? false, isDynamic: reader.flag("dynamic") ?? false,
-      location: reader.location)
-    set.timeout = nanoseconds(reader, "timeoutNanoseconds", "\(who): timeout", upTo: 365 * 86_400_000_000_000)
-    set.size = integer(reader, "size", 1...Int(UInt32.max), "\(who): size")
-    if set.isDynamic, set.isInterval {
-      fail("\(who): a set is either dynamic or of intervals", at: reader.location)
-      return nil
-    }
-    var seen: Set<[Topology.Value]> = []
-    for element in reader.objects("elements") {
-      guard let element = self.element(element, key: key, data: set.data, who, scope) else { return nil }
-      if element.key.contains(where: \.isInterval), !set.isInterval {
-        fail("\(who): it holds a prefix or a range; give it interval: true", at: reader.location)
-        return nil
-      }
-      guard seen.insert(element.key).inserted else {
-        fail("\(who): one of its elements stands in it twice", at: reader.location)
-        return nil
-      }
-      set.elements.append(element)
-    }
-    if let size = set.size, set.elements.count > size {
-      fail(
-        "\(who): it holds \(set.elements.count) elements, more than its size of \(size)", at: reader.location)
-    }
-    return set
-  }
-
-  mutating func types(_ words: [String], _ who: String, at location: SourceLocation) -> [Topology
-    .ValueType]?
-  {
-    let types = words.compactMap { word -> Topology.ValueType? in choice(word, who, at: location) }
-    return types.count == words.count ? types : nil
-  }
-
-  mutating func element(
-    _ reader: Reader, key: [Topology.ValueType], data: Topology.ElementSet.Data, _ who: String,
-    _ scope: TableScope
-  ) -> Topology.Element? {
-    guard let keyValues = values(reader.texts("key"), of: key, who, scope, at: reader.location) else {
-      return nil
-    }
-    var element = Topology.Element(key: keyValues)
-    switch data {
-    case .none:
-      guard reader.texts("data").isEmpty, reader.text("verdict") == nil else {
-        fail("\(who): a set's elements lead to nothing", at: reader.location)
-        return nil
-      }
-    case .values(let types):
-      guard let known = values(reader.texts("data"), of: types, who, scope, at: reader.location) else {
-        return nil
-      }
-      guard !known.contains(where: \.isInterval) else {
-        fail("\(who): a map leads to single values, not to ranges", at: reader.location)
-        return nil
-      }
-      element.data = known
-    case .verdict:
-      guard let verdict = verdict(reader.text("verdict") ?? "", who, scope, at: reader.location) else {
-        return nil
-      }
-      element.verdict = verdict
-    }
-    return element
-  }
-
   // MARK: Values
 
   mutating func values(
@@ -326,6 +236,12 @@ extension TopologyCheck {
         return .name(text)
       }
       guard text == "lo" || device(text, of: scope.node, who, at: location) != nil else { return nil }
+      return .name(text)
+    case .helper:
+      guard Self.isIdentifier(text), text.utf8.count < 16 else {
+        fail("\(who): '\(text)' is no name of a helper, such as ftp", at: location)
+        return nil
+      }
       return .name(text)
     default:
       if let number = type.words[text] { return .number(number) }

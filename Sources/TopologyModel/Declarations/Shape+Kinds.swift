@@ -223,15 +223,19 @@ extension Shape {
       Field("destination", .list(.text)), Field("destinationSet", .text), Field("log", .text),
     ] + located
 
-  private static let element = Shape.object([
+  private static let element = [
     Field("key", .list(.text)), Field("data", .list(.text)), Field("verdict", .text),
-  ])
+  ]
+
+  private static let namedElement =
+    element + [Field("timeoutNanoseconds", .integer), Field("comment", .text)]
 
   private static let elementSet =
     [
       name, Field("key", .list(.text), required: true), Field("data", .list(.text)), Field("verdicts", .flag),
-      Field("interval", .flag), Field("dynamic", .flag), Field("timeoutNanoseconds", .integer),
-      Field("size", .integer), Field("elements", .list(element)),
+      Field("interval", .flag), Field("dynamic", .flag), Field("counters", .flag),
+      Field("timeoutNanoseconds", .integer), Field("size", .integer), Field("comment", .text),
+      Field("elements", .list(.object(namedElement))),
     ] + located
 
   private static let chain =
@@ -243,21 +247,8 @@ extension Shape {
         .list(.object([Field("statements", .list(.kinds(statements))), Field("comment", .text)] + located))),
     ] + located
 
-  /// The statements of a rule in the general form. They have the line of their rule.
-  static let statements: [Kind] = [
-    statement(
-      "match",
-      [
-        Field("selectors", .list(.text), required: true), Field("is", .text, required: true),
-        Field("values", .list(.list(.text))), Field("set", .text),
-      ]),
-    statement("verdict", [Field("verdict", .text, required: true)]),
-    statement(
-      "verdictMap",
-      [
-        Field("selectors", .list(.text), required: true), Field("elements", .list(element)),
-        Field("map", .text),
-      ]),
+  /// The statements that an element of a set can keep for itself, too.
+  private static let stateful: [Kind] = [
     statement("counter", [Field("name", .text)]),
     statement(
       "limit",
@@ -268,6 +259,29 @@ extension Shape {
       ]),
     statement("quota", [Field("count", .integer, required: true), Field("over", .flag)]),
     statement("connectionLimit", [Field("count", .integer, required: true), Field("over", .flag)]),
+  ]
+
+  /// The statements of a rule in the general form. They have the line of their rule.
+  static let statements: [Kind] = comparisons + stateful + effects
+
+  private static let comparisons: [Kind] = [
+    statement(
+      "match",
+      [
+        Field("selectors", .list(.text), required: true), Field("is", .text, required: true),
+        Field("values", .list(.list(.text))), Field("exactly", .list(.text)), Field("mask", .list(.text)),
+        Field("set", .text),
+      ]),
+    statement("verdict", [Field("verdict", .text, required: true)]),
+    statement(
+      "verdictMap",
+      [
+        Field("selectors", .list(.text), required: true), Field("elements", .list(.object(element))),
+        Field("map", .text),
+      ]),
+  ]
+
+  private static let effects: [Kind] = [
     statement("log", [Field("prefix", .text), Field("level", .integer), Field("group", .integer)]),
     statement("reject", [Field("with", .text)]),
     statement(
@@ -279,16 +293,30 @@ extension Shape {
     statement(
       "setField", [Field("selector", .text, required: true), Field("value", .text), Field("from", .text)]),
     statement("object", [Field("object", .text, required: true), name]),
+    statement(
+      "objectMap",
+      [
+        Field("object", .text, required: true), Field("selectors", .list(.text), required: true),
+        Field("elements", .list(.object(element)), required: true),
+      ]),
     statement("duplicate", [Field("address", .text), Field("device", .text)]),
     statement("sendBy", [Field("device", .text, required: true), Field("address", .text)]),
     statement("transparentProxy", [Field("address", .text), Field("port", .integer)]),
+    statement(
+      "synProxy",
+      [
+        Field("maximumSegmentSize", .integer), Field("windowScale", .integer), Field("timestamps", .flag),
+        Field("selectiveAcknowledgments", .flag),
+      ]),
+    statement("trace", []),
     statement("copyMark", [Field("from", .text, required: true), Field("to", .text, required: true)]),
     statement("noTrack", []),
     statement(
       "updateSet",
       [
-        Field("set", .text, required: true), Field("selectors", .list(.text), required: true),
-        Field("timeoutNanoseconds", .integer),
+        Field("set", .text, required: true), Field("operation", .text),
+        Field("selectors", .list(.text), required: true), Field("timeoutNanoseconds", .integer),
+        Field("statements", .list(.kinds(stateful))),
       ]),
     statement("masquerade", [Field("ports", .text), Field("flags", .list(.text))]),
     statement(
@@ -316,6 +344,19 @@ extension Shape {
     statement(
       "helper",
       [name, Field("helper", .text, required: true), Field("transport", .text, required: true)] + located),
+    statement(
+      "expectation",
+      [
+        name, Field("transport", .text, required: true), Field("port", .integer, required: true),
+        Field("timeoutNanoseconds", .integer, required: true), Field("count", .integer, required: true),
+      ] + located),
+    statement(
+      "synProxy",
+      [
+        name, Field("maximumSegmentSize", .integer, required: true),
+        Field("windowScale", .integer, required: true), Field("timestamps", .flag),
+        Field("selectiveAcknowledgments", .flag),
+      ] + located),
     statement(
       "flowtable",
       [

@@ -36,7 +36,9 @@ extension Topology {
   /// What several rules share, or what connections are given.
   public struct Object: Hashable, Sendable {
     public enum Kind: String, Hashable, CaseIterable, Sendable {
-      case limit, quota, helper, timeouts, flowtable
+      case limit, quota, helper, timeouts, expectation, synProxy, flowtable
+      /// Of these the name is all that there is to declare.
+      case counter
     }
     public enum State: Hashable, Sendable {
       case limit(Rate)
@@ -44,6 +46,8 @@ extension Topology {
       case helper(String, Transport)
       /// Seconds by nft's names of the states.
       case timeouts(Transport, [String: UInt32])
+      case expectation(Transport, port: Port, timeout: Interval, count: UInt8)
+      case synProxy(SynProxy)
       case flowtable(devices: [String], priority: Int32, counts: Bool)
     }
 
@@ -63,6 +67,8 @@ extension Topology {
       case .quota: .quota
       case .helper: .helper
       case .timeouts: .timeouts
+      case .expectation: .expectation
+      case .synProxy: .synProxy
       case .flowtable: .flowtable
       }
     }
@@ -87,25 +93,34 @@ extension Topology {
     public var isInterval: Bool = false
     /// Rules may add to it.
     public var isDynamic: Bool = false
+    /// Each element counts what it meets.
+    public var counts: Bool = false
     public var timeout: Interval?
     public var size: Int?
+    public var comment: String?
     public var elements: [Element] = []
     public var location: SourceLocation
 
     public init(
       name: String, key: [ValueType], data: Data = .none, isInterval: Bool = false, isDynamic: Bool = false,
-      timeout: Interval? = nil, size: Int? = nil, elements: [Element] = [], location: SourceLocation
+      counts: Bool = false, timeout: Interval? = nil, size: Int? = nil, comment: String? = nil,
+      elements: [Element] = [], location: SourceLocation
     ) {
       self.name = name
       self.key = key
       self.data = data
       self.isInterval = isInterval
       self.isDynamic = isDynamic
+      self.counts = counts
       self.timeout = timeout
       self.size = size
+      self.comment = comment
       self.elements = elements
       self.location = location
     }
+
+    /// Whether its elements may leave by themselves.
+    public var ages: Bool { timeout != nil || elements.contains { $0.timeout != nil } }
   }
 
   /// One element of a set, a map or a verdict map.
@@ -115,11 +130,19 @@ extension Topology {
     /// As many as the map's data has types; empty in sets and verdict maps.
     public var data: [Value] = []
     public var verdict: Verdict?
+    /// When it leaves; nil: as its set says.
+    public var timeout: Interval?
+    public var comment: String?
 
-    public init(key: [Value], data: [Value] = [], verdict: Verdict? = nil) {
+    public init(
+      key: [Value], data: [Value] = [], verdict: Verdict? = nil, timeout: Interval? = nil,
+      comment: String? = nil
+    ) {
       self.key = key
       self.data = data
       self.verdict = verdict
+      self.timeout = timeout
+      self.comment = comment
     }
   }
 
@@ -135,6 +158,9 @@ extension Topology {
     case etherType = "ether_type"
     case connectionState = "ct_state"
     case connectionStatus = "ct_status"
+    case connectionLabel = "ct_label"
+    /// The name of a connection's helper.
+    case helper = "string"
     case icmpType = "icmp_type"
     case icmpv6Type = "icmpv6_type"
     case tcpFlags = "tcp_flag"
@@ -154,10 +180,10 @@ extension Topology {
     case prefix(IPPrefix)
     case addressRange(ClosedRange<IPAddress>)
     case mac(MACAddress)
-    /// Ports, marks, protocols, types, plain numbers: host byte order.
+    /// Ports, marks, protocols, types, labels, plain numbers: host byte order.
     case number(UInt64)
     case numberRange(ClosedRange<UInt64>)
-    /// A device name; a trailing `*` matches what begins so.
+    /// A helper's name, or a device's; a trailing `*` matches what begins so.
     case name(String)
   }
 
@@ -245,14 +271,72 @@ extension Topology {
     /// Copies one mark into the other.
     case copyMark(from: MarkKind, to: MarkKind)
     case noTrack
-    /// Adds or updates an element made of these selectors.
-    case updateSet(String, [Selector], timeout: Interval?)
+    case updateSet(SetUpdate)
     case connectionLimit(count: UInt32, over: Bool)
     case object(Object.Kind, String)
+    /// The object that the selectors lead to.
+    case objectMap(Object.Kind, [Selector], [ObjectEntry])
     /// To an address by a device, or one of them.
     case duplicate(to: IPAddress?, device: String?)
     case sendBy(device: String, to: IPAddress?)
     case transparentProxy(IPAddress?, port: Port?)
+    case synProxy(SynProxy)
+    /// What becomes of the packet is told to who watches.
+    case trace
+  }
+
+  /// An entry of a map of objects.
+  public struct ObjectEntry: Hashable, Sendable {
+    /// As many as there are selectors.
+    public var key: [Value]
+    public var name: String
+
+    public init(key: [Value], name: String) {
+      self.key = key
+      self.name = name
+    }
+  }
+
+  /// What a rule does with an element made of selectors.
+  public struct SetUpdate: Hashable, Sendable {
+    public enum Operation: String, Hashable, CaseIterable, Sendable { case add, update, remove }
+
+    public var set: String
+    public var operation: Operation
+    public var selectors: [Selector]
+    /// Nil takes the set's.
+    public var timeout: Interval?
+    /// Limits, counters, quotas and numbers of connections that each element keeps for itself.
+    public var statements: [Statement]
+
+    public init(
+      set: String, operation: Operation, selectors: [Selector], timeout: Interval? = nil,
+      statements: [Statement] = []
+    ) {
+      self.set = set
+      self.operation = operation
+      self.selectors = selectors
+      self.timeout = timeout
+      self.statements = statements
+    }
+  }
+
+  /// What a SYN proxy offers in the name of the server.
+  public struct SynProxy: Hashable, Sendable {
+    public var maximumSegmentSize: UInt16?
+    public var windowScale: UInt8?
+    public var timestamps: Bool
+    public var selectiveAcknowledgments: Bool
+
+    public init(
+      maximumSegmentSize: UInt16? = nil, windowScale: UInt8? = nil, timestamps: Bool = false,
+      selectiveAcknowledgments: Bool = false
+    ) {
+      self.maximumSegmentSize = maximumSegmentSize
+      self.windowScale = windowScale
+      self.timestamps = timestamps
+      self.selectiveAcknowledgments = selectiveAcknowledgments
+    }
   }
 
   public enum MarkKind: String, Hashable, CaseIterable, Sendable { case packet, connection }
@@ -269,6 +353,8 @@ extension Topology {
       /// One value, or any of several; for a concatenation each element has one value a selector.
       case values([[Value]])
       case set(String)
+      /// These bits and no others, of those under the mask where there is one.
+      case bits(UInt64, mask: UInt64?)
     }
 
     /// More than one is a concatenation.

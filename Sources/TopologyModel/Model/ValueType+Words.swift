@@ -20,6 +20,8 @@ extension Topology.ValueType {
     case .etherType: .etherType
     case .connectionState: .ctState
     case .connectionStatus: .ctStatus
+    case .connectionLabel: .connectionLabel
+    case .helper: .string
     case .icmpType: .icmpType
     case .icmpv6Type: .icmpv6Type
     case .tcpFlags: .tcpFlags
@@ -33,10 +35,10 @@ extension Topology.ValueType {
     }
   }
 
-  /// Nil for types whose values have no words here: devices' numbers, labels, names of helpers.
+  /// Nil for types whose values have no words here: devices' numbers and kinds.
   init?(_ type: NftDataType) {
     switch type {
-    case .string, .interfaceIndex, .deviceType: return nil
+    case .interfaceIndex, .deviceType: return nil
     default: self = Self.allCases.first { $0 != .number && $0.dataType == type } ?? .number
     }
   }
@@ -75,7 +77,9 @@ extension Topology.ValueType {
     case .direction: ["original": 0, "reply": 1]
     case .networkProtocol: ["ipv4": 2, "ipv6": 10]
     case .presence: ["missing": 0, "exists": 1]
-    case .ipv4Address, .ipv6Address, .etherAddress, .port, .mark, .interfaceName, .number, .dscp: [:]
+    case .ipv4Address, .ipv6Address, .etherAddress, .port, .mark, .interfaceName, .number, .dscp,
+      .connectionLabel, .helper:
+      [:]
     }
   }
 
@@ -86,6 +90,7 @@ extension Topology.ValueType {
     case .direction, .presence: 1
     case .port, .etherType: 0xffff
     case .dscp: 0x3f
+    case .connectionLabel: 127
     default: 0xffff_ffff
     }
   }
@@ -115,12 +120,22 @@ extension Topology.Field {
     }
   }
 
+  /// Whether some of its bits can be compared by themselves: whole bytes, of a number.
+  var hasBits: Bool {
+    if case .payload(_, let bit, let width) = selector.load, bit % 8 != 0 || width % 8 != 0 { return false }
+    return [.tcpFlags, .connectionState, .connectionStatus, .mark, .number, .port].contains(type)
+  }
+
+  /// Whether values are sets of bits.
+  var isOfFlags: Bool { selector.type.isBitmask && type != .connectionLabel }
+
   /// Whether a rule can write it.
   var isWritable: Bool {
     switch selector.load {
     case .payload: true
     case .exthdr(.tcpOption, _, _, _, presence: false): true
-    case .meta(.mark), .meta(.priority), .meta(.packetType), .ct(.mark, nil): true
+    case .meta(.mark), .meta(.priority), .meta(.packetType): true
+    case .ct(.mark, nil), .ct(.labels, nil), .ct(.zone, nil): true
     default: false
     }
   }

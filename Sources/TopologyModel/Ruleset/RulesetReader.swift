@@ -189,8 +189,10 @@ public struct RulesetReader {
     }
     declaration.size = try item.integer("size").map { UInt32(clamping: $0) }
     declaration.timeout = try item.integer("timeout").map { UInt64(clamping: $0) &* 1000 }
+    let scope = RulesetScope(family: .inet, sets: [])
+    if let statements = item["stmt"] { declaration.expressions = try scope.perElement(statements) }
     guard case .array(let elements)? = item["elem"] else { return declaration }
-    for element in elements { declaration.elements.append(try self.element(element, declaration)) }
+    for element in elements { declaration.elements.append(try self.element(element, declaration, scope)) }
     return declaration
   }
 
@@ -214,7 +216,7 @@ public struct RulesetReader {
   }
 
   private func element(
-    _ item: JSON, _ declaration: SetDeclaration
+    _ item: JSON, _ declaration: SetDeclaration, _ scope: RulesetScope
   ) throws(RulesetError) -> SetDeclaration.Element {
     var key = item
     var value: JSON?
@@ -229,9 +231,13 @@ public struct RulesetReader {
       guard let plain = inner["val"] else { throw RulesetError("an element without its value") }
       element.timeout = try inner.integer("timeout").map { UInt64(clamping: $0) &* 1000 }
       element.comment = try inner.text("comment")
+      for word in ["counter", "limit", "quota", "ct count"] {
+        guard let kept = inner[word] else { continue }
+        let statement = JSON.object([JSON.Member(key: word, value: kept)])
+        element.expressions += try scope.perElement(.array([statement]))
+      }
       key = plain
     }
-    let scope = RulesetScope(family: .inet, sets: [])
     element.key = try scope.key(key, declaration.keyTypes)
     switch (declaration.data, value) {
     case (.verdict?, let value?): element.value = .verdict(try scope.verdict(value))

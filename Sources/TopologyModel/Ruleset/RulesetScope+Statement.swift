@@ -94,6 +94,7 @@ extension RulesetScope {
     if case .array(let sides)? = left["&"], sides.count == 2 {
       let selector = try selector(sides[0])
       let type = selector.type
+      guard type != .connectionLabel else { throw RulesetError("labels are compared without a mask") }
       guard let mask = type.data(try bits(sides[1], type)), let value = type.data(try bits(right, type))
       else {
         throw RulesetError("the mask does not fit")
@@ -236,18 +237,25 @@ extension RulesetScope {
     }
     update.selectors = try selectors(element)
     guard let statements = item["stmt"] else { return .updateSet(update) }
+    update.expressions = try perElement(statements)
+    return .updateSet(update)
+  }
+
+  /// What an element keeps for itself.
+  func perElement(_ statements: JSON) throws(RulesetError) -> [NftExpression] {
     guard case .array(let list) = statements else { throw RulesetError("'stmt' is not a list") }
+    var expressions: [NftExpression] = []
     for one in list {
       let made: [Statement] = try statement(one)
       switch made.first {
-      case .counter?: update.expressions.append(.counter(NftCounter()))
-      case .limit(let limit)?: update.expressions.append(.limit(limit))
-      case .quota(let quota)?: update.expressions.append(.quota(quota))
-      case .connections(let limit)?: update.expressions.append(.connlimit(limit))
+      case .counter?: expressions.append(.counter(NftCounter()))
+      case .limit(let limit)?: expressions.append(.limit(limit))
+      case .quota(let quota)?: expressions.append(.quota(quota))
+      case .connections(let limit)?: expressions.append(.connlimit(limit))
       default: throw RulesetError("an element holds counters, limits, quotas and ct count")
       }
     }
-    return .updateSet(update)
+    return expressions
   }
 
   // MARK: State

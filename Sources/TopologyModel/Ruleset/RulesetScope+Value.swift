@@ -124,6 +124,10 @@ struct RulesetScope {
     case .number(let digits): data = UInt64(digits).flatMap { type.data($0) }
     case .string(let word): data = type.data(word)
     case .bool(let flag): data = type.data(flag ? 1 : 0)
+    case .array(let labels) where type == .connectionLabel:
+      var bytes = [UInt8](repeating: 0, count: type.size)
+      for label in labels { bytes = zip(bytes, try self.value(label, type).bytes).map { $0 | $1 } }
+      data = NftData(bytes)
     case .array where type.isBitmask: data = type.data(try bits(value, type))
     case .object where value["|"] != nil: data = type.data(try bits(value, type))
     case .array, .object, .null: data = nil
