@@ -38,6 +38,24 @@ struct RefusalTests {
       "synproxy stands at input or forward, not at prerouting"
     ),
     (table(.bridge, rule(.synproxy(NftSynproxy()))), "synproxy in the bridge family"),
+    (
+      table(.ip, rule(.store(selector("meta pkttype"), .value([0])))),
+      "meta pkttype is set at prerouting, not at input"
+    ),
+    (
+      table(
+        .ip,
+        sets: [
+          SetDeclaration(
+            name: "s", keyTypes: [.ipv4Address], flags: .dynamic, expressions: [.counter(NftCounter())])
+        ],
+        rule(
+          .updateSet(
+            SetUpdate(
+              set: "s", selectors: [selector("ip saddr")],
+              expressions: [.limit(NftLimit(rate: 1, unitSeconds: 1))])))),
+      "each element of set 's' holds what the set says"
+    ),
     (table(.ip, base: postrouting, rule(.masquerade(ports: PortRange(1, 2)))), "after a match on a protocol"),
     (table(.ip, base: NftBaseChain(type: .nat, hook: .prerouting, priority: -200)), "must be above -200"),
     (table(.ip, base: NftBaseChain(type: .nat, hook: .forward)), "a nat chain hooks at"),
