@@ -186,6 +186,14 @@ struct CompiledTests {
         "NAT stands in a NATRule"
       ),
       (
+        "let s = NamedSet(\"s\", of: IP.source); _ = Rule { Update(s, with: IP.source) { Verdict.drop } }",
+        "an element keeps Limit(…), Quota(…), Counter() and ConnectionLimit(…)"
+      ),
+      (
+        "let s = NamedSet(\"s\", of: IP.source); _ = Rule { Add(s, with: TCP.destinationPort) }",
+        "cannot convert value of type 'Selector<PortValue>'"
+      ),
+      (
         "lab.router(\"a\") { Table(\"t\") { Chain(\"c\", hook: .forward) { Rule { TCP.destinationPort.is(\"ssh\") } } } }",
         "cannot convert value of type 'String' to expected argument type 'PortValue'"
       ),

@@ -350,11 +350,21 @@ public struct SynProxy: Sendable {
     selectiveAcknowledgments: Bool? = nil
   ) {
     var record = Record("synProxy")
-    record.add("maximumSegmentSize", maximumSegmentSize)
-    record.add("windowScale", windowScale)
-    record.add("timestamps", timestamps)
-    record.add("selectiveAcknowledgments", selectiveAcknowledgments)
+    record.add(offer: maximumSegmentSize, windowScale, timestamps, selectiveAcknowledgments)
     statement = RuleStatement(record: record, declared: nil)
+  }
+}
+
+extension Record {
+  /// What a SYN proxy offers in the server's name.
+  fileprivate mutating func add(
+    offer maximumSegmentSize: Int?, _ windowScale: Int?, _ timestamps: Bool?,
+    _ selectiveAcknowledgments: Bool?
+  ) {
+    add("maximumSegmentSize", maximumSegmentSize)
+    add("windowScale", windowScale)
+    add("timestamps", timestamps)
+    add("selectiveAcknowledgments", selectiveAcknowledgments)
   }
 }
 
@@ -375,10 +385,7 @@ public struct NamedSynProxy: Sendable {
   ) {
     var record = Record("synProxy")
     record.add("name", name)
-    record.add("maximumSegmentSize", maximumSegmentSize)
-    record.add("windowScale", windowScale)
-    record.add("timestamps", timestamps)
-    record.add("selectiveAcknowledgments", selectiveAcknowledgments)
+    record.add(offer: maximumSegmentSize, windowScale, timestamps, selectiveAcknowledgments)
     record.add(file: file, line: line)
     declaration = TableDeclaration(object: name, record)
     statement = .object("synProxy", name, declaration)
