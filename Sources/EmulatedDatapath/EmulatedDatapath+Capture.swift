@@ -320,7 +320,7 @@ extension EmulatedKernel {
     let step = { (chain: NftChainKey, rule: NftRule?, isPolicy: Bool, verdict: NftVerdict) in
       TraceReport.RuleStep(
         namespace: namespace, visit: record.id, chain: chain, hook: record.hook.rawValue, rule: rule,
-        isPolicy: isPolicy, verdict: verdict)
+        isPolicy: isPolicy, verdict: verdict, writes: record.writes)
     }
     switch record.event {
     case .rule(let chain, let handle, let verdict):

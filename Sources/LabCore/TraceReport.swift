@@ -55,10 +55,12 @@ public struct TraceReport: Hashable, Codable, Sendable {
     public var rule: NftRule?
     public var isPolicy: Bool
     public var verdict: NftVerdict
+    /// What the rule has written to registers; a host's kernel does not tell.
+    public var writes: [NftRegisterWrite]
 
     public init(
       namespace: NamespaceID, visit: UInt32, chain: NftChainKey, hook: String, rule: NftRule?, isPolicy: Bool,
-      verdict: NftVerdict
+      verdict: NftVerdict, writes: [NftRegisterWrite] = []
     ) {
       self.namespace = namespace
       self.visit = visit
@@ -67,6 +69,7 @@ public struct TraceReport: Hashable, Codable, Sendable {
       self.rule = rule
       self.isPolicy = isPolicy
       self.verdict = verdict
+      self.writes = writes
     }
   }
 

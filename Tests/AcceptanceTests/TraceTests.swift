@@ -35,6 +35,18 @@ extension Acceptance {
             $0["kind"] as? String == "rule" && ($0["detail"] as? String)?.contains("dnat") == true
           }, "\(trace)")
         #expect((rule["location"] as? String)?.contains("shop.swift:") == true, "\(rule)")
+        let written = try lab.netforge(
+          "trace", "isp", "gw:wan0", "tcp", "dport", "8080", "--registers")
+        if caller == .emulated {
+          // The port is loaded and compared, then the address and the port that the packet goes on to.
+          let registers = try #require(rule["registers"] as? [String], "\(trace)")
+          #expect(registers.contains("reg 1 = 0x1f90"), "\(registers)")
+          #expect(registers.suffix(2) == ["reg 1 = 0x0a00010b", "reg 2 = 0x0050"], "\(registers)")
+          #expect(written.output.contains("  reg 1 = 0x1f90"), "\(written)")
+        } else {
+          #expect(
+            rule["registers"] == nil && written.error.contains("what rules write to registers"), "\(written)")
+        }
       }
     }
 

@@ -15,6 +15,8 @@ public struct TraceDocument: Encodable, Sendable {
     public var nanoseconds: Int64?
     /// `topology.swift:23`.
     public var location: String?
+    /// What a rule has written to registers, `reg 1 = 0x0016`; nil where there is none, or the kernel does not tell.
+    public var registers: [String]?
   }
 
   public struct Answer: Encodable, Sendable {
@@ -44,7 +46,8 @@ public struct TraceDocument: Encodable, Sendable {
     steps = story.steps.map {
       Step(
         place: $0.place, kind: $0.kind.rawValue, detail: $0.text, nanoseconds: $0.after?.nanoseconds,
-        location: $0.location?.description)
+        location: $0.location?.description,
+        registers: $0.writes.isEmpty ? nil : $0.writes.map(\.description))
     }
     switch story.verdict {
     case .delivered(let place): (delivered, self.place) = (true, place)

@@ -8,7 +8,7 @@
 import Capture
 public import LabCore
 public import NetTypes
-import Nftables
+public import Nftables
 import TopologyModel
 
 /// A packet's way.
@@ -31,6 +31,8 @@ public struct TraceStory: Sendable {
     public var after: Interval?
     /// The line of the topology that says so.
     public var location: SourceLocation?
+    /// Of a rule: what it has written to registers, where a kernel tells.
+    public var writes: [NftRegisterWrite] = []
     /// Of a route: the kernel chose it among several that are as good.
     var isOneOfSeveral = false
   }
@@ -147,10 +149,11 @@ public struct TraceStory: Sendable {
 
   mutating func add(
     _ place: String, _ kind: Step.Kind, _ text: String, at time: UInt64? = nil,
-    location: SourceLocation? = nil
+    location: SourceLocation? = nil, writes: [NftRegisterWrite] = []
   ) {
     let after = time.map { Interval(nanoseconds: Int64(clamping: $0 - min($0, begin))) }
-    steps.append(Step(place: place, kind: kind, text: text, after: after, location: location))
+    steps.append(
+      Step(place: place, kind: kind, text: text, after: after, location: location, writes: writes))
   }
 
   /// A packet has one time on its way up through the devices of a node, or down, and who listens at each tells it: from a
@@ -344,7 +347,9 @@ public struct TraceStory: Sendable {
       }
       let text =
         step.rule.map { NftText.statelessText($0, family: step.chain.table.family) } ?? "a rule that is gone"
-      add(place, .rule, "\(chain): \(text) => \(step.verdict)", location: location(of: step))
+      add(
+        place, .rule, "\(chain): \(text) => \(step.verdict)", location: location(of: step),
+        writes: step.writes)
     }
   }
 

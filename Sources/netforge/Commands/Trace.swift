@@ -36,6 +36,9 @@ struct Trace: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Two datapaths; the lab's own, and emulated.", valueName: "kernel,emulated"))
   var compare: String?
 
+  @Flag(help: "Show what each rule writes to registers (emulated).")
+  var registers = false
+
   @OptionGroup var output: OutputOptions
 
   func run() async throws {
@@ -47,7 +50,10 @@ struct Trace: AsyncParsableCommand {
     let tracer = PacketTracer(live.lab.datapath, lab: live.lab.name, live.resolution, live.points)
     guard let compare else {
       let story = try await tracer.story(of: packet)
-      try output.print(document(live, live.lab.kind, story)) { story.text }
+      try output.print(document(live, live.lab.kind, story)) { story.text(registers: registers) }
+      if registers, live.lab.kind != .emulated {
+        Terminal.say("not told by this kernel: what rules write to registers")
+      }
       if case .dropped = story.verdict { throw ExitCode(1) }
       return
     }
@@ -61,8 +67,8 @@ struct Trace: AsyncParsableCommand {
       differences: difference)
     try output.print(comparison) {
       difference.isEmpty
-        ? own.text + "\nthe emulated kernel does the same"
-        : own.text + "\nthe emulated kernel does otherwise (- \(live.lab.kind.rawValue), + emulated):\n"
+        ? own.text() + "\nthe emulated kernel does the same"
+        : own.text() + "\nthe emulated kernel does otherwise (- \(live.lab.kind.rawValue), + emulated):\n"
           + difference.joined(separator: "\n")
     }
     if !difference.isEmpty { throw ExitCode(1) }
@@ -123,19 +129,20 @@ struct Trace: AsyncParsableCommand {
 }
 
 extension TraceStory {
-  /// The steps in columns.
-  var table: Table {
+  /// The steps in columns; on request with what rules have written to registers.
+  func table(registers: Bool = false) -> Table {
     var table = Table("AFTER", "PLACE", "STEP", "DETAIL")
     for step in steps {
       table.add(
         step.after?.description ?? "", step.place, step.kind.rawValue,
         step.text + (step.location.map { " (\($0))" } ?? ""))
+      for write in registers ? step.writes : [] { table.add("", "", "", "  \(write)") }
     }
     return table
   }
 
-  fileprivate var text: String {
-    var lines = [table.text, end]
+  fileprivate func text(registers: Bool = false) -> String {
+    var lines = [table(registers: registers).text, end]
     for line in untold { lines.append("not told by this kernel: \(line)") }
     return lines.joined(separator: "\n")
   }

@@ -51,7 +51,7 @@ struct TestView {
   /// The way of a packet; of many runs only its end.
   private func explanation(_ result: CheckResult) -> [String] {
     guard let way = result.way else { return [] }
-    let steps = isSweep ? [] : way.table.text.split(separator: "\n").map(String.init)
+    let steps = isSweep ? [] : way.table().text.split(separator: "\n").map(String.init)
     return (["\(way.packet): \(way.end)"] + steps).map { "        \($0)" }
   }
 

@@ -76,12 +76,33 @@ extension Kernel {
 
   // MARK: Records
 
-  private mutating func record(_ event: NftTraceEvent, _ packet: NftPacket) {
+  private mutating func record(
+    _ event: NftTraceEvent, _ packet: NftPacket, writes: [NftRegisterWrite] = []
+  ) {
     nftTraces.append(
       NftTraceRecord(
         time: now, namespace: packet.namespace, id: pool.trace(packet.slot),
         packet: pool[packet.slot].isWatched ? pool.watchNumber(packet.slot) : 0, hook: NftHook(packet.hook),
-        event: event, mark: pool[packet.slot].mark))
+        event: event, mark: pool[packet.slot].mark, writes: writes))
+  }
+
+  /// Notes what an instruction that was done has left in registers.
+  @inline(never)
+  mutating func traceWrite(
+    _ instruction: NftInstruction, _ registers: NftRegisters, _ namespace: NamespaceIndex
+  ) {
+    var length = Int(instruction.length)
+    switch instruction.operation {
+    case .payload, .meta, .ct, .fib, .rt, .socket, .mask, .shiftLeft, .shiftRight, .byteorder, .load: break
+    case .exthdr: if instruction.b == 1 { length = 1 }
+    case .numgen, .hash: length = 4
+    case .lookup where instruction.flags & 2 != 0:
+      length = namespaces[namespace].nftables.program.sets[TableIndex(instruction.a)].valueWords * 4
+    default: return
+    }
+    let first = Int(instruction.destination)
+    let words = (first..<first + (length + 3) / 4).map { registers[$0] }
+    nftTraces.append(NftRegisterWrite(word: first, bytes: NftRegisters.bytes(words, length)))
   }
 
   /// Tells of the packet with the first that is told of a base chain, or of one that it leads to.
@@ -131,7 +152,7 @@ extension Kernel {
     let target = namespaces[namespace].nftables.program.chainNames[verdict.chain]?.chain
     tracePacket(&packet, in: rule.chain)
     let known: NftVerdict = NftVerdict(code: verdict.code, chain: target) ?? .other(verdict.code)
-    record(.rule(rule.chain, handle: rule.handle, known), packet)
+    record(.rule(rule.chain, handle: rule.handle, known), packet, writes: nftTraces.writes)
   }
 
   /// No rule of a base chain decided.

@@ -24,6 +24,8 @@ public struct NftTraceRecord: Hashable, Sendable {
   public var event: NftTraceEvent
   /// The packet's mark then.
   public var mark: UInt32
+  /// What a rule has written to registers, in order; what `nft monitor trace` does not tell.
+  public var writes: [NftRegisterWrite] = []
 }
 
 /// Which packets of a namespace are traced without a rule; what is nil is not asked about.
@@ -57,6 +59,12 @@ struct NftTraceLog: ~Copyable {
   /// Records that came when there were too many already.
   private(set) var missed: UInt64 = 0
   private var lastID: UInt32 = 0
+  /// Of the rule that a packet is in.
+  private(set) var writes: [NftRegisterWrite] = []
+
+  mutating func append(_ write: NftRegisterWrite) { writes.append(write) }
+
+  mutating func forgetWrites() { writes.removeAll(keepingCapacity: true) }
 
   mutating func append(_ record: NftTraceRecord) {
     guard records.count < Self.limit else {

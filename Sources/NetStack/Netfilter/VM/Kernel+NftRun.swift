@@ -39,7 +39,10 @@ extension Kernel {
       var verdict = NftVerdictCode.continue
       switch instruction.operation {
       case .rule:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet) }
+        if isTraced {
+          if rule >= 0 { traceRule(rule, .continue, &packet) }
+          nftTraces.forgetWrites()
+        }
         rule = place &- 1
         next = Int(instruction.a)
       case .end:
@@ -69,18 +72,25 @@ extension Kernel {
         if !loadPayload(instruction, packet, &registers) {
           place = next
           rule = -1
+        } else if isTraced {
+          traceWrite(instruction, registers, namespace)
         }
       case .meta:
         if !loadMeta(instruction, packet, &registers) {
           place = next
           rule = -1
+        } else if isTraced {
+          traceWrite(instruction, registers, namespace)
         }
       case .verdict:
         verdict = NftVerdictCode(code: Int32(bitPattern: instruction.a), chain: instruction.b)
-      case .lookup: verdict = look(instruction, packet, &registers)
+      case .lookup:
+        verdict = look(instruction, packet, &registers)
+        if isTraced { traceWrite(instruction, registers, namespace) }
       case .counter: count(instruction.a, packet)
       default:
         verdict = executeRarer(instruction, &packet, &registers)
+        if isTraced { traceWrite(instruction, registers, namespace) }
         if instruction.operation == .metaSet, isTraced != (pool.trace(packet.slot) != 0) {
           isTraced.toggle()
         }

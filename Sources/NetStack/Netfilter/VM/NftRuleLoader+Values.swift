@@ -23,6 +23,7 @@ extension NftRuleLoader {
     }
     var instruction = NftInstruction(.meta)
     instruction.flags = UInt8(meta.key.rawValue)
+    instruction.length = UInt16(width)
     instruction.destination = try store(meta.destination, width)
     assembler.append(instruction)
   }
@@ -102,6 +103,7 @@ extension NftRuleLoader {
     instruction.a = fib.flags.rawValue
     instruction.b = fib.isPresence ? 1 : 0
     let width = fib.isPresence ? 1 : fib.result == .outputName ? 16 : 4
+    instruction.length = UInt16(width)
     instruction.destination = try store(fib.destination, width)
     assembler.append(instruction)
   }
@@ -112,8 +114,9 @@ extension NftRuleLoader {
     }
     var instruction = NftInstruction(.rt)
     instruction.flags = UInt8(rt.key.rawValue)
-    instruction.destination = try store(
-      rt.destination, rt.key == .nexthop6 ? 16 : rt.key == .tcpMSS ? 2 : 4)
+    let width = rt.key == .nexthop6 ? 16 : rt.key == .tcpMSS ? 2 : 4
+    instruction.length = UInt16(width)
+    instruction.destination = try store(rt.destination, width)
     assembler.append(instruction)
   }
 
@@ -140,7 +143,8 @@ extension NftRuleLoader {
     }
     var instruction = NftInstruction(.socket)
     instruction.flags = UInt8(socket.key.rawValue)
-    instruction.destination = try store(socket.destination, socket.key == .mark ? 4 : 1)
+    instruction.length = socket.key == .mark ? 4 : 1
+    instruction.destination = try store(socket.destination, Int(instruction.length))
     assembler.append(instruction)
   }
 
