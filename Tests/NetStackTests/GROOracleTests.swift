@@ -228,7 +228,10 @@ struct GROOracleTests {
       await Task.yield()
       var maker = Maker(seed: seed)
       let frames = (0..<3 + maker.random.below(30)).map { _ in maker.frame() }
-      let (here, there) = (Self.told(try Self.carry(frames)), Self.told(try pair.carry(frames)))
+      let here = Self.told(try Self.carry(frames))
+      var there = Self.told(try pair.carry(frames))
+      // The host's time is real: a machine that is busy may keep a segment from the next for longer than it is held.
+      for _ in 0..<5 where here != there { there = Self.told(try pair.carry(frames)) }
       guard here != there else { continue }
       Issue.record(
         """
