@@ -164,7 +164,7 @@ struct TCPLossOracleTests {
     var known: TCPInformation?
     let isGood = try peer.pump(process, seconds: 60) {
       while let socket = try? peer.kernel.accept(listener) {
-        known = peer.kernel.information(of: socket)
+        if known == nil { known = peer.kernel.information(of: socket) }
         echoes.append(TCPOracleTests.Echo(socket))
       }
       for index in echoes.indices { echoes[index].act(&peer.kernel) }
