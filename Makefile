@@ -10,7 +10,7 @@ RELEASE     := .build/release/netforge
 OPTIMIZED   := -c release --static-swift-stdlib
 # What the binary needs to be built, and what the tests compare it with.
 BUILD_DEBS  := libmnl-dev libnftnl-dev pkg-config
-TEST_DEBS   := iproute2 nftables iputils-ping conntrack ncat curl iperf3 tcpdump graphviz procps uidmap util-linux
+TEST_DEBS   := python3 iproute2 nftables iputils-ping conntrack ncat curl iperf3 tcpdump graphviz procps uidmap util-linux
 
 # What packetdrill is built with, and what its scripts call.
 DRILL_DEBS  := gcc make bison flex iproute2 procps ethtool python3
