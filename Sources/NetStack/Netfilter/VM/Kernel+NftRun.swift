@@ -52,7 +52,10 @@ extension Kernel {
         depth &-= 1
         place = Int(stack[depth])
       case .prelude:
-        if isTraced, rule >= 0 { traceRule(rule, .continue, &packet) }
+        if isTraced {
+          if rule >= 0 { traceRule(rule, .continue, &packet) }
+          nftTraces.forgetWrites()
+        }
         rule = -1
         next = Int(instruction.a)
       case .dispatch: place = dispatch(instruction, registers, namespace) ?? next
