@@ -5,6 +5,7 @@
 
 import CLinux
 import Glibc
+import Synchronization
 public import SystemPackage
 
 /// A network namespace.
@@ -20,6 +21,7 @@ public final class KernelNamespace: Sendable {
   public let identity: Identity
   /// Open as long as this object lives.
   public let descriptor: FileDescriptor
+  private let filesystem = Mutex<ProcFilesystem?>(nil)
 
   /// Takes over a descriptor.
   init(label: String, owning descriptor: Int32) throws(NetlinkError) {
@@ -41,6 +43,16 @@ public final class KernelNamespace: Sendable {
       throw .system("opening network namespace '\(label ?? path)' (\(path))", descriptor)
     }
     try self.init(label: label ?? path, owning: descriptor)
+  }
+
+  /// Where its settings are looked for, from the first time on.
+  var settings: ProcFilesystem {
+    filesystem.withLock { known in
+      if let known { return known }
+      let chosen = ProcFilesystem.forOneMore()
+      known = chosen
+      return chosen
+    }
   }
 
   /// The calling thread's namespace.

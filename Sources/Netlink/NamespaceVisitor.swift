@@ -13,8 +13,10 @@ public final class NamespaceVisitor {
   /// What errors call the namespace that the thread is in.
   public private(set) var label: String
   private var isHome = true
-  /// Folders of /proc/sys of the namespace that the thread is in, by path: finding `net/ipv4` among those of every
-  /// namespace takes the kernel longer the more there are, what is below it does not.
+  /// The namespace that the thread is in; nil at home.
+  private var namespace: KernelNamespace?
+  /// Folders of /proc/sys of the namespace that the thread is in, by path: what is below them is found at once, the
+  /// folders themselves are not (`ProcFilesystem`).
   private var settingsFolders: [String: Int32] = [:]
   /// Names of settings taken apart; the same few are asked for in every namespace.
   private var settings: [String: Setting] = [:]
@@ -38,6 +40,7 @@ public final class NamespaceVisitor {
     let result = nf_namespace_enter(namespace.descriptor.rawValue)
     guard result == 0 else { throw .system("entering network namespace '\(namespace.label)'", result) }
     label = namespace.label
+    self.namespace = namespace
     isHome = false
   }
 
@@ -52,6 +55,7 @@ public final class NamespaceVisitor {
       preconditionFailure(error.description)
     }
     label = home.label
+    namespace = nil
     isHome = true
   }
 
@@ -84,7 +88,10 @@ public final class NamespaceVisitor {
     guard result == 0 else { throw .system("creating network namespace '\(label)'", result) }
     isHome = false
     self.label = label
-    return try .current(label: label)
+    namespace = nil
+    let made = try KernelNamespace.current(label: label)
+    namespace = made
+    return made
   }
 
   /// A socket of the namespace that the thread is in, for use from anywhere.
@@ -155,8 +162,9 @@ public final class NamespaceVisitor {
     _ name: String, _ mode: Int32, _ operation: @autoclosure () -> String
   ) throws(NetlinkError) -> Int32 {
     let setting = try setting(name)
+    let filesystem = namespace?.settings ?? .common
     guard !setting.path.isEmpty else {
-      let descriptor = Glibc.open(setting.folder, mode | O_CLOEXEC)
+      let descriptor = openat(filesystem.root, filesystem.prefix + setting.folder, mode | O_CLOEXEC)
       guard descriptor >= 0 else { throw .system(operation(), -errno) }
       return descriptor
     }
@@ -164,7 +172,8 @@ public final class NamespaceVisitor {
     if let known = settingsFolders[setting.folder] {
       base = known
     } else {
-      base = Glibc.open(setting.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      base = openat(
+        filesystem.root, filesystem.prefix + setting.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
       guard base >= 0 else { throw .system(operation(), -errno) }
       settingsFolders[setting.folder] = base
     }
@@ -177,7 +186,7 @@ public final class NamespaceVisitor {
     if let known = settings[name] { return known }
     let parts = try Self.parts(ofSysctl: name)
     let setting = Setting(
-      folder: "/proc/sys/" + parts.prefix(2).joined(separator: "/"),
+      folder: "sys/" + parts.prefix(2).joined(separator: "/"),
       path: parts.dropFirst(2).joined(separator: "/"))
     settings[name] = setting
     return setting

@@ -56,6 +56,26 @@ struct NamespaceTests {
       } == away)
   }
 
+  @Test("each of several hundred namespaces has its own settings, wherever they are looked for")
+  func manySettings() throws {
+    let thread = try NamespaceThread()
+    let count = 400
+    let wrong = try thread.perform { (visitor) throws(NetlinkError) in
+      var made: [KernelNamespace] = []
+      for index in 0..<count {
+        made.append(try visitor.create(label: "settings \(index)"))
+        try visitor.writeSysctl("net/ipv4/igmp_max_memberships", "\(index + 1)")
+      }
+      var wrong: [Int] = []
+      for (index, namespace) in made.enumerated() {
+        try visitor.enter(namespace)
+        if try visitor.readSysctl("net/ipv4/igmp_max_memberships") != "\(index + 1)" { wrong.append(index) }
+      }
+      return wrong
+    }
+    #expect(wrong.isEmpty)
+  }
+
   @Test("a task can wait for work in a namespace")
   func asynchronousWork() async throws {
     let thread = try NamespaceThread()
