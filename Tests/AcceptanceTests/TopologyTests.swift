@@ -227,11 +227,9 @@ extension Acceptance {
       try lab.live(Host.topology("vxlan-overlay")) {
         let echo = try lab.ping("red", "10.42.0.2")
         #expect(echo.ttl == 64, "\(echo.text)")
-        let tunnel = try lab.ip("left", "link", "show", "dev", "vxlan42").first
-        let info = (tunnel?["linkinfo"] as? [String: Any])?["info_data"] as? [String: Any]
-        #expect(
-          info?["id"] as? Int == 42 && info?["remote"] as? String == "192.0.2.130",
-          "\(String(describing: tunnel))")
+        // As text: what iproute2 6.1 prints of a vxlan as JSON is none.
+        let tunnel = try lab.inside("left", "ip", "-d", "link", "show", "dev", "vxlan42").output
+        #expect(tunnel.contains("vxlan id 42 ") && tunnel.contains(" remote 192.0.2.130 "), "\(tunnel)")
         // The core carries the tunnel and knows nothing of the segment.
         #expect(try lab.ip("core", "route", "show", "10.42.0.0/24").isEmpty)
       }
