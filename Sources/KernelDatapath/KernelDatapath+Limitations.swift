@@ -86,7 +86,7 @@ extension KernelDatapath {
         let scratch = try kernel.scratch()
         do throws(NftRefusal) {
           // Nor has it those of a flowtable, which can do without.
-          var table = table
+          var table = table.sample
           for index in table.flowtables.indices { table.flowtables[index].devices = [] }
           try scratch.commit(table.creation, dryRun: true)
         } catch {

@@ -99,11 +99,8 @@ extension NftSet {
 extension NftSetElement {
   /// The key and the end of the interval in hexadecimal, as a path shows them.
   public var pathKey: String {
-    let hex = { (data: NftData) in
-      data.bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    }
     guard !isCatchAll else { return "*" }
-    return hex(key) + (keyEnd.map { "-" + hex($0) } ?? "")
+    return "\(key)" + (keyEnd.map { "-\($0)" } ?? "")
   }
 }
 

@@ -84,7 +84,11 @@ public struct Rehearsal<Kernel: LabKernel> {
     for table in space.tables {
       do throws(TransportError) {
         let channel = try kernel.channel(to: space.id)
-        do throws(NftRefusal) { try channel.commit(table.creation, dryRun: true) } catch { throw error.error }
+        do throws(NftRefusal) {
+          try channel.commit(table.sample.creation, dryRun: true)
+        } catch {
+          throw error.error
+        }
       } catch {
         refuse(StatePath(space.id, .nftTable, key: [table.key.description]), error)
       }

@@ -15,15 +15,15 @@ public struct IPPrefix: Hashable, Comparable, Sendable {
 
   /// Parses `address/length`; an address alone is a host (/32 or /128).
   public init?(_ text: some StringProtocol) {
-    let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-    guard let first = parts.first, let address = IPAddress(first) else { return nil }
-    guard parts.count == 2 else {
+    let text = String(text)
+    guard let slash = text.utf8.firstIndex(of: UInt8(ascii: "/")) else {
+      guard let address = IPAddress(text) else { return nil }
       self.init(host: address)
       return
     }
-    let digits = parts[1].utf8
-    guard (1...3).contains(digits.count), digits.allSatisfy({ (0x30...0x39).contains($0) }),
-      let length = Int(parts[1])
+    let digits = text[slash...].dropFirst()
+    guard (1...3).contains(digits.utf8.count), digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+      let length = Int(digits), let address = IPAddress(text[..<slash])
     else { return nil }
     self.init(address, length: length)
   }

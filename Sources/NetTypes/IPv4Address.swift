@@ -14,23 +14,25 @@ public struct IPv4Address: Hashable, Comparable, Sendable {
   /// Parses dotted decimal with exactly four parts and no leading zeros, as `inet_pton` does.
   public init?(_ text: some StringProtocol) {
     var value: UInt32 = 0
-    var parts = 0
-    for part in text.split(separator: ".", omittingEmptySubsequences: false) {
-      guard let octet = Self.octet(part), parts < 4 else { return nil }
-      value = value << 8 | UInt32(octet)
-      parts += 1
+    var dots = 0
+    var octet: UInt32 = 0
+    var digits = 0
+    // A string of its own: bytes of any text are had one by one through a table of witnesses, ten times as slowly.
+    for byte in String(text).utf8 {
+      if byte == UInt8(ascii: ".") {
+        guard digits > 0, dots < 3 else { return nil }
+        value = value << 8 | octet
+        (octet, digits, dots) = (0, 0, dots + 1)
+        continue
+      }
+      guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte), digits == 0 || octet > 0
+      else { return nil }
+      octet = octet * 10 + UInt32(byte - UInt8(ascii: "0"))
+      digits += 1
+      guard octet <= 255 else { return nil }
     }
-    guard parts == 4 else { return nil }
-    rawValue = value
-  }
-
-  private static func octet(_ part: some StringProtocol) -> UInt8? {
-    let digits = part.utf8
-    guard (1...3).contains(digits.count), digits.allSatisfy({ (0x30...0x39).contains($0) }) else {
-      return nil
-    }
-    guard digits.count == 1 || digits.first != 0x30 else { return nil }
-    return UInt8(part)
+    guard digits > 0, dots == 3 else { return nil }
+    rawValue = value << 8 | octet
   }
 
   /// The four bytes in network order.

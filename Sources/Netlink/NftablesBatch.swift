@@ -406,9 +406,9 @@ private struct NftablesBatch: ~Copyable {
 
   private func element(_ element: NftKernelElement) throws(NftablesValueError) -> NftablesObject {
     let object = try NftablesObject(.element)
-    let flags = (element.isEnd ? UInt32(1) : 0) | (element.key.bytes.isEmpty ? 2 : 0)
+    let flags = (element.isEnd ? UInt32(1) : 0) | (element.key.isEmpty ? 2 : 0)
     if flags != 0 { try object.set(.elementFlags, flags) }
-    if !element.key.bytes.isEmpty { try object.set(.elementKey, element.key.bytes) }
+    if !element.key.isEmpty { try object.set(.elementKey, element.key.bytes) }
     if let end = element.end { try object.set(.elementKeyEnd, end.bytes) }
     switch element.value {
     case .data(let data)?: try object.set(.elementData, data.bytes)

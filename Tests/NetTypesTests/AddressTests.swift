@@ -32,6 +32,7 @@ struct AddressTests {
     "IPv4 wants four plain octets",
     arguments: [
       "", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..2.3", "1.2.3.4 ", "+1.2.3.4", "a.b.c.d",
+      ".1.2.3", "1.2.3.", "1.2.3.4.", "00.1.2.3", "1.2.3.1000", "1.2.3.99999999999999999999", "1.2.3.４",
     ])
   func ipv4Refused(text: String) { #expect(IPv4Address(text) == nil) }
 

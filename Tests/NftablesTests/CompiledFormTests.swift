@@ -43,6 +43,47 @@ struct CompiledFormTests {
     #expect(NftExpression.log(NftLog()).normalized == NftExpression.log(NftLog(level: 4)).normalized)
   }
 
+  @Test("data of any length has its bytes and their order")
+  func data() {
+    var generator = SystemRandomNumberGenerator()
+    let samples = (0...NftData.maximumLength).flatMap { length in
+      // Few values, so that many begin alike.
+      (0..<4).map { _ in (0..<length).map { _ in UInt8.random(in: 0...1, using: &generator) * 0xff } }
+    }
+    for a in samples {
+      #expect(NftData(a).bytes == a && NftData(a).count == a.count)
+      for b in samples {
+        let (left, right) = (NftData(a), NftData(b))
+        #expect((left == right) == (a == b), "\(left) \(right)")
+        #expect((left < right) == a.lexicographicallyPrecedes(b), "\(left) \(right)")
+      }
+    }
+  }
+
+  @Test("elements stand by key, and by their ends where keys are the same")
+  func order() {
+    let elements = (0..<500).map { _ in
+      let first = UInt64.random(in: 0..<64)
+      return NftSetElement(
+        key: NftData(bigEndian: first, width: 4),
+        keyEnd: NftData(bigEndian: first + UInt64.random(in: 0..<4), width: 4))
+    }
+    let set = NftSet(keyTypes: [.ipv4Address], flags: [.interval], elements: elements)
+    #expect(set.elements == elements.sorted())
+  }
+
+  @Test("a table's sample has an element of each shape, and of a set of a thousand one")
+  func sample() {
+    let plain = (0..<1000).map { NftSetElement(key: NftData(bigEndian: $0, width: 4)) }
+    let aging = (1000..<1010).map { NftSetElement(key: NftData(bigEndian: $0, width: 4), timeout: 1000) }
+    let counted = NftSetElement(
+      key: NftData(bigEndian: 2000, width: 4), expressions: [.counter(NftCounter())])
+    let set = NftSet(
+      name: "s", keyTypes: [.ipv4Address], flags: [.timeout], elements: plain + aging + [counted])
+    let sample = NftTable(family: .ip, name: "t", sets: [set]).sample
+    #expect(sample.sets[0].elements == [plain[0], aging[0], counted])
+  }
+
   @Test(
     "intervals become boundaries and come back",
     arguments: [

@@ -4,29 +4,77 @@
 
 /// Up to 64 bytes as they lie in a register: packet fields in network order, kernel values in the host's.
 /// Ordered as memcmp orders them.
+///
+/// Sixteen bytes, an address of IPv6, are held in place: a set has them by the hundred thousand, and an array for each
+/// would cost more than all that is done with it.
 public struct NftData: Hashable, Comparable, Sendable {
-  public var bytes: [UInt8]
+  /// What is short is always held in place, so that equal bytes are held alike.
+  private enum Storage: Hashable, Sendable {
+    /// The bytes as two numbers in network order, zeros behind the last.
+    case short(high: UInt64, low: UInt64, count: UInt8)
+    case long([UInt8])
+  }
 
-  public init(_ bytes: [UInt8]) { self.bytes = bytes }
+  private var storage: Storage
+
+  public init(_ bytes: [UInt8]) {
+    guard bytes.count <= Self.shortLength else {
+      storage = .long(bytes)
+      return
+    }
+    var (high, low): (UInt64, UInt64) = (0, 0)
+    for (index, byte) in bytes.enumerated() {
+      if index < 8 {
+        high |= UInt64(byte) << UInt64(56 - 8 * index)
+      } else {
+        low |= UInt64(byte) << UInt64(120 - 8 * index)
+      }
+    }
+    storage = .short(high: high, low: low, count: UInt8(bytes.count))
+  }
+
+  private static let shortLength = 16
+
+  public var bytes: [UInt8] {
+    switch storage {
+    case .long(let bytes): return bytes
+    case .short(let high, let low, let count):
+      return [UInt8](unsafeUninitializedCapacity: Int(count)) { buffer, filled in
+        for index in 0..<Int(count) {
+          let word = index < 8 ? high : low
+          buffer[index] = UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * (index & 7)))
+        }
+        filled = Int(count)
+      }
+    }
+  }
 
   /// A number in network order, `width` bytes.
   public init(bigEndian value: UInt64, width: Int) {
-    bytes = (0..<width).map { index in
-      let shift = 8 * (width - 1 - index)
-      return shift >= 64 ? 0 : UInt8(truncatingIfNeeded: value >> UInt64(shift))
-    }
+    self.init(
+      (0..<width).map { index in
+        let shift = 8 * (width - 1 - index)
+        return shift >= 64 ? 0 : UInt8(truncatingIfNeeded: value >> UInt64(shift))
+      })
   }
 
   /// A number in the host's order, `width` bytes.
   public init(host value: UInt64, width: Int) {
     let big = NftData(bigEndian: value, width: width)
-    bytes = NftData.hostIsLittleEndian ? big.bytes.reversed() : big.bytes
+    self = NftData.hostIsLittleEndian ? big.reversed : big
   }
 
   /// The most that a key or register operand holds (NFT_DATA_VALUE_MAXLEN).
   public static let maximumLength = 64
 
-  public var count: Int { bytes.count }
+  public var count: Int {
+    switch storage {
+    case .short(_, _, let count): Int(count)
+    case .long(let bytes): bytes.count
+    }
+  }
+
+  public var isEmpty: Bool { count == 0 }
 
   /// The number that the bytes spell in network order; the first eight bytes at most.
   public var bigEndianValue: UInt64 { bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) } }
@@ -70,7 +118,12 @@ public struct NftData: Hashable, Comparable, Sendable {
 
   public static let hostIsLittleEndian = UInt16(1).littleEndian == 1
 
-  public static func < (a: Self, b: Self) -> Bool { a.bytes.lexicographicallyPrecedes(b.bytes) }
+  public static func < (a: Self, b: Self) -> Bool {
+    guard case .short(let aHigh, let aLow, let aCount) = a.storage,
+      case .short(let bHigh, let bLow, let bCount) = b.storage
+    else { return a.bytes.lexicographicallyPrecedes(b.bytes) }
+    return (aHigh, aLow, aCount) < (bHigh, bLow, bCount)
+  }
 }
 
 extension NftData: ExpressibleByArrayLiteral {
@@ -80,7 +133,8 @@ extension NftData: ExpressibleByArrayLiteral {
 extension NftData: CustomStringConvertible {
   /// Hexadecimal digits, two a byte.
   public var description: String {
-    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    let digits = Array("0123456789abcdef".utf8)
+    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
   }
 }
 

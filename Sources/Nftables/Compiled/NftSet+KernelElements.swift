@@ -80,7 +80,7 @@ extension NftSet {
         var element = entry.element
         if element.keyEnd == element.key { element.keyEnd = nil }
         return element
-      }.sorted()
+      }.sortedByKey
     }
     // At one key the end of what was before comes first.
     let sorted = entries.sorted { a, b in a.key == b.key ? a.isEnd && !b.isEnd : a.key < b.key }
@@ -92,7 +92,7 @@ extension NftSet {
       result.append(element)
     }
     for entry in sorted {
-      if entry.key.bytes.isEmpty {
+      if entry.key.isEmpty {
         result.append(entry.element)
         continue
       }
@@ -100,6 +100,6 @@ extension NftSet {
       open = entry.isEnd ? nil : entry
     }
     if let begin = open { close(begin, at: NftData([UInt8](repeating: 0xff, count: begin.key.count))) }
-    return result.sorted()
+    return result.sortedByKey
   }
 }

@@ -48,7 +48,7 @@ public struct NftSet: Hashable, Codable, Sendable {
     self.comment = comment
     self.userdata = userdata
     self.expressions = expressions
-    self.elements = elements.sorted()
+    self.elements = elements.sortedByKey
   }
 
   /// Bytes in a key: the fields, each rounded up to four when there are several.
@@ -65,7 +65,11 @@ public struct NftSet: Hashable, Codable, Sendable {
   /// Without what counts packets or ages; an anonymous set also without its size, which the kernel works out.
   public var normalized: NftSet {
     var set = self
-    set.elements = elements.map(\.normalized).sorted()
+    if flags.contains(.dynamic) { set.elements.removeAll(where: \.isDynamic) }
+    // Plain elements are shared with the set as it is, not copied.
+    if set.elements.contains(where: { $0.isDynamic || !$0.expressions.isEmpty }) {
+      set.elements = set.elements.map(\.normalized)
+    }
     set.expressions = expressions.map(\.normalized)
     if keyTypes.count > 1, !flags.contains(.concatenation) {
       // The kernel keeps the widths of fields only where it compares them one by one.
@@ -77,7 +81,6 @@ public struct NftSet: Hashable, Codable, Sendable {
       set.userdata = NftSetUserdata()
       set.autoMerge = false
     }
-    if flags.contains(.dynamic) { set.elements = set.elements.filter { !$0.isDynamic } }
     return set
   }
 

@@ -35,21 +35,42 @@ public struct NftSetElement: Hashable, Codable, Sendable, Comparable {
     NftSetElement(key: NftData([]), value: value)
   }
 
-  public var isCatchAll: Bool { key.bytes.isEmpty }
+  public var isCatchAll: Bool { key.isEmpty }
 
   /// True for what a rule put there or what goes by itself: it carries its own lifetime.
   public var isDynamic: Bool { expiration != nil }
 
   /// Without counts and ages.
   public var normalized: NftSetElement {
+    guard isDynamic || !expressions.isEmpty else { return self }
     var element = self
     element.expiration = nil
     element.expressions = expressions.map(\.normalized)
     return element
   }
 
+  /// What tells an element from the others of its set.
+  public var place: Place { Place(key: key, keyEnd: keyEnd) }
+
+  public struct Place: Hashable, Sendable {
+    public let key: NftData
+    public let keyEnd: NftData?
+  }
+
   public static func < (a: Self, b: Self) -> Bool {
     a.key == b.key ? (a.keyEnd ?? a.key) < (b.keyEnd ?? b.key) : a.key < b.key
+  }
+}
+
+extension [NftSetElement] {
+  /// Sorted by key. Most come sorted already; of others, keys and their places are sorted, which are a fraction of an
+  /// element's size.
+  var sortedByKey: [NftSetElement] {
+    let isSorted = indices.dropFirst().allSatisfy { !(self[$0] < self[$0 - 1]) }
+    guard !isSorted else { return self }
+    var places = indices.map { (key: self[$0].key, place: $0) }
+    places.sort { a, b in a.key == b.key ? self[a.place] < self[b.place] : a.key < b.key }
+    return places.map { self[$0.place] }
   }
 }
 

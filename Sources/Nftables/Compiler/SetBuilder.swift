@@ -121,7 +121,7 @@ struct SetBuilder {
       }
       result.append(entry.element(NftData(first), intervals ? NftData(last) : nil))
     }
-    result.sort()
+    result = result.sortedByKey
     return types.count == 1
       ? try disjoint(result, intervals: intervals, merging: merging)
       : try distinct(result, intervals: intervals, merging: merging)

@@ -114,21 +114,35 @@ extension PlanWork {
   private mutating func changeElements(of old: NftSet, to new: NftSet, table: NftTableKey, in id: NamespaceID)
   {
     guard old.elements != new.elements else { return }
-    let present = Dictionary(old.elements.map { ($0.pathKey, $0) }, uniquingKeysWith: { first, _ in first })
-    let wanted = Dictionary(new.elements.map { ($0.pathKey, $0) }, uniquingKeysWith: { first, _ in first })
     let declaration = new.declaration
-    for element in old.elements where wanted[element.pathKey] != element {
-      // What rules put there is theirs.
-      if wanted[element.pathKey] == nil, old.flags.contains(.dynamic) { continue }
-      let reason = wanted[element.pathKey] == nil ? Self.unwanted : "its value differs"
+    var missing: [(element: NftSetElement, reason: String)] = []
+    // Both are sorted by key: one walk finds what stands in one of them only.
+    var position = 0
+    func delete(_ element: NftSetElement, _ reason: String) {
       firewalls.delete(.nftElement(table, declaration, element), in: id, reason: reason)
     }
+    func deleteUnwanted(before next: NftSetElement?) {
+      while position < old.elements.count, next.map({ old.elements[position] < $0 }) ?? true {
+        // What rules put there is theirs.
+        if !old.flags.contains(.dynamic) { delete(old.elements[position], Self.unwanted) }
+        position += 1
+      }
+    }
     for element in new.elements {
-      let seen = present[element.pathKey]
-      guard seen != element else { continue }
-      firewalls.create(
-        .nftElement(table, declaration, element), in: id,
-        reason: seen == nil ? Self.missing : "its value differs")
+      deleteUnwanted(before: element)
+      guard position < old.elements.count, !(element < old.elements[position]) else {
+        missing.append((element, Self.missing))
+        continue
+      }
+      if old.elements[position] != element {
+        delete(old.elements[position], "its value differs")
+        missing.append((element, "its value differs"))
+      }
+      position += 1
+    }
+    deleteUnwanted(before: nil)
+    for (element, reason) in missing {
+      firewalls.create(.nftElement(table, declaration, element), in: id, reason: reason)
     }
   }
 
@@ -180,8 +194,8 @@ extension NftTable {
       guard let seen = set(name), let declared = wanted.set(name), !declared.elements.isEmpty else {
         continue
       }
-      let keys = Set(declared.elements.map(\.pathKey))
-      table.sets[index].elements = seen.elements.map(\.normalized).filter { keys.contains($0.pathKey) }
+      let keys = Set(declared.elements.map(\.place))
+      table.sets[index].elements = seen.elements.map(\.normalized).filter { keys.contains($0.place) }
     }
     return table
   }

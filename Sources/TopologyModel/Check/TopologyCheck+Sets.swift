@@ -34,8 +34,9 @@ extension TopologyCheck {
       fail("\(who): a set is either dynamic or of intervals", at: reader.location)
       return nil
     }
-    var seen: Set<[Topology.Value]> = []
-    for item in reader.objects("elements") {
+    let items = reader.objects("elements")
+    var seen = Set<[Topology.Value]>(minimumCapacity: items.count)
+    for item in items {
       guard var element = self.element(item, key: key, data: set.data, who, scope) else { return nil }
       element.timeout = lifetime(item, "\(who): an element's timeout")
       element.comment = comment(of: item, "\(who): an element's comment")

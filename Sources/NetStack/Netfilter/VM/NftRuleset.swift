@@ -290,13 +290,9 @@ struct NftRuleset {
     _ elements: [NftSetElement], from name: String, _ key: NftTableKey
   ) throws(KernelError) {
     let (table, set) = try set(name, key)
-    struct Interval: Hashable {
-      var key: NftData
-      var end: NftData?
-    }
-    let gone = Set(elements.map { Interval(key: $0.key, end: $0.keyEnd) })
+    let gone = Set(elements.map(\.place))
     let before = tables[table].sets[set].elements
-    let rest = before.filter { !gone.contains(Interval(key: $0.key, end: $0.keyEnd)) }
+    let rest = before.filter { !gone.contains($0.place) }
     guard before.count - rest.count == gone.count else { throw .noSuchEntry }
     tables[table].sets[set].elements = rest
   }
