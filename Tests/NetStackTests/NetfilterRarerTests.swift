@@ -50,6 +50,36 @@ struct NetfilterRarerTests {
       chain f { type filter hook forward priority 0; counter name udp dport map { 53 : "a", 80 : "b" }; counter }
       """,
       """
+      counter a { packets 0 bytes 0; }
+      map m { type inet_service : counter; flags interval; elements = { 50-60 : "a" }; }
+      chain f { type filter hook forward priority 0; counter name udp dport map @m; counter }
+      """,
+      """
+      counter a { packets 0 bytes 0; }
+      map m { type mark : counter; flags interval; elements = { 0x5-0x105 : "a" }; }
+      chain f { type filter hook forward priority 0; meta mark set 0x100; counter name meta mark map @m; counter }
+      """,
+      """
+      map m { type ipv4_addr : mark; flags dynamic; size 100; }
+      chain f { type filter hook forward priority 0; meta mark set ip daddr map @m counter; udp dport 53 add @m { ip saddr : 0x7 } counter; meta mark 0x7 counter; counter }
+      """,
+      """
+      map m { type ipv4_addr : inet_service; flags dynamic; size 100; elements = { 10.0.0.8 : 1 }; }
+      chain f { type filter hook forward priority 0; udp dport 80 delete @m { ip saddr : 0 } counter; add @m { ip saddr : udp dport } counter; delete @m { ip daddr : 0 } counter; counter }
+      """,
+      """
+      map m { type ipv4_addr : mark; flags dynamic; size 100; elements = { 10.0.0.9 : 1, 10.0.0.8 : 2 }; }
+      chain f { type filter hook forward priority 0; delete @m { ip saddr : 0 } counter; meta mark set ip saddr map @m counter; counter }
+      """,
+      """
+      map m { type ipv4_addr . inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 1h; size 2; }
+      chain f { type filter hook forward priority 0; update @m { ip saddr . udp sport timeout 2h : ip daddr . udp dport } counter; counter }
+      """,
+      """
+      map m { type ipv4_addr : mark; flags dynamic; size 100; }
+      chain f { type filter hook forward priority 0; add @m { ip saddr limit rate 2/hour burst 2 packets : 0x3 } counter accept; counter drop }
+      """,
+      """
       quota q { over 100 bytes; }
       quota r { over 1 mbytes; }
       chain f { type filter hook forward priority 0; quota name ip protocol map { udp : "q", tcp : "r" } counter drop; counter }

@@ -78,6 +78,13 @@ struct NftablesState: ~Copyable {
     }
   }
 
+  /// Forgets that an element was declared, which a rule takes out.
+  mutating func forget(_ element: UInt32, of index: TableIndex<NftElements>) {
+    guard let key = program.setPlaces.first(where: { $0.value == index.rawValue })?.key else { return }
+    let words = program.sets[index].key(element)
+    ruleset.removeElements(of: key) { NftRegisters.words($0.key.bytes) == words }
+  }
+
   // MARK: Observing
 
   /// What is there, with counts.
@@ -150,7 +157,9 @@ struct NftablesState: ~Copyable {
         seen.value = .data(NftData(NftRegisters.bytes(words, set.data?.length ?? 0)))
       }
       if item.lifetime > 0 {
-        seen.timeout = UInt64(item.lifetime / 1_000_000)
+        // The set's own is not told (nf_tables_fill_setelem).
+        let lifetime = UInt64(item.lifetime / 1_000_000)
+        if lifetime != set.timeout { seen.timeout = lifetime }
         seen.expiration = UInt64(max(item.expires - now, 0) / 1_000_000)
       } else {
         seen.expiration = 0

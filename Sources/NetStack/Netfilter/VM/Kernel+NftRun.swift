@@ -418,8 +418,8 @@ extension Kernel {
     let isThere =
       found != NftElements.none && found != namespaces[namespace].nftables.program.sets[index].catchAll
     if instruction.flags & 3 == NftDynset.Operation.delete.rawValue {
-      guard isThere else { return .break }
-      removeElement(found, index, namespace)
+      // The rule goes on whether it was there or not.
+      if isThere { removeElement(found, index, namespace) }
       return .continue
     }
     var place = found
@@ -486,6 +486,7 @@ extension Kernel {
     _ element: UInt32, _ index: TableIndex<NftElements>, _ namespace: NamespaceIndex
   ) {
     let item = namespaces[namespace].nftables.program.sets[index][element]
+    if !item.isDynamic { namespaces[namespace].nftables.forget(element, of: index) }
     if item.isDynamic, item.state != .max {
       let count = namespaces[namespace].nftables.program.sets[index].expressions.count
       namespaces[namespace].nftables.states.release(item.state, count)

@@ -55,13 +55,17 @@ extension NftRuleLoader {
   }
 
   func add(_ set: NftCtSet, to assembler: inout NftAssembler) throws(KernelError) {
-    guard set.key == .mark || set.key == .zone || set.key == .labels else {
-      throw .notSupported("the emulated kernel does not set ct \(set.key.name)")
+    let width: Int
+    switch set.key {
+    case .mark, .eventMask: width = 4
+    case .zone: width = 2
+    case .labels: width = 16
+    default: throw .notSupported("the emulated kernel does not set ct \(set.key.name)")
     }
     assembler.assembly.track()
     var instruction = NftInstruction(.ctSet)
     instruction.flags = UInt8(set.key.rawValue)
-    instruction.source = try load(set.source, set.key == .mark ? 4 : set.key == .zone ? 2 : 16)
+    instruction.source = try load(set.source, width)
     assembler.append(instruction)
   }
 
@@ -206,10 +210,14 @@ extension NftRuleLoader {
     if instruction.c != 0, !set.flags.contains(.timeout) { throw .invalidArgument }
     instruction.source = try load(dynset.key, set.keyLength)
     instruction.flags = UInt8(dynset.operation.rawValue) | (dynset.isInverted ? 4 : 0)
-    if let data = dynset.data {
-      guard case .value? = set.data else { throw .invalidArgument }
+    // nft_dynset_init.
+    switch (set.data, dynset.data) {
+    case (nil, nil): break
+    case (.value?, let data?):
       instruction.flags |= 8
       instruction.offset = UInt16(try load(data, set.data?.length ?? 0))
+    case (.value?, nil), (.verdict?, nil): throw .invalidArgument
+    default: throw KernelError(95)
     }
     if !dynset.expressions.isEmpty { try assembler.setTemplate(dynset.expressions, of: place) }
     assembler.append(instruction)
