@@ -18,34 +18,6 @@ import Testing
 struct NetfilterTraceTests {
   typealias Frames = NetfilterOracleTests
 
-  /// `nft monitor trace` while it runs.
-  private final class Monitor {
-    private let process = Process()
-    private let file: String
-
-    init(_ router: KernelOracleTests.Router) throws {
-      file = "/tmp/\(router.name)-trace"
-      _ = FileManager.default.createFile(atPath: file, contents: nil)
-      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-      process.arguments = ["ip", "netns", "exec", router.name, "nft", "monitor", "trace"]
-      let lines: FileHandle = try #require(FileHandle(forWritingAtPath: file))
-      process.standardOutput = lines
-      try process.run()
-      // It says nothing when it is ready.
-      usleep(400_000)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: file) }
-
-    func lines() throws -> [String] {
-      usleep(300_000)
-      // A child of a test's thread has that one's signals blocked.
-      kill(process.processIdentifier, SIGKILL)
-      process.waitUntilExit()
-      return try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").map(String.init)
-    }
-  }
-
   /// Numbers of packets as they come, without what nft leaves out for some families or writes as bytes.
   private static func normal(_ lines: [String]) -> [String] {
     var ids: [Substring] = []
@@ -90,7 +62,7 @@ struct NetfilterTraceTests {
     let tables = try Frames.load(body, into: router)
     try emulated.kernel.commit(tables.flatMap(\.creation), in: emulated.node)
     _ = try router.answers(to: nil)
-    let monitor = try Monitor(router)
+    let monitor = try HostMonitor("nft", "monitor", "trace", in: router)
     var records: [NftTraceRecord] = []
     for probe in [
       Frames.ping("10.0.0.9", "10.0.1.9"), Frames.udp("10.0.0.9", 1000, "10.0.1.9", 53),

@@ -55,6 +55,8 @@ public struct ConntrackEntry: ~Copyable {
   var isWatched = false
   /// What has happened to it that nobody was told yet.
   var events: ConntrackEvent.Cause = []
+  /// What is told of it at all, as a rule has said (nf_conntrack_ecache.ctmask).
+  var toldEvents = ConntrackEvent.Cause.all
   var tcp = TCPTracker()
   /// Of one that a SYN proxy has begun.
   var synproxy = SynproxyState()

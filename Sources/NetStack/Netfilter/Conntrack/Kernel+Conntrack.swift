@@ -357,7 +357,8 @@ extension Kernel {
     namespaces[namespace].conntrack.table.insert(index, in: &conntracks)
     armConntrack(index)
     if conntracks[index].isWatched {
-      note(.new, of: index)
+      if conntracks[index].helper != .none { note(.helper, of: index) }
+      note(conntracks[index].status.contains(.expected) ? .related : .new, of: index)
       tellConntrackEvents(index)
     }
     return .accept

@@ -8,12 +8,17 @@
 public struct ConntrackEvent: Hashable, Sendable {
   /// Why it is told (enum ip_conntrack_events).
   struct Cause: OptionSet, Hashable, BitwiseCopyable {
-    var rawValue: UInt8
-    static let new = Cause(rawValue: 1)
-    static let reply = Cause(rawValue: 2)
-    static let assured = Cause(rawValue: 4)
-    static let protocolState = Cause(rawValue: 8)
-    static let mark = Cause(rawValue: 16)
+    var rawValue: UInt16
+    static let new = Cause(rawValue: 1 << 0)
+    static let related = Cause(rawValue: 1 << 1)
+    static let destroy = Cause(rawValue: 1 << 2)
+    static let reply = Cause(rawValue: 1 << 3)
+    static let assured = Cause(rawValue: 1 << 4)
+    static let protocolState = Cause(rawValue: 1 << 5)
+    static let helper = Cause(rawValue: 1 << 6)
+    static let mark = Cause(rawValue: 1 << 7)
+    static let label = Cause(rawValue: 1 << 10)
+    static let all = Cause(rawValue: .max)
   }
 
   /// As `conntrack -E` calls it.
@@ -77,7 +82,10 @@ extension Kernel {
     let causes = conntracks[index].events
     guard !causes.isEmpty, conntracks[index].status.contains(.confirmed) else { return }
     conntracks[index].events = []
-    guard namespaces[conntracks[index].namespace].conntrack.isWatched else { return }
+    // Whoever is told is told all that has happened (__nf_conntrack_eventmask_report).
+    guard namespaces[conntracks[index].namespace].conntrack.isWatched,
+      !causes.isDisjoint(with: conntracks[index].toldEvents)
+    else { return }
     var listing = listing(of: index)
     if !causes.contains(.protocolState) { listing.state = nil }
     listing.original.packets = nil
@@ -86,14 +94,15 @@ extension Kernel {
     listing.reply.bytes = nil
     conntrackEvents.append(
       ConntrackEvent(
-        namespace: conntracks[index].namespace, kind: causes.contains(.new) ? .new : .update,
+        namespace: conntracks[index].namespace,
+        kind: causes.isDisjoint(with: [.new, .related]) ? .update : .new,
         connection: listing))
   }
 
   mutating func tellConntrackEnd(_ index: ConntrackIndex) {
-    guard conntracks[index].isWatched, namespaces[conntracks[index].namespace].conntrack.isWatched else {
-      return
-    }
+    guard conntracks[index].isWatched, namespaces[conntracks[index].namespace].conntrack.isWatched,
+      conntracks[index].toldEvents.contains(.destroy)
+    else { return }
     var listing = listing(of: index)
     // ctnetlink_dump_timeout leaves out a time that is over.
     if listing.timeout == 0 { listing.timeout = nil }

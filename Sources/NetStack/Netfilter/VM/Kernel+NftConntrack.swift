@@ -94,7 +94,13 @@ extension Kernel {
       for position in 0..<4 {
         labels |= UInt128(registers[Int(instruction.source) + position]) << (32 * position)
       }
+      guard labels & ~conntracks[reference.index].labels != 0 else { return }
       conntracks[reference.index].labels |= labels
+      note(.label, of: reference.index)
+    case .eventMask:
+      // Of one that nobody listens to there is nothing to tell.
+      guard conntracks.contains(reference.index) else { return }
+      conntracks[reference.index].toldEvents = .init(rawValue: UInt16(truncatingIfNeeded: value))
     case .zone:
       // Only before tracking has seen the packet.
       guard reference.index.isNone, reference.info == .none else { return }
