@@ -58,6 +58,9 @@ static const unsigned char file_scenario[] = {
 static const unsigned char file_chain[] = {
 #embed "../Netforge/Table/Chain.swift"
 };
+static const unsigned char file_objectmaps[] = {
+#embed "../Netforge/Table/ObjectMaps.swift"
+};
 static const unsigned char file_objects[] = {
 #embed "../Netforge/Table/Objects.swift"
 };
@@ -113,6 +116,7 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("Record.swift", file_record),
   NF_FILE("Scenario.swift", file_scenario),
   NF_FILE("Chain.swift", file_chain),
+  NF_FILE("ObjectMaps.swift", file_objectmaps),
   NF_FILE("Objects.swift", file_objects),
   NF_FILE("Rule.swift", file_rule),
   NF_FILE("Selectors.swift", file_selectors),

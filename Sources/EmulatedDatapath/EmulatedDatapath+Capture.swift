@@ -154,10 +154,7 @@ struct RuleHit {
   /// `gw forward: tcp dport 80 accept => accept`.
   var text: String {
     let place = key.namespace.node?.text ?? "\(key.namespace)"
-    let rule =
-      step.isPolicy
-      ? "policy"
-      : step.rule.map { NftText.statelessText($0, family: step.chain.table.family) } ?? "a rule that is gone"
+    let rule = step.isPolicy ? "policy" : step.text ?? "a rule that is gone"
     return "\(place) \(step.hook), \(step.chain.chain): \(rule) => \(step.verdict)"
   }
 }
@@ -320,6 +317,7 @@ extension EmulatedKernel {
     let step = { (chain: NftChainKey, rule: NftRule?, isPolicy: Bool, verdict: NftVerdict) in
       TraceReport.RuleStep(
         namespace: namespace, visit: record.id, chain: chain, hook: record.hook.rawValue, rule: rule,
+        sets: rule.map { self.stack.sets(of: $0, in: chain.table, of: record.namespace) } ?? [],
         isPolicy: isPolicy, verdict: verdict, writes: record.writes)
     }
     switch record.event {

@@ -151,15 +151,16 @@ private struct WatchedNamespace: Sendable {
         isOurs[message.id] = message.transport.dropFirst(offset).starts(with: bytes)
       }
       guard message.chain.table.name != Self.tableName, isOurs[message.id] ?? true else { return nil }
-      let chain = ruleset.tables.first { $0.key == message.chain.table }?.chains
-        .first { $0.name == message.chain.chain }
+      let table = ruleset.tables.first { $0.key == message.chain.table }
+      let chain = table?.chain(message.chain.chain)
       if let hook = chain?.base?.hook { hooks[message.id] = hook.rawValue }
       let hook = hooks[message.id] ?? ""
       switch message.step {
       case .rule(let handle, let verdict):
+        let rule = ruleset.rule(handle, of: message.chain)
         return TraceReport.RuleStep(
-          namespace: id, visit: message.id, chain: message.chain, hook: hook,
-          rule: ruleset.rule(handle, of: message.chain), isPolicy: false, verdict: verdict)
+          namespace: id, visit: message.id, chain: message.chain, hook: hook, rule: rule,
+          sets: rule.flatMap { table?.sets(of: $0) } ?? [], isPolicy: false, verdict: verdict)
       case .end: return nil
       case .policy(let verdict):
         return TraceReport.RuleStep(

@@ -53,23 +53,31 @@ public struct TraceReport: Hashable, Codable, Sendable {
     public var hook: String
     /// The rule; nil when none decided and the chain's policy did, or when it is gone.
     public var rule: NftRule?
+    /// The sets that the rule fills or looks objects up in, without what is in them.
+    public var sets: [NftSet]
     public var isPolicy: Bool
     public var verdict: NftVerdict
     /// What the rule has written to registers; a host's kernel does not tell.
     public var writes: [NftRegisterWrite]
 
     public init(
-      namespace: NamespaceID, visit: UInt32, chain: NftChainKey, hook: String, rule: NftRule?, isPolicy: Bool,
-      verdict: NftVerdict, writes: [NftRegisterWrite] = []
+      namespace: NamespaceID, visit: UInt32, chain: NftChainKey, hook: String, rule: NftRule?,
+      sets: [NftSet] = [], isPolicy: Bool, verdict: NftVerdict, writes: [NftRegisterWrite] = []
     ) {
       self.namespace = namespace
       self.visit = visit
       self.chain = chain
       self.hook = hook
       self.rule = rule
+      self.sets = sets
       self.isPolicy = isPolicy
       self.verdict = verdict
       self.writes = writes
+    }
+
+    /// The rule in nft's language, without what it has counted; nil where there is none.
+    public var text: String? {
+      rule.map { NftText.statelessText($0, family: chain.table.family, sets: sets) }
     }
   }
 

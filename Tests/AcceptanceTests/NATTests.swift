@@ -77,6 +77,61 @@ extension Acceptance {
     }
 
     @Test(
+      "A rule has only some of what happens to connections told, the same on every datapath",
+      arguments: Caller.available + [.emulated])
+    func events(caller: Caller) throws {
+      let lab = TestLab(caller, "nat-events")
+      let scratch = try Scratch()
+      let source = """
+        import Netforge
+        let lab = Topology("events")
+        let lan = lab.bridge("lan", subnet: "10.0.0.0/24")
+        lab.node("server") {
+          Interface("eth0", on: lan, address: "10.0.0.1/24")
+          Table("quiet") {
+            Chain("input", hook: .input) {
+              Rule { IP.source.is("10.0.0.11"); Conntrack.events.set(.destroy, .label) }
+              Rule { IP.source.is("10.0.0.13"); Conntrack.events.set(.nothing) }
+            }
+          }
+        }
+        for host in 11...13 {
+          lab.node("h\\(host)") { Interface("eth0", on: lan, address: "10.0.0.\\(host)/24") }
+        }
+        """
+      let file = try scratch.file("events.swift", source + "\n")
+      try lab.during(file) {
+        #expect(try lab.plan(file).isEmpty)
+        let list = try caller.netforge("nft", "list", "--name", lab.name, "server").output
+        #expect(list.contains("ip saddr 10.0.0.11 ct event set destroy,label"), "\(list)")
+        let watching = try Host.start(
+          Stage.prefix + caller.command(["conntrack", "--name", lab.name, "server", "--watch"], seconds: 30),
+          environment: caller.environment)
+        defer { watching.stop() }
+        for _ in 0..<40 where !watching.output.contains("[UPDATE] icmp") {
+          #expect(try lab.netforge("ping", "h12", "10.0.0.1", "--count", "1").status == 0)
+          Thread.sleep(forTimeInterval: 0.1)
+        }
+        for host in ["h13", "h11"] {
+          #expect(try lab.netforge("ping", host, "10.0.0.1", "--count", "1").status == 0)
+        }
+        for host in [13, 11] {
+          let gone = try caller.netforge(
+            ["conntrack", "--name", lab.name, "server", "--delete", "-s", "10.0.0.\(host)"])
+          #expect(gone.lines.contains { $0.hasPrefix("icmp ") }, "\(gone)")
+        }
+        for _ in 0..<40 where !watching.output.contains("[DESTROY]") {
+          Thread.sleep(forTimeInterval: 0.1)
+        }
+        let lines = watching.output.split(separator: "\n")
+        #expect(lines.contains { $0.contains("[NEW]") && $0.contains("src=10.0.0.12 ") }, "\(lines)")
+        let kept = lines.filter { $0.contains("src=10.0.0.11 dst=10.0.0.1 ") }
+        #expect(kept.count == 1 && kept[0].contains("[DESTROY]"), "\(lines)")
+        #expect(!lines.contains { $0.contains("src=10.0.0.13 dst=") }, "\(lines)")
+      }
+    }
+
+    @Test(
       "Each field of the language comes back from the kernel as it was declared, and nft reads it as the same",
       arguments: Caller.available + [.emulated])
     func fields(caller: Caller) throws {
@@ -109,7 +164,16 @@ extension Acceptance {
           "add @counted { ip saddr . tcp dport }", "tcp dport 81 synproxy counter",
           "synproxy name \"proxy\"", "ct expectation set \"callback\"",
           "limit name tcp dport map { 22 : \"slow\", 80 : \"fast\" }", "dport 9876",
-          "synproxy mss 1460 wscale 7 timestamp sack-perm",
+          "synproxy mss 1460 wscale 7 timestamp sack-perm", "ct event set new,destroy", "ct event set label",
+          "ct event set 0x0", "limit name tcp dport map @by-port", "counter name meta mark map @by-mark",
+          "quota name udp dport map @ranges", "ct helper set tcp dport map @helpers",
+          "ct timeout set tcp dport map @times", "synproxy name tcp dport map @proxies",
+          "ct expectation set tcp dport map @callbacks", "add @knocked { ip saddr : tcp dport }",
+          "update @levels { ip saddr timeout 5s : 0x00000007 }", "update @levels { ip saddr : ct mark }",
+          "delete @levels { ip saddr : 0x00000000 }", "add @servers { ip saddr . tcp dport : 10.0.0.7 . 80 }",
+          "add @servers { ip saddr . tcp dport : ip daddr . tcp sport }",
+          "add @sixes { ip6 saddr : \"eth0\" }",
+          "add @chosen { ip saddr : jhash ip saddr mod 4 seed 0x5 }",
         ]
         for meaning in meanings { #expect(real.contains(meaning), "\(meaning) is not in \(real)") }
       }

@@ -71,5 +71,73 @@ extension Acceptance {
         #expect(real.contains("{ 10.0.0.11 counter packets 5 bytes 420 timeout 50m"), "\(real)")
       }
     }
+
+    private static let learning = """
+      import Netforge
+      let lab = Topology("maps")
+      let lan = lab.bridge("lan", subnet: "10.0.0.0/24")
+      let server = lab.node("server") {
+        Interface("eth0", on: lan, address: "10.0.0.1/24")
+        Table("learn") {
+          let levels = NamedMap("levels", from: IP.source, to: Meta.mark, [("10.0.0.77", 7)], dynamic: true,
+            timeout: .seconds(3600), size: 100)
+          let sizes = NamedMap("sizes", from: IP.source, to: Meta.length, dynamic: true, size: 100)
+          let counters = NamedObjectMap("hosts", from: IP.source, to: Counter.self,
+            [("10.0.0.11", Counter("eleven"))], comment: "by host")
+            .with("10.0.0.12", to: Counter("twelve"), comment: "second")
+          Chain("input", hook: .input) {
+            Rule { ICMP.type.is(.echoRequest); IP.source.object(counters); Counter() }
+            Rule {
+              IP.source.is("10.0.0.11")
+              Update(levels, with: IP.source, to: 7)
+              Add(sizes, with: IP.source, to: Meta.length)
+            }
+            Rule { IP.source.is("10.0.0.12"); Add(sizes, with: IP.source, to: 5); Remove(sizes, with: IP.source) }
+            Rule { SetMark(by: IP.source, in: levels); Meta.mark.is(7); Verdict.accept }
+            Rule { ICMP.type.is(.echoRequest); Verdict.drop }
+          }
+        }
+      }
+      for host in 11...13 {
+        lab.node("h\\(host)") { Interface("eth0", on: lan, address: "10.0.0.\\(host)/24") }
+      }
+      """
+
+    @Test(
+      "What a rule puts into a map is what the next one finds there; a named map counts by host",
+      arguments: Caller.available + [.emulated])
+    func maps(caller: Caller) throws {
+      let lab = TestLab(caller, "maps")
+      let scratch = try Scratch()
+      let file = try scratch.file("maps.swift", Self.learning + "\n")
+      try lab.during(file) {
+        func answers(_ node: String) throws -> Bool {
+          try lab.netforge("ping", node, "10.0.0.1", "--count", "1").status == 0
+        }
+        #expect(try lab.plan(file).isEmpty)
+        #expect(try answers("h11"))
+        #expect(try !answers("h12") && !answers("h13"), "the map has nothing of them")
+        #expect(try answers("h11"))
+        #expect(try lab.plan(file).isEmpty, "what packets have made of maps is no drift")
+        let list = try caller.netforge("nft", "list", "--name", lab.name, "server").output
+        #expect(list.contains("{ 10.0.0.11 : 0x00000007, 10.0.0.77 : 0x00000007 }"), "\(list)")
+        #expect(list.contains("elements = { 10.0.0.11 : 84 }"), "\(list)")
+        #expect(list.contains("update @levels { ip saddr : 0x00000007 }"), "\(list)")
+        #expect(list.contains("add @sizes { ip saddr : meta length }"), "\(list)")
+        #expect(list.contains("counter name ip saddr map @hosts counter packets 3 bytes 252"), "\(list)")
+        #expect(list.contains("10.0.0.12 comment \"second\" : \"twelve\""), "\(list)")
+        #expect(list.contains("counter eleven {\n\t\tpackets 2 bytes 168"), "\(list)")
+        guard caller != .emulated else { return }
+        let real = try lab.inside("server", "nft", "list", "ruleset").output
+        #expect(real.contains("update @levels { ip saddr : 0x00000007 }"), "\(real)")
+        #expect(real.contains("delete @sizes { ip saddr : 0 }"), "\(real)")
+        #expect(real.contains("counter name ip saddr map @hosts"), "\(real)")
+        // What was changed by hand is told, and put back.
+        _ = try lab.inside("server", "nft", "delete element inet learn hosts { 10.0.0.12 }")
+        #expect(try !lab.plan(file).isEmpty)
+        #expect(try lab.netforge("up", file).status == 0)
+        #expect(try lab.plan(file).isEmpty)
+      }
+    }
   }
 }

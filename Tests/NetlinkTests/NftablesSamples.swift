@@ -56,6 +56,13 @@ struct NftablesSample: Sendable {
         "meta l4proto tcp ct timeout set \"tmo\"", "meta l4proto udp ct expectation set \"exp\"",
         "update @dyn { ip saddr timeout 5s counter }", "delete @dyn { ip saddr }",
         "add @cntd { ip saddr } accept", "delete @cntd { ip saddr }", "ip saddr @cntd drop",
+        "ct event set new,destroy", "ct event set 0x0", "counter name tcp dport map @percnt",
+        "limit name ip saddr map @perlim", "add @learnt { ip saddr : tcp dport }",
+        "update @tagged { ip saddr timeout 5s : 0x1 }", "add @tagged { ip saddr : ct mark }",
+        "delete @tagged { ip saddr : 0x0 }",
+        "add @moved { ip saddr . tcp dport : ip daddr . tcp sport } accept",
+        "add @moved { ip saddr . tcp dport : 10.0.0.1 . 80 }", "add @came { ip saddr : iifname }",
+        "meta mark set ip saddr map @tagged",
         "ct label set 7", "ct label 70 accept", "ct label 5,70 accept", "ct label != 5 accept",
         "tcp dport 80 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm",
         "tcp dport 81 synproxy", "tcp dport 82 synproxy mss 1200 wscale 0 sack-perm", "synproxy name \"prx\"",
@@ -148,6 +155,12 @@ struct NftablesSample: Sendable {
       set marks { type mark; elements = { 0x1, 0x2 } }
       set names { type ifname; elements = { "eth0", "lo" } }
       map bymark { type mark : mark; elements = { 0x1 : 0x10 } }
+      map percnt { type inet_service : counter; size 9; elements = { 80 comment "web" : "cnt" } }
+      map perlim { type ipv4_addr : limit; flags interval; elements = { 10.0.0.0/8 : "lim" } }
+      map learnt { type ipv4_addr : inet_service; flags dynamic; size 9; elements = { 10.0.0.5 : 80 } }
+      map tagged { type ipv4_addr : mark; flags dynamic,timeout; timeout 1m; size 9; }
+      map moved { type ipv4_addr . inet_service : ipv4_addr . inet_service; flags dynamic; size 9; }
+      map came { type ipv4_addr : ifname; flags dynamic; size 9; }
       ct helper hlp { type "ftp" protocol tcp; }
       ct timeout tmo { protocol tcp; policy = { established : 100, close : 5 }; }
       ct expectation exp { protocol udp; dport 9876; timeout 2m; size 12; }

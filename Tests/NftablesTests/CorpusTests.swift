@@ -266,6 +266,8 @@ struct CorpusTests {
       ),
       (.ip, .store(selector("ct zone"), .value(NftData(host: 5, width: 2)))),
       (.ip, .store(selector("ct label"), .value(selector("ct label").type.data(70) ?? []))),
+      (.ip, .store(selector("ct event"), .value(NftData(host: 5, width: 4)))),
+      (.inet, .store(selector("ct event"), .value(NftData(host: 0x7ff, width: 4)))),
       (.ip, .match(Match(selector("tcp flags"), .equal, [.exact([2])]))),
       (.ip, .dup(to: .v4(IPv4Address(rawValue: 0x0a00_0001)), device: nil)),
       (.ip, .dup(to: .v4(IPv4Address(rawValue: 0x0a00_0001)), device: 1)),

@@ -354,6 +354,91 @@ extension MistakeTests {
           #""name":"t","family":"ip","objects":[{"kind":"expectation","name":"e","transport":"udp","port":1,"timeoutNanoseconds":1000000,"count":0,@}]"#
         )), line: 3, "expectation 'e': count 0 is out of range"),
     Mistake(
+      "a map's element that leads nowhere", update("", set: #""data":["mark"]"#), line: 3,
+      "'s' is a map; say what the element leads to, mark"),
+    Mistake(
+      "a set's element that leads somewhere", update(#""data":["1"]"#), line: 3,
+      "elements of 's' lead to nothing"),
+    Mistake(
+      "a map's element of another type",
+      update(#""dataSelectors":["ip daddr"]"#, set: #""data":["mark"]"#), line: 3,
+      "'s' leads to mark, not to ip daddr"),
+    Mistake(
+      "a map's element of no value", update(#""data":["many"]"#, set: #""data":["mark"]"#), line: 3,
+      "'many' is no mark"),
+    Mistake(
+      "a map's element that is a range", update(#""data":["1-2"]"#, set: #""data":["inet_service"]"#),
+      line: 3,
+      "a map leads to single values"),
+    Mistake(
+      "a map's element of two kinds",
+      update(#""data":["1"],"dataSelectors":["meta mark"]"#, set: #""data":["mark"]"#), line: 3,
+      "either to values or to what fields say"),
+    Mistake(
+      "a removal that says what is led to",
+      update(#""operation":"remove","data":["1"]"#, set: #""data":["mark"]"#), line: 3,
+      "is found by its key alone"),
+    Mistake(
+      "a verdict map that rules fill", update("", set: #""verdicts":true"#), line: 3,
+      "rules put values into maps, and 's' leads to none"),
+    Mistake(
+      "a map of two kinds",
+      table("", sets: #"{"name":"s","key":["mark"],"object":"limit","verdicts":true,@}"#),
+      line: 3, "either to values, to verdicts or to objects"),
+    Mistake(
+      "a map to flowtables", table("", sets: #"{"name":"s","key":["mark"],"object":"flowtable",@}"#), line: 3,
+      "leads to no flowtable"),
+    Mistake(
+      "a map to objects that rules fill",
+      table("", sets: #"{"name":"s","key":["mark"],"object":"limit","dynamic":true,@}"#), line: 3,
+      "a map to objects is not dynamic"),
+    Mistake(
+      "a named map to no object",
+      table(
+        "", sets: #"{"name":"s","key":["mark"],"object":"limit","elements":[{"key":["1"],"data":["l"]}],@}"#),
+      line: 3, "set 's': there is no limit 'l'"),
+    Mistake(
+      "a map to objects of another kind",
+      table(
+        chain(#"{"kind":"objectMap","object":"quota","selectors":["tcp dport"],"map":"s"}"#),
+        sets: #"{"name":"s","key":["inet_service"],"object":"limit",@}"#), line: 3,
+      "'s' does not lead to objects of kind quota"),
+    Mistake(
+      "a map to SYN proxies at output",
+      table(
+        chain(
+          #"{"kind":"objectMap","object":"synProxy","selectors":["tcp dport"],"map":"s"}"#, hook: "output"),
+        sets: #"{"name":"s","key":["inet_service"],"object":"synProxy",@}"#), line: 3,
+      "stands at input or forward"),
+    Mistake(
+      "a map of objects that is none",
+      table(chain(#"{"kind":"objectMap","object":"limit","selectors":["tcp dport"],"map":"s"}"#)), line: 3,
+      "there is no set 's'"),
+    Mistake(
+      "events before connection tracking",
+      onLAN(
+        item(
+          "table",
+          #""name":"t","family":"ip","chains":[{"name":"c","hook":"prerouting","priority":-300,"rules":[{"statements":[{"kind":"setField","selector":"ct event","value":"new"}],@}],@}]"#
+        )), line: 3, "ct event is written behind connection tracking"),
+    Mistake(
+      "events of ARP",
+      table(
+        chain(#"{"kind":"setField","selector":"ct event","value":"new"}"#, hook: "input"), family: "arp"),
+      line: 3, "ct event cannot be written in family arp"),
+    Mistake(
+      "events that are asked for",
+      table(chain(#"{"kind":"match","selectors":["ct event"],"is":"equal","values":[["new"]]}"#)), line: 3,
+      "ct event can be set, but nothing compares with it"),
+    Mistake(
+      "an event that is none",
+      table(chain(#"{"kind":"setField","selector":"ct event","values":["new","death"]}"#)), line: 3,
+      "'death' is no ct_event"),
+    Mistake(
+      "several values of a number",
+      table(chain(#"{"kind":"setField","selector":"ip ttl","values":["1","2"]}"#)), line: 3,
+      "becomes one value, not several"),
+    Mistake(
       "a set of labels", table("", sets: #"{"name":"s","key":["ct_label"],@}"#), line: 3, "stand in no set"),
     Mistake(
       "a map to no object",

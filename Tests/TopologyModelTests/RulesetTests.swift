@@ -24,6 +24,10 @@ struct RulesetTests {
      "elem": [{"prefix": {"addr": "10.0.0.0", "len": 24}}, "10.1.0.1"]}},
     {"map": {"family": "inet", "name": "m", "table": "t", "type": "inet_service",
      "map": "ipv4_addr . inet_service", "elem": [[80, {"concat": ["10.0.0.2", 8080]}]]}},
+    {"map": {"family": "inet", "name": "d", "table": "t", "type": "ipv4_addr", "map": "mark", "size": 9,
+     "flags": ["dynamic", "timeout"], "timeout": 60}},
+    {"map": {"family": "inet", "name": "r", "table": "t", "type": "inet_service", "map": "limit",
+     "elem": [[22, "l"]]}},
     {"chain": {"family": "inet", "table": "t", "name": "i", "type": "filter", "hook": "input", "prio": 0,
      "policy": "drop"}},
     {"chain": {"family": "inet", "table": "t", "name": "p", "type": "nat", "hook": "prerouting", "prio": -100}},
@@ -84,6 +88,40 @@ struct RulesetTests {
   }
 
   @Test(
+    "Rules that fill maps, as JSON and as the text that older versions of nft have there",
+    arguments: [
+      (
+        #"{"map": {"op": "update", "elem": {"elem": {"val": {"payload": {"protocol": "ip", "field": "saddr"}}, "timeout": 5}}, "data": 7, "map": "@d", "stmt": [{"counter": null}]}}"#,
+        "update @d { ip saddr timeout 5s counter packets 0 bytes 0 : 0x00000007 }"
+      ),
+      (
+        #"{"map": {"op": "delete", "elem": {"payload": {"protocol": "ip", "field": "saddr"}}, "data": {"ct": {"key": "mark"}}, "map": "@d"}}"#,
+        "delete @d { ip saddr : ct mark }"
+      ),
+      (
+        #""add @d { ip saddr timeout 1m1s500ms : 0x00000010 }""#,
+        "add @d { ip saddr timeout 1m1s500ms : 0x00000010 }"
+      ),
+      (#""add @d { ip saddr : meta mark }""#, "add @d { ip saddr : meta mark }"),
+      (
+        #"{"limit": {"map": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": "@r"}}}"#,
+        "limit name tcp dport map @r"
+      ),
+      (
+        #"{"mangle": {"key": {"ct": {"key": "event"}}, "value": ["new", "destroy"]}}"#,
+        "ct event set new,destroy"
+      ),
+      (#"{"mangle": {"key": {"ct": {"key": "event"}}, "value": "label"}}"#, "ct event set label"),
+    ])
+  func maps(_ json: String, _ text: String) throws {
+    let flow = #"{"flow": {"op": "add", "flowtable": "@z"}}"#
+    let ruleset = try read(Self.rich.replacing(flow, with: json)).get()
+    let table = try #require(Compiler.compile(ruleset).get().first)
+    let rule = try #require(table.chain("w")?.rules.first)
+    #expect(NftText.text(rule, family: .inet, sets: table.sets) == text)
+  }
+
+  @Test(
     "What is not understood is named with its place",
     arguments: [
       ("{\"nftables\": [", "line 1, column 15"), ("[]", "no list 'nftables'"),
@@ -113,6 +151,15 @@ struct RulesetTests {
       ("\"mod\": 2", "\"mod\": 0", "'mod' should be 1 at least"),
       ("\"len\": 24", "\"len\": 240", "a prefix of 240 bits"),
       ("[22, {\"accept\": null}]", "[22]", "a key and a value"),
+      (
+        "{\"counter\": \"c\"}", "\"add @m { ip saddr }\"",
+        "rule 1: the statement 'add @m { ip saddr }' is not"
+      ),
+      ("{\"counter\": \"c\"}", "\"add @s { ip saddr : 1 }\"", "there is no map 's' to values"),
+      ("{\"counter\": \"c\"}", "\"add @d { ip sadr : 1 }\"", "'ip sadr' is not understood"),
+      ("{\"counter\": \"c\"}", "\"add @d { ip saddr : blue }\"", "'blue' is no mark"),
+      ("{\"counter\": \"c\"}", "\"add @d { ip saddr timeout 5x : 1 }\"", "'5x' is no time"),
+      ("{\"counter\": \"c\"}", "\"add @d { ip saddr : 1 . 2 }\"", "2 values stand where 1 should"),
     ])
   func named(_ old: String, _ new: String, _ message: String) {
     guard case .failure(let error) = read(Self.rich.replacing(old, with: new)) else {

@@ -236,52 +236,6 @@ extension RuleStatement {
   }
 }
 
-extension Selector {
-  /// Keeps the limit that the field leads to; a field that is not there goes on to the next rule:
-  /// `TCP.destinationPort.object([(22, slow), (80, fast)])`.
-  public func object(_ elements: [(Value, NamedLimit)]) -> ObjectLookup {
-    look(up: "limit", elements.map { ($0.0, $0.1.declaration) })
-  }
-  /// Keeps the quota that the field leads to.
-  public func object(_ elements: [(Value, NamedQuota)]) -> ObjectLookup {
-    look(up: "quota", elements.map { ($0.0, $0.1.declaration) })
-  }
-  /// Gives the connection the helper that the field leads to.
-  public func object(_ elements: [(Value, ConnectionHelper)]) -> ObjectLookup {
-    look(up: "helper", elements.map { ($0.0, $0.1.declaration) })
-  }
-  /// Gives the connection the times that the field leads to.
-  public func object(_ elements: [(Value, ConnectionTimeouts)]) -> ObjectLookup {
-    look(up: "timeouts", elements.map { ($0.0, $0.1.declaration) })
-  }
-  /// Expects the connections that the field leads to.
-  public func object(_ elements: [(Value, ConnectionExpectation)]) -> ObjectLookup {
-    look(up: "expectation", elements.map { ($0.0, $0.1.declaration) })
-  }
-  /// Has the SYN proxy answer that the field leads to.
-  public func object(_ elements: [(Value, NamedSynProxy)]) -> ObjectLookup {
-    look(up: "synProxy", elements.map { ($0.0, $0.1.declaration) })
-  }
-  /// Counts with the counter that the field leads to; each has a name.
-  public func object(_ elements: [(Value, Counter)]) -> ObjectLookup {
-    look(up: "counter", elements.map { ($0.0, $0.1.name ?? "") }, [])
-  }
-
-  private func look(up kind: String, _ elements: [(Value, TableDeclaration)]) -> ObjectLookup {
-    look(up: kind, elements.map { ($0.0, $0.1.name) }, elements.map(\.1))
-  }
-
-  private func look(
-    up kind: String, _ elements: [(Value, String)], _ declared: [TableDeclaration]
-  ) -> ObjectLookup {
-    var record = Record("objectMap")
-    record.add("object", kind)
-    record.add("selectors", names)
-    record.add("elements", elements.map { Record.element($0.0.texts, [$0.1], nil) })
-    return ObjectLookup(statement: RuleStatement(record, declared))
-  }
-}
-
 /// Sends a copy of the packet to another host.
 public struct Duplicate: Sendable {
   let statement: RuleStatement

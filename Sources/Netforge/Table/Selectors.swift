@@ -430,6 +430,9 @@ public enum Conntrack {
   public static let mark = Selector<MarkValue>("ct mark")
   /// Labels of the connection: whether any of these is set. `.set` adds one to them.
   public static let labels = Selector<LabelValue>("ct label")
+  /// What is told of the connection to who listens; it can only be set. Of what happens at once all is told where one
+  /// of these has: `Conntrack.events.set(.new, .destroy)`.
+  public static let events = Selector<EventValue>("ct event")
   /// What reads along in the connection.
   public static let helper = Selector<HelperValue>("ct helper")
   /// Which way the packet goes.

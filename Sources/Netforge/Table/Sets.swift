@@ -45,15 +45,17 @@ struct TableDeclaration: Sendable {
 
 extension Record {
   /// What a set or map is, but for its elements.
-  fileprivate static func set(
-    _ name: String, key: [String], data: [String] = [], verdicts: Bool? = nil, interval: Bool?,
-    dynamic: Bool? = nil, counters: Bool?, timeout: Duration?, size: Int?, comment: String?
+  static func set(
+    _ name: String, key: [String], data: [String] = [], verdicts: Bool? = nil, object: String? = nil,
+    interval: Bool?, dynamic: Bool? = nil, counters: Bool? = nil, timeout: Duration?, size: Int?,
+    comment: String?
   ) -> Record {
     var record = Record()
     record.add("name", name)
     record.add("key", key)
     record.add("data", data)
     record.add("verdicts", verdicts)
+    record.add("object", object)
     record.add("interval", interval)
     record.add("dynamic", dynamic)
     record.add("counters", counters)
@@ -64,7 +66,7 @@ extension Record {
   }
 
   /// An element of a named set or map.
-  fileprivate static func element(
+  static func element(
     _ key: [String], _ data: [String] = [], verdict: Verdict? = nil, timeout: Duration?, comment: String?
   ) -> Record {
     var record = element(key, data, verdict)
@@ -126,21 +128,23 @@ public struct NamedMap<Key: SelectorValue, Data: SelectorValue>: Sendable {
   ///   - data: gives the type of what they lead to, `IP.destination`.
   ///   - elements: keys and what they lead to.
   ///   - interval: whether keys may be prefixes and ranges.
+  ///   - dynamic: whether rules may add to it and remove from it.
   ///   - counters: whether each element counts the packets that it was found for.
   ///   - timeout: when elements leave again.
   ///   - size: the most elements that it holds.
   ///   - comment: kept with the map.
   public init(
-    _ name: String, from key: Selector<Key>, to data: Selector<Data>, _ elements: [(Key, Data)],
-    interval: Bool? = nil, counters: Bool? = nil, timeout: Duration? = nil, size: Int? = nil,
-    comment: String? = nil, file: StaticString = #fileID, line: UInt = #line
+    _ name: String, from key: Selector<Key>, to data: Selector<Data>, _ elements: [(Key, Data)] = [],
+    interval: Bool? = nil, dynamic: Bool? = nil, counters: Bool? = nil, timeout: Duration? = nil,
+    size: Int? = nil, comment: String? = nil, file: StaticString = #fileID, line: UInt = #line
   ) {
     self.name = name
     declaration = TableDeclaration(
       name,
       .set(
-        name, key: Key.types, data: Data.types, interval: interval, counters: counters, timeout: timeout,
-        size: size, comment: comment), elements: elements.map { .element($0.0.texts, $0.1.texts, nil) },
+        name, key: Key.types, data: Data.types, interval: interval, dynamic: dynamic, counters: counters,
+        timeout: timeout, size: size, comment: comment),
+      elements: elements.map { .element($0.0.texts, $0.1.texts, nil) },
       file: file, line: line)
   }
 

@@ -205,6 +205,20 @@ public struct SetField: Sendable {
     record.add(key, text)
     statement = RuleStatement(record: record, declared: nil)
   }
+
+  init(_ names: [String], _ flags: [String]) {
+    var record = Record("setField")
+    record.add("selector", names.joined())
+    record.add("values", flags)
+    statement = RuleStatement(record: record, declared: nil)
+  }
+}
+
+extension Selector where Value: FlagValue {
+  /// The field becomes these together: `Conntrack.events.set(.new, .destroy)`.
+  public func set(_ first: Value, _ second: Value, _ others: Value...) -> SetField {
+    SetField(names, ([first, second] + others).flatMap(\.texts))
+  }
 }
 
 extension Selector {

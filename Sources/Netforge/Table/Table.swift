@@ -72,6 +72,10 @@ public enum TableBody: ListBuilder {
   public static func buildExpression<Key, Data>(_ map: NamedMap<Key, Data>) -> [TableItem] {
     [TableItem(chain: nil, declared: [map.declaration])]
   }
+  /// A map to objects, and these.
+  public static func buildExpression<Key, Object>(_ map: NamedObjectMap<Key, Object>) -> [TableItem] {
+    [TableItem(chain: nil, declared: map.objects + [map.declaration])]
+  }
   /// A verdict map.
   public static func buildExpression<Key>(_ map: VerdictMap<Key>) -> [TableItem] {
     [TableItem(chain: nil, declared: [map.declaration])]
@@ -107,7 +111,8 @@ public enum TableBody: ListBuilder {
   /// Refused by name, so that the compiler's message is ours.
   @available(
     *, unavailable,
-    message: "a table's body holds Chain, NATChain, NamedSet, NamedMap, VerdictMap, NamedLimit and NamedQuota"
+    message:
+      "a table's body holds Chain, NATChain, NamedSet, NamedMap, NamedObjectMap, VerdictMap and named objects"
   )
   public static func buildExpression<Other>(_ other: Other) -> [TableItem] { [] }
 }

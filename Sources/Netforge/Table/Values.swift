@@ -161,6 +161,39 @@ public struct StatusValue: FlagValue {
   public static let confirmed = StatusValue("confirmed")
 }
 
+/// Something that happens to a connection and is told to who listens, as `netforge conntrack --watch`.
+public struct EventValue: FlagValue {
+  /// The words nft uses for the type.
+  public static let types = ["ct_event"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// It begins.
+  public static let new = EventValue("new")
+  /// One begins that was expected of another.
+  public static let related = EventValue("related")
+  /// It ends.
+  public static let destroy = EventValue("destroy")
+  /// It is answered.
+  public static let reply = EventValue("reply")
+  /// It is not forgotten early any more.
+  public static let assured = EventValue("assured")
+  /// Its protocol's state changes, as TCP's.
+  public static let protocolState = EventValue("protoinfo")
+  /// It is given a helper.
+  public static let helper = EventValue("helper")
+  /// Its mark changes.
+  public static let mark = EventValue("mark")
+  /// Its sequence numbers are corrected.
+  public static let sequenceAdjustment = EventValue("seqadj")
+  /// Its security mark changes.
+  public static let securityMark = EventValue("secmark")
+  /// Its labels change.
+  public static let label = EventValue("label")
+  /// None of these.
+  public static let nothing = EventValue("0")
+}
+
 /// A connection's label, 0...127.
 public struct LabelValue: SelectorValue, ExpressibleByIntegerLiteral {
   /// The words nft uses for the type.

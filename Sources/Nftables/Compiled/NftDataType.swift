@@ -59,6 +59,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
   public static let ecn = NftDataType(rawValue: 37)
   public static let routeType = NftDataType(rawValue: 38)
   public static let boolean = NftDataType(rawValue: 39)
+  public static let connectionEvent = NftDataType(rawValue: 40)
   public static let interfaceName = NftDataType(rawValue: 41)
 
   private static func naturalSize(_ number: UInt32) -> Int {
@@ -88,7 +89,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
     switch self {
     case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup,
       .routeType,
-      .interfaceName, .time, .string, .deviceType, .connectionLabel:
+      .interfaceName, .time, .string, .deviceType, .connectionLabel, .connectionEvent:
       true
     default: isHostInteger
     }
@@ -96,7 +97,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
 
   /// True when values are sets of bits, so that a match asks for any of them.
   public var isBitmask: Bool {
-    self == .ctState || self == .ctStatus || self == .tcpFlags || self == .connectionLabel
+    [.ctState, .ctStatus, .tcpFlags, .connectionLabel, .connectionEvent].contains(self)
   }
 
   /// As a set declaration names it.
@@ -135,6 +136,7 @@ public struct NftDataType: Hashable, Codable, Sendable {
     case .ecn: "ecn"
     case .routeType: "fib_addrtype"
     case .boolean: "boolean"
+    case .connectionEvent: "ct_event"
     case .interfaceName: "ifname"
     default: rawValue == 4 ? "integer" : "type\(rawValue)"
     }

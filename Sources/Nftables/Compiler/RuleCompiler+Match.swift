@@ -76,6 +76,8 @@ extension RuleCompiler {
         return Loaded(register: register, bytes: length, window: window)
       }
     case .meta(let key): emit(.meta(NftMeta(key: key, destination: register)))
+    // nft_ct_get_init.
+    case .ct(.eventMask, _): throw Fault("\(selector.name) can be set, but not asked for")
     case .ct(let key, let direction): emit(.ct(NftCt(key: key, direction: direction, destination: register)))
     case .fib(let flags, let result): emit(.fib(NftFib(flags: flags, result: result, destination: register)))
     case .fibPresence(let flags):
@@ -325,6 +327,22 @@ extension RuleCompiler {
   mutating func lookup(
     _ selectors: [Selector], named name: String, data: NftSetData?, inverted: Bool = false
   ) throws(Fault) {
+    let set = try loadKey(selectors, of: name)
+    switch (data, set.data) {
+    case (nil, nil): break
+    case (nil, _?): throw Fault("'\(name)' is a map, which older kernels do not take as a set")
+    case (let wanted?, let given):
+      guard wanted == given else { throw Fault("'\(name)' does not give what is wanted") }
+    }
+    emit(
+      .lookup(
+        NftLookup(
+          set: .named(name), source: .r1, destination: data.map { $0 == .verdict ? .verdict : .r1 },
+          isInverted: inverted)))
+  }
+
+  /// Loads selectors as the key of a named set of the table.
+  mutating func loadKey(_ selectors: [Selector], of name: String) throws(Fault) -> NftSet {
     guard let set = sets[name] else { throw Fault("there is no set '\(name)' in the table") }
     try requireAll(selectors)
     canMerge = false
@@ -340,19 +358,8 @@ extension RuleCompiler {
       throw Fault(
         "set '\(name)' holds \(words(set.keyTypes)), not \(words(types)); say the values in the rule")
     }
-    switch (data, set.data) {
-    case (nil, nil): break
-    case (nil, _?): throw Fault("'\(name)' is a map, which older kernels do not take as a set")
-    case (let wanted?, let given):
-      guard wanted == given else { throw Fault("'\(name)' does not give what is wanted") }
-    }
-    let swapped = Self.swapped(types, intervals: set.isInterval)
-    try loadAll(selectors, swapped: swapped)
-    emit(
-      .lookup(
-        NftLookup(
-          set: .named(name), source: .r1, destination: data.map { $0 == .verdict ? .verdict : .r1 },
-          isInverted: inverted)))
+    try loadAll(selectors, swapped: Self.swapped(types, intervals: set.isInterval))
+    return set
   }
 
   /// The fields that must be in network order, since intervals compare as memcmp does.

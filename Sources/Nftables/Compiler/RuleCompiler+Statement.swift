@@ -239,13 +239,59 @@ extension RuleCompiler {
       }
       expressions = set.expressions
     }
+    let types = try dataTypes(of: update, set)
     try requireAll(update.selectors)
-    try loadAll(update.selectors)
+    for case .selector(let selector) in update.data { try requireAll([selector]) }
+    // The data begins at the wide register behind the key.
+    let word = (try loadAll(update.selectors) + 15) / 16 * 4
+    try load(update.data, as: types, word: word)
     emit(
       .dynset(
         NftDynset(
-          setName: update.set, operation: update.operation, key: .r1, timeout: update.timeout ?? 0,
+          setName: update.set, operation: update.operation, key: .r1,
+          data: types.isEmpty ? nil : NftRegister(word: word), timeout: update.timeout ?? 0,
           expressions: expressions)))
+  }
+
+  /// Of what types the data of a rule's element is; none in a set (nft_dynset_init).
+  private func dataTypes(of update: SetUpdate, _ set: NftSet) throws(Fault) -> [NftDataType] {
+    switch set.data {
+    case nil:
+      guard update.data.isEmpty else {
+        throw Fault("'\(update.set)' is a set, whose elements lead to nothing")
+      }
+      return []
+    case .value(let types)?:
+      // What is removed is found by its key.
+      guard update.data.count == types.count || update.operation == .delete && update.data.isEmpty else {
+        throw Fault("map '\(update.set)' leads to \(types.map(\.name).joined(separator: " . "))")
+      }
+      return types
+    case .verdict?, .object?:
+      throw Fault("map '\(update.set)' leads to verdicts or objects, which rules cannot put there")
+    }
+  }
+
+  /// Brings an element's data into the registers from a word on; zeros where it has none.
+  private mutating func load(
+    _ data: [SetUpdate.Datum], as types: [NftDataType], word: Int
+  ) throws(Fault) {
+    var next = word
+    for (index, type) in types.enumerated() {
+      switch data.isEmpty ? .value(NftData([UInt8](repeating: 0, count: type.size))) : data[index] {
+      case .value(let value):
+        guard value.count == type.size else {
+          throw Fault("a value of \(value.count) bytes for a \(type.name)")
+        }
+        _ = try immediate(value, word: next)
+      case .selector(let selector):
+        guard selector.type.rawValue == type.rawValue || selector.type.rawValue == 4 || type.rawValue == 4
+        else { throw Fault("\(selector.name) is no \(type.name)") }
+        try place(selector, as: type, word: next)
+      }
+      next += type.paddedSize / 4
+    }
+    guard next <= 16 else { throw Fault("no register is left for what the element leads to") }
   }
 
   private mutating func compile(
@@ -255,11 +301,9 @@ extension RuleCompiler {
     let source: NftSetReference
     switch map {
     case .named(let name):
-      guard let set = sets[name], set.data == .object(kind.rawValue) else {
-        throw Fault("there is no map '\(name)' to a \(kind.name) in the table")
+      guard try loadKey(selectors, of: name).data == .object(kind.rawValue) else {
+        throw Fault("'\(name)' is no map to a \(kind.name)")
       }
-      try requireAll(selectors)
-      try loadAll(selectors)
       source = .named(name)
     case .entries(let entries):
       guard !entries.isEmpty else { throw Fault("a map of objects without entries") }

@@ -17,6 +17,9 @@ extension RuleCompiler {
       guard [.mark, .labels, .zone, .eventMask, .secmark].contains(key) else {
         throw Fault("\(selector.name) cannot be set")
       }
+      guard family != .netdev, family != .arp else {
+        throw Fault("\(selector.name): there is no connection tracking in the \(family.rawValue) family")
+      }
       try place(source, as: selector.type)
       emit(.ctSet(NftCtSet(key: key, direction: direction, source: .r1)))
     case .payload(let base, let bit, let width):
@@ -65,11 +68,16 @@ extension RuleCompiler {
   }
 
   private mutating func place(_ other: Selector, as type: NftDataType) throws(Fault) {
+    try requireAll([other])
+    try place(other, as: type, word: 0)
+  }
+
+  /// The same into the register at a word, where what it presumes is settled.
+  mutating func place(_ other: Selector, as type: NftDataType, word: Int) throws(Fault) {
     guard other.type.size == type.size, other.window == nil else {
       throw Fault("\(other.name) does not fit where a \(type.name) is stored")
     }
-    try requireAll([other])
-    let loaded = try load(other)
+    let loaded = try load(other, word: word)
     guard type.size > 1, other.type.isHostOrder != type.isHostOrder else { return }
     emit(
       .byteorder(

@@ -218,6 +218,7 @@ extension Selector {
     ct("ct l3proto", .nfproto, .l3proto), ct("ct expiration", .time, .expiration),
     ct("ct zone", NftDataType(rawValue: 4, size: 2, hostOrder: true), .zone),
     ct("ct helper", .string, .helper), ct("ct label", .connectionLabel, .labels),
+    ct("ct event", .connectionEvent, .eventMask),
     ct("ct packets", wide, .packets), ct("ct bytes", wide, .bytes), ct("ct avgpkt", wide, .averagePacket),
     ct("ct original packets", wide, .packets, .original), ct("ct reply packets", wide, .packets, .reply),
     ct("ct original bytes", wide, .bytes, .original), ct("ct reply bytes", wide, .bytes, .reply),

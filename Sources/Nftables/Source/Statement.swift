@@ -224,24 +224,32 @@ public enum MarkSource: Hashable, Codable, Sendable {
   case other
 }
 
-/// A rule's addition to a dynamic set.
+/// A rule's addition to a dynamic set or map, or its removal there.
 public struct SetUpdate: Hashable, Codable, Sendable {
   public var set: String
   public var operation: NftDynset.Operation
   public var selectors: [Selector]
+  /// What a map's element leads to, field by field; empty for a set, and where a map's element is removed.
+  public var data: [Datum]
   /// Milliseconds; nil takes the set's.
   public var timeout: UInt64?
   /// Limit, quota, counter or connlimit, kept for each element.
   public var expressions: [NftExpression]
 
   public init(
-    set: String, operation: NftDynset.Operation = .add, selectors: [Selector], timeout: UInt64? = nil,
-    expressions: [NftExpression] = []
+    set: String, operation: NftDynset.Operation = .add, selectors: [Selector], data: [Datum] = [],
+    timeout: UInt64? = nil, expressions: [NftExpression] = []
   ) {
     self.set = set
     self.operation = operation
     self.selectors = selectors
+    self.data = data
     self.timeout = timeout
     self.expressions = expressions
+  }
+  /// A field of what an element leads to.
+  public enum Datum: Hashable, Codable, Sendable {
+    case value(NftData)
+    case selector(Selector)
   }
 }

@@ -73,14 +73,14 @@ public struct NftTableListing: Hashable, Codable, Sendable {
         priority: chain.base?.priority, policy: chain.base?.policy.rawValue,
         devices: chain.base.flatMap { $0.devices.isEmpty ? nil : $0.devices },
         rules: chain.rules.enumerated().map { index, rule in
-          RuleListing(rule, handles.rule(index, of: chain.name, in: table.key), table.family)
+          RuleListing(rule, handles.rule(index, of: chain.name, in: table.key), table)
         })
     }
   }
 }
 
 extension NftTableListing.RuleListing {
-  init(_ rule: NftRule, _ handle: UInt64?, _ family: NftFamily) {
+  init(_ rule: NftRule, _ handle: UInt64?, _ table: NftTable) {
     var plain = rule
     plain.comment = nil
     var counter: NftCounter?
@@ -89,7 +89,8 @@ extension NftTableListing.RuleListing {
       if case .counter = expression { .counter(NftCounter()) } else { expression }
     }
     self.init(
-      key: rule.key, handle: handle, comment: rule.comment, rule: NftText.text(plain, family: family),
+      key: rule.key, handle: handle, comment: rule.comment,
+      rule: NftText.text(plain, family: table.family, sets: table.sets),
       packets: counter?.packets, bytes: counter?.bytes)
   }
 }

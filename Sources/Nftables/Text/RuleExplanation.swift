@@ -15,9 +15,10 @@ public struct RuleExplanation: Hashable, Codable, Sendable {
   public var rule: String
   public var steps: [Step]
 
-  public init(_ rule: NftRule, family: NftFamily) {
-    self.rule = NftText.text(rule, family: family)
-    var writer = RuleText(family: family)
+  /// `sets` are those of the rule's table.
+  public init(_ rule: NftRule, family: NftFamily, sets: [NftSet]) {
+    self.rule = NftText.text(rule, family: family, sets: sets)
+    var writer = RuleText(family: family, sets: sets)
     steps = rule.expressions.enumerated().map { index, expression in
       let meaning = writer.explain(expression, after: index > 0 ? rule.expressions[index - 1] : nil)
       return Step(bytecode: expression.description, meaning: meaning)

@@ -26,6 +26,7 @@ extension RuleText {
       case .zone:
         let zone = try assigned(e.source, NftDataType(rawValue: 4, size: 2, hostOrder: true))
         say("ct \(e.direction.map { "\($0) " } ?? "")zone set \(zone)")
+      case .eventMask: say("ct event set \(try assigned(e.source, .connectionEvent))")
       default: throw Unwritable()
       }
     case .payloadWrite(let e): try store(e)
@@ -89,13 +90,22 @@ extension RuleText {
       case .ctHelper, .ctTimeout, .ctExpectation: say("\(kind.name) set \(quoted(name))")
       default: say("\(kind.name) name \(quoted(name))")
       }
-    case .map(.anonymous(let set), let source):
-      guard case .object(let type)? = set.data, let kind = NftObjectKind(rawValue: type) else {
-        throw Unwritable()
+    case .map(let reference, let source):
+      let found: NftSet?
+      let content: String
+      switch reference {
+      case .anonymous(let set): (found, content) = (set, SetText(set: set, swapped: []).elements)
+      case .named(let name): (found, content) = (sets.first { $0.name == name }, "@\(name)")
       }
+      guard let set = found, case .object(let type)? = set.data, let kind = NftObjectKind(rawValue: type)
+      else { throw Unwritable() }
+      let word =
+        switch kind {
+        case .ctHelper, .ctTimeout, .ctExpectation: "set"
+        default: "name"
+        }
       let (key, needs) = try concatenation(source, bytes: set.keyLength)
-      say("\(kind.name) name \(key) map \(SetText(set: set, swapped: []).elements)", needs: needs)
-    case .map: throw Unwritable()
+      say("\(kind.name) \(word) \(key) map \(content)", needs: needs)
     }
   }
 
@@ -193,11 +203,11 @@ extension RuleText {
   }
 
   mutating func dynset(_ e: NftDynset) throws(Unwritable) {
-    guard e.data == nil else { throw Unwritable() }
     guard var word = e.key.word else { throw Unwritable() }
+    let end = e.data?.word ?? 16
     var parts: [String] = []
     var needs: Set<Guard> = []
-    while fresh.contains(word), let operand = registers[word] {
+    while word < end, fresh.contains(word), let operand = registers[word] {
       parts.append(operand.text)
       needs.formUnion(operand.needs)
       word += (operand.bytes + 3) / 4
@@ -209,7 +219,31 @@ extension RuleText {
       guard let statement = Self.stateful(expression) else { throw Unwritable() }
       text += " \(statement)"
     }
+    if let register = e.data {
+      guard case .value(let types)? = sets.first(where: { $0.name == e.setName })?.data else {
+        throw Unwritable()
+      }
+      let (data, presumed) = try fields(register, types)
+      text += " : \(data)"
+      needs.formUnion(presumed)
+    }
     say("\(e.operation) @\(e.setName) { \(text) }", needs: needs)
+  }
+
+  /// What a map's element leads to.
+  private func fields(
+    _ register: NftRegister, _ types: [NftDataType]
+  ) throws(Unwritable) -> (String, Set<Guard>) {
+    guard var word = register.word else { throw Unwritable() }
+    var parts: [String] = []
+    var needs: Set<Guard> = []
+    for type in types {
+      guard let operand = registers[word], operand.mask == nil else { throw Unwritable() }
+      parts.append(operand.constant.map { ValueText(type: type).text($0) } ?? operand.text)
+      needs.formUnion(operand.needs)
+      word += type.paddedSize / 4
+    }
+    return (parts.joined(separator: " . "), needs)
   }
 
   /// Statements that may also stand in an element.

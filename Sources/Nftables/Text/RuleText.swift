@@ -8,6 +8,8 @@ import NetTypes
 /// Writes one rule.
 struct RuleText {
   let family: NftFamily
+  /// The named sets and maps that rules fill, or look objects up in: they know the types of what is in them.
+  let sets: [NftSet]
   var items: [Item] = []
   var registers: [Int: Operand] = [:]
   /// The words loaded since the last match: what a key of a named set is made of.
@@ -49,8 +51,9 @@ struct RuleText {
   /// An expression that nft's language, or this writer, has no words for.
   struct Unwritable: Error {}
 
-  init(family: NftFamily) {
+  init(family: NftFamily, sets: [NftSet]) {
     self.family = family
+    self.sets = sets
     switch family {
     case .ip: network = .ipv4
     case .ip6: network = .ipv6
@@ -60,8 +63,8 @@ struct RuleText {
   }
 
   /// The rule's line; a comment when it holds an expression that cannot be written.
-  static func line(_ rule: NftRule, family: NftFamily) -> String {
-    var writer = RuleText(family: family)
+  static func line(_ rule: NftRule, family: NftFamily, sets: [NftSet]) -> String {
+    var writer = RuleText(family: family, sets: sets)
     do {
       try writer.run(rule.expressions)
     } catch {

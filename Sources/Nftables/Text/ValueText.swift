@@ -45,7 +45,9 @@ struct ValueText {
     var rest = value(data)
     var parts: [String] = []
     for (name, bit) in names where rest & bit != 0 {
-      parts.append(name)
+      // Elsewhere these are words of nft's own, which it takes for events between quotes only.
+      let isReserved = type == .connectionEvent && ["helper", "mark", "secmark"].contains(name)
+      parts.append(isReserved ? quoted(name) : name)
       rest &= ~bit
     }
     if rest != 0 || parts.isEmpty { parts.append("0x" + String(rest, radix: 16)) }
@@ -99,6 +101,11 @@ struct ValueText {
     28: [
       ("expected", 1), ("seen-reply", 2), ("assured", 4), ("confirmed", 8), ("snat", 0x10), ("dnat", 0x20),
       ("dying", 0x200),
+    ],
+    // enum ip_conntrack_events.
+    40: [
+      ("new", 1), ("related", 2), ("destroy", 4), ("reply", 8), ("assured", 0x10), ("protoinfo", 0x20),
+      ("helper", 0x40), ("mark", 0x80), ("seqadj", 0x100), ("secmark", 0x200), ("label", 0x400),
     ],
   ]
 

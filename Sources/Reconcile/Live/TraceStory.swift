@@ -345,8 +345,7 @@ public struct TraceStory: Sendable {
         add(place, .policy, "\(chain): policy \(step.verdict)", location: location(of: step))
         continue
       }
-      let text =
-        step.rule.map { NftText.statelessText($0, family: step.chain.table.family) } ?? "a rule that is gone"
+      let text = step.text ?? "a rule that is gone"
       add(
         place, .rule, "\(chain): \(text) => \(step.verdict)", location: location(of: step),
         writes: step.writes)
@@ -363,7 +362,7 @@ public struct TraceStory: Sendable {
 
   /// What dropped the packet: `rule 'tcp dport 22 drop' of inet zones forward (firewall.swift:24)`.
   private func words(of step: TraceReport.RuleStep) -> String {
-    let text = step.rule.map { "rule '\(NftText.statelessText($0, family: step.chain.table.family))'" }
+    let text = step.text.map { "rule '\($0)'" }
     let line = location(of: step).map { " (\($0))" } ?? ""
     return (step.isPolicy ? "the policy" : text ?? "a rule that is gone")
       + " of \(step.chain.table) \(step.chain.chain)\(line)"

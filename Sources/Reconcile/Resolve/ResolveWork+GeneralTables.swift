@@ -59,6 +59,7 @@ extension ResolveWork {
       case .none: nil
       case .values(let types): .value(types.map(\.dataType))
       case .verdict: .verdict
+      case .objects(let kind): NftObjectKind(kind).map { .object($0.rawValue) }
       }
     var dataTypes: [Topology.ValueType] = []
     if case .values(let types) = set.data { dataTypes = types }
@@ -83,14 +84,19 @@ extension ResolveWork {
     _ element: Topology.Element, _ types: [Topology.ValueType], in id: NamespaceID
   ) -> NftElementValue? {
     if let verdict = element.verdict { return .verdict(NftVerdict(verdict)) }
+    if let object = element.object { return .object(object) }
     guard !element.data.isEmpty else { return nil }
-    var bytes: [UInt8] = []
-    for (item, type) in zip(element.data, types) {
-      guard case .value(let data) = value(item, as: type.dataType, in: id) else { continue }
-      bytes += data.bytes
-      if types.count > 1 { while bytes.count % 4 != 0 { bytes.append(0) } }
+    let fields = data(element.data, types, in: id)
+    return .data(fields.count == 1 ? fields[0] : NftData(fields.flatMap(\.padded.bytes)))
+  }
+
+  /// Single values as they lie in registers of those types.
+  private func data(
+    _ values: [Topology.Value], _ types: [Topology.ValueType], in id: NamespaceID
+  ) -> [NftData] {
+    zip(values, types).compactMap { item, type in
+      if case .value(let data) = value(item, as: type.dataType, in: id) { data } else { nil }
     }
-    return .data(NftData(bytes))
   }
 
   /// A value as it lies in a register of that type.
@@ -152,13 +158,20 @@ extension ResolveWork {
       }
     case .counter(let name): return [name.map { .object(.counter, $0) } ?? .counter]
     case .object(let kind, let name): return [NftObjectKind(kind).map { .object($0, name) } ?? .addFlow(name)]
-    case .objectMap(let kind, let keys, let entries):
+    case .objectMap(let kind, let keys, let source):
       let selectors = keys.map(Self.selector)
-      let map = entries.map { entry in
-        ObjectMap.Entry(
-          key: zip(entry.key, selectors).map { value($0, as: $1.type, in: id) }, name: entry.name)
-      }
-      return NftObjectKind(kind).map { [.objectMap($0, selectors, .entries(map))] } ?? []
+      let map: ObjectMap =
+        switch source {
+        case .named(let name): .named(name)
+        case .anonymous(let elements):
+          .entries(
+            elements.map { element in
+              ObjectMap.Entry(
+                key: zip(element.key, selectors).map { value($0, as: $1.type, in: id) },
+                name: element.object ?? "")
+            })
+        }
+      return NftObjectKind(kind).map { [.objectMap($0, selectors, map)] } ?? []
     case .limit(let rate): return [.limit(NftLimit(rate))]
     case .quota(let bytes, let over): return [.quota(NftQuota(bytes: bytes, isInverted: over))]
     case .log(let prefix, let level, let group):
@@ -196,8 +209,16 @@ extension ResolveWork {
     case .copyMark(_, let to): return [to == .packet ? .setMark(.other) : .setConntrackMark(.other)]
     case .noTrack: return [.notrack]
     case .updateSet(let update):
-      let ages = table.sets.first { $0.name == update.set }?.ages ?? false
-      return [.updateSet(SetUpdate(update, ages: ages))]
+      let set = table.sets.first { $0.name == update.set }
+      var result = SetUpdate(update, ages: set?.ages ?? false)
+      switch update.data {
+      case .selectors(let selectors)?: result.data = selectors.map { .selector(Self.selector($0)) }
+      case .values(let values)?:
+        guard case .values(let types)? = set?.data else { break }
+        result.data = data(values, types, in: id).map { .value($0) }
+      case nil: break
+      }
+      return [.updateSet(result)]
     case .synProxy(let proxy): return [.synproxy(NftSynproxy(proxy))]
     case .trace: return [.trace]
     case .connectionLimit(let count, let over):

@@ -50,16 +50,37 @@ extension TopologyCheck {
     return object
   }
 
-  /// Whether the table has an object, and a rule of the chain can use it.
-  private mutating func admits(
-    _ kind: Topology.Object.Kind, _ name: String, base: Topology.Chain.Base?, _ scope: TableScope,
-    at location: SourceLocation
+  /// Whether the table has an object; a counter is declared by being named.
+  mutating func exists(
+    _ kind: Topology.Object.Kind, _ name: String, _ who: String, _ scope: TableScope,
+    _ counters: inout [String], at location: SourceLocation
   ) -> Bool {
+    guard kind != .counter else { return declare(counter: name, who, &counters, at: location) }
     guard scope.objects.contains(where: { $0.kind == kind && $0.name == name }) else {
       let names = scope.objects.filter { $0.kind == kind }.map(\.name)
-      fail("\(scope.who): there is no \(kind.rawValue) '\(name)'\(didYouMean(name, names))", at: location)
+      fail("\(who): there is no \(kind.rawValue) '\(name)'\(didYouMean(name, names))", at: location)
       return false
     }
+    return true
+  }
+
+  /// The kind of the objects that a map leads to.
+  mutating func mapped(
+    _ word: String, _ who: String, at location: SourceLocation
+  ) -> Topology.Object.Kind? {
+    guard let kind: Topology.Object.Kind = choice(word, who, at: location) else { return nil }
+    guard kind != .flowtable else {
+      fail("\(who): a map leads to no flowtable", at: location)
+      return nil
+    }
+    return kind
+  }
+
+  /// Whether a rule of the chain can use objects of a kind.
+  private mutating func admits(
+    _ kind: Topology.Object.Kind, base: Topology.Chain.Base?, _ scope: TableScope,
+    at location: SourceLocation
+  ) -> Bool {
     if kind == .synProxy, !admitsSynProxy(base, scope, at: location) { return false }
     if [.helper, .timeouts, .expectation].contains(kind), let base, base.priority <= -200 {
       fail(
@@ -94,35 +115,38 @@ extension TopologyCheck {
     _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope, _ counters: inout [String]
   ) -> Topology.Statement? {
     let (who, location) = (scope.who, reader.location)
-    guard let kind: Topology.Object.Kind = choice(reader.required("object"), who, at: location),
-      let selectors = selectors(reader.texts("selectors"), who, at: location)
+    guard let kind = mapped(reader.required("object"), who, at: location),
+      let selectors = selectors(reader.texts("selectors"), who, at: location),
+      admits(kind, base: base, scope, at: location)
     else { return nil }
-    guard kind != .flowtable, !selectors.contains(where: { $0.type == .connectionLabel }) else {
-      fail("\(who): a map leads to no flowtable, and no label leads to anything", at: location)
-      return nil
-    }
-    var entries: [Topology.ObjectEntry] = []
-    for element in reader.objects("elements") {
-      guard let key = values(element.texts("key"), of: selectors.map(\.type), who, scope, at: location) else {
+    if let name = reader.text("map") {
+      guard let set = set(name, key: selectors, who, scope, at: location) else { return nil }
+      guard set.data == .objects(kind) else {
+        fail("\(who): '\(name)' does not lead to objects of kind \(kind.rawValue)", at: location)
         return nil
       }
-      let name = element.texts("data").first ?? ""
+      return .objectMap(kind, selectors, .named(name))
+    }
+    guard !selectors.contains(where: { $0.type == .connectionLabel }) else {
+      fail("\(who): no label leads to anything; nft could not list it", at: location)
+      return nil
+    }
+    var elements: [Topology.Element] = []
+    for item in reader.objects("elements") {
       guard
-        kind == .counter
-          ? declare(counter: name, who, &counters, at: location)
-          : admits(kind, name, base: base, scope, at: location)
+        let element = element(item, key: selectors.map(\.type), data: .objects(kind), who, scope, &counters)
       else { return nil }
-      guard !entries.contains(where: { $0.key == key }) else {
+      guard !elements.contains(where: { $0.key == element.key }) else {
         fail("\(who): one value leads to two objects", at: location)
         return nil
       }
-      entries.append(Topology.ObjectEntry(key: key, name: name))
+      elements.append(element)
     }
-    guard !entries.isEmpty else {
+    guard !elements.isEmpty else {
       fail("\(who): a map of objects is empty", at: location)
       return nil
     }
-    return .objectMap(kind, selectors, entries)
+    return .objectMap(kind, selectors, .anonymous(elements))
   }
 
   /// Whether a SYN proxy can stand in the chain (nft_synproxy_validate).
@@ -229,7 +253,7 @@ extension TopologyCheck {
 
   /// Nil with a complaint, or for a statement that is none of these.
   mutating func rarerStatement(
-    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope
+    _ reader: Reader, base: Topology.Chain.Base?, _ scope: TableScope, _ counters: inout [String]
   ) -> Topology.Statement? {
     let who = scope.who
     let location = reader.location
@@ -239,7 +263,9 @@ extension TopologyCheck {
         return nil
       }
       let name = reader.required("name")
-      guard admits(kind, name, base: base, scope, at: location) else { return nil }
+      guard exists(kind, name, who, scope, &counters, at: location),
+        admits(kind, base: base, scope, at: location)
+      else { return nil }
       return .object(kind, name)
     case "duplicate":
       let device = reader.text("device")

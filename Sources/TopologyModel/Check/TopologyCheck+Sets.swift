@@ -6,7 +6,9 @@ import LabCore
 import NetTypes
 
 extension TopologyCheck {
-  mutating func elementSet(_ reader: Reader, _ scope: TableScope) -> Topology.ElementSet? {
+  mutating func elementSet(
+    _ reader: Reader, _ scope: TableScope, _ counters: inout [String]
+  ) -> Topology.ElementSet? {
     let name = reader.required("name")
     let who = "\(scope.who), set '\(name)'"
     guard Self.isIdentifier(name) else {
@@ -18,14 +20,10 @@ extension TopologyCheck {
     guard let key = types(reader.texts("key"), "\(who): key", at: reader.location), !key.isEmpty,
       let dataTypes = types(reader.texts("data"), "\(who): data", at: reader.location)
     else { return nil }
-    let isVerdictMap = reader.flag("verdicts") ?? false
-    guard !isVerdictMap || dataTypes.isEmpty else {
-      fail("\(who): a map leads either to values or to verdicts", at: reader.location)
-      return nil
-    }
+    guard let data = data(of: reader, dataTypes, who) else { return nil }
     var set = Topology.ElementSet(
-      name: name, key: key, data: isVerdictMap ? .verdict : dataTypes.isEmpty ? .none : .values(dataTypes),
-      isInterval: reader.flag("interval") ?? false, isDynamic: reader.flag("dynamic") ?? false,
+      name: name, key: key, data: data, isInterval: reader.flag("interval") ?? false,
+      isDynamic: reader.flag("dynamic") ?? false,
       counts: reader.flag("counters") ?? false, comment: comment(of: reader, "\(who): its comment"),
       location: reader.location)
     set.timeout = lifetime(reader, "\(who): timeout")
@@ -34,10 +32,18 @@ extension TopologyCheck {
       fail("\(who): a set is either dynamic or of intervals", at: reader.location)
       return nil
     }
+    if case .objects = data, set.isDynamic || set.counts {
+      fail(
+        "\(who): a map to objects is not dynamic, and its elements count nothing but by their objects",
+        at: reader.location)
+      return nil
+    }
     let items = reader.objects("elements")
     var seen = Set<[Topology.Value]>(minimumCapacity: items.count)
     for item in items {
-      guard var element = self.element(item, key: key, data: set.data, who, scope) else { return nil }
+      guard var element = self.element(item, key: key, data: set.data, who, scope, &counters) else {
+        return nil
+      }
       element.timeout = lifetime(item, "\(who): an element's timeout")
       element.comment = comment(of: item, "\(who): an element's comment")
       if element.key.contains(where: \.isInterval), !set.isInterval {
@@ -95,16 +101,30 @@ extension TopologyCheck {
     .ValueType]?
   {
     let types = words.compactMap { word -> Topology.ValueType? in choice(word, who, at: location) }
-    if types.contains(.connectionLabel) || types.contains(.helper) {
-      fail("\(who): labels and helpers stand in no set; nft could not write it", at: location)
+    if types.contains(where: { [.connectionLabel, .helper, .connectionEvent].contains($0) }) {
+      fail("\(who): labels, helpers and events stand in no set; nft could not write it", at: location)
       return nil
     }
     return types.count == words.count ? types : nil
   }
 
+  /// What elements lead to.
+  private mutating func data(
+    of reader: Reader, _ types: [Topology.ValueType], _ who: String
+  ) -> Topology.ElementSet.Data? {
+    let isVerdictMap = reader.flag("verdicts") ?? false
+    let object = reader.text("object")
+    guard [isVerdictMap, object != nil, !types.isEmpty].count(where: { $0 }) <= 1 else {
+      fail("\(who): a map leads either to values, to verdicts or to objects", at: reader.location)
+      return nil
+    }
+    if let object { return mapped(object, who, at: reader.location).map { .objects($0) } }
+    return isVerdictMap ? .verdict : types.isEmpty ? Topology.ElementSet.Data.none : .values(types)
+  }
+
   mutating func element(
     _ reader: Reader, key: [Topology.ValueType], data: Topology.ElementSet.Data, _ who: String,
-    _ scope: TableScope
+    _ scope: TableScope, _ counters: inout [String]
   ) -> Topology.Element? {
     guard let keyValues = values(reader.texts("key"), of: key, who, scope, at: reader.location) else {
       return nil
@@ -130,6 +150,10 @@ extension TopologyCheck {
         return nil
       }
       element.verdict = verdict
+    case .objects(let kind):
+      let name = reader.texts("data").first ?? ""
+      guard exists(kind, name, who, scope, &counters, at: reader.location) else { return nil }
+      element.object = name
     }
     return element
   }
@@ -150,7 +174,13 @@ extension TopologyCheck {
       let operation: Topology.SetUpdate.Operation = choice(
         reader.text("operation") ?? "update", "\(who): operation", at: location)
     else { return nil }
-    guard set.isDynamic, case .none = set.data else {
+    switch set.data {
+    case .none, .values: break
+    case .verdict, .objects:
+      fail("\(who): rules put values into maps, and '\(set.name)' leads to none", at: location)
+      return nil
+    }
+    guard set.isDynamic else {
       fail(
         "\(who): rules add to a dynamic set and remove from one only; give '\(set.name)' dynamic: true",
         at: location)
@@ -162,6 +192,7 @@ extension TopologyCheck {
       return nil
     }
     var update = Topology.SetUpdate(set: set.name, operation: operation, selectors: selectors)
+    guard added(to: &update, from: reader, set, scope) else { return nil }
     update.timeout = lifetime(reader, "\(who): timeout")
     if update.timeout != nil, !set.ages {
       fail("\(who): elements of '\(set.name)' never leave; give it a timeout", at: location)
@@ -189,5 +220,51 @@ extension TopologyCheck {
       update.statements.append(statement)
     }
     return .updateSet(update)
+  }
+  /// What the element of a map leads to. False with a complaint.
+  private mutating func added(
+    to update: inout Topology.SetUpdate, from reader: Reader, _ set: Topology.ElementSet, _ scope: TableScope
+  ) -> Bool {
+    let (who, location) = (scope.who, reader.location)
+    let (texts, words) = (reader.texts("data"), reader.texts("dataSelectors"))
+    guard case .values(let types) = set.data else {
+      guard texts.isEmpty, words.isEmpty else {
+        fail("\(who): elements of '\(set.name)' lead to nothing; it is a set", at: location)
+        return false
+      }
+      return true
+    }
+    guard update.operation != .remove || texts.isEmpty && words.isEmpty else {
+      fail("\(who): what is removed from '\(set.name)' is found by its key alone", at: location)
+      return false
+    }
+    let kinds = types.map(\.rawValue).joined(separator: " . ")
+    switch (texts.isEmpty, words.isEmpty) {
+    case (true, true):
+      guard update.operation == .remove else {
+        fail("\(who): '\(set.name)' is a map; say what the element leads to, \(kinds)", at: location)
+        return false
+      }
+    case (false, false):
+      fail("\(who): an element of '\(set.name)' leads either to values or to what fields say", at: location)
+      return false
+    case (false, true):
+      guard let known = values(texts, of: types, who, scope, at: location) else { return false }
+      guard !known.contains(where: \.isInterval) else {
+        fail("\(who): a map leads to single values, not to ranges", at: location)
+        return false
+      }
+      update.data = .values(known)
+    case (true, false):
+      guard let known = selectors(words, who, at: location) else { return false }
+      guard known.map(\.type) == types, known.allSatisfy({ $0.exists(in: scope.family) }) else {
+        fail(
+          "\(who): '\(set.name)' leads to \(kinds), not to \(known.map(\.name).joined(separator: " . "))",
+          at: location)
+        return false
+      }
+      update.data = .selectors(known)
+    }
+    return true
   }
 }

@@ -63,7 +63,7 @@ extension TopologyCheck {
         return nil
       }
       let elements = reader.objects("elements").compactMap {
-        element($0, key: selectors.map(\.type), data: .verdict, who, scope)
+        element($0, key: selectors.map(\.type), data: .verdict, who, scope, &counters)
       }
       guard elements.count == reader.values("elements").count, !elements.isEmpty else {
         if reader.values("elements").isEmpty { fail("\(who): a verdict map is empty", at: location) }
@@ -109,7 +109,7 @@ extension TopologyCheck {
     case "trace": return .trace
     case "objectMap": return objectMap(reader, base: base, scope, &counters)
     case "object", "duplicate", "sendBy", "transparentProxy", "synProxy":
-      return rarerStatement(reader, base: base, scope)
+      return rarerStatement(reader, base: base, scope, &counters)
     case "copyMark":
       guard let from: Topology.MarkKind = choice(reader.required("from"), "\(who): mark", at: location),
         let to: Topology.MarkKind = choice(reader.required("to"), "\(who): mark", at: location)
@@ -180,6 +180,16 @@ extension TopologyCheck {
       }
       return .copyField(field, from: source)
     }
+    let flags = reader.texts("values")
+    guard flags.isEmpty else {
+      guard field.isOfFlags else {
+        fail("\(who): \(field.name) becomes one value, not several together", at: location)
+        return nil
+      }
+      return joined(flags, of: field, "\(who): \(field.name)", scope, at: location).map {
+        .setField(field, .number($0))
+      }
+    }
     let text = reader.text("value") ?? ""
     guard
       let value = value(text, field.type, upTo: field.limit, "\(who): \(field.name)", scope, at: location)
@@ -214,6 +224,15 @@ extension TopologyCheck {
           at: location)
         return false
       }
+    case .ct(.eventMask, nil):
+      // Before there is no connection, and at a device's hooks never (nft_ct_set_eval).
+      let isBefore = [.prerouting, .output].contains(base.hook) && base.priority <= -200
+      guard !isBefore, base.hook != .ingress, base.hook != .egress else {
+        fail(
+          "\(scope.who): \(field.name) is written behind connection tracking (priority -200), at no device",
+          at: location)
+        return false
+      }
     default: break
     }
     return true
@@ -229,6 +248,10 @@ extension TopologyCheck {
     let name = selectors.map(\.name).joined(separator: " . ")
     guard selectors.allSatisfy({ $0.exists(in: scope.family) }) else {
       fail("\(who): \(name) never holds in family \(scope.family.rawValue)", at: location)
+      return nil
+    }
+    guard selectors.allSatisfy(\.isReadable) else {
+      fail("\(who): \(name) can be set, but nothing compares with it", at: location)
       return nil
     }
     if let set = reader.text("set") {

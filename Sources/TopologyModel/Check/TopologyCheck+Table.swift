@@ -46,22 +46,22 @@ extension TopologyCheck {
         fail("\(who): chain '\(reader.required("name"))' is declared twice", at: reader.location)
       }
     }
+    for reader in item.objects("objects") {
+      guard let object = object(reader, scope) else { continue }
+      scope.objects.append(object)
+    }
+    table.objects = scope.objects
     for reader in item.objects("sets") {
       let name = reader.required("name")
       if scope.sets[name] != nil {
         fail("\(who): set '\(name)' is declared twice, in different ways", at: reader.location)
-      } else if let set = elementSet(reader, scope) {
+      } else if let set = elementSet(reader, scope, &table.counters) {
         scope.sets[name] = set
         table.sets.append(set)
       } else {
         scope.refused.insert(name)
       }
     }
-    for reader in item.objects("objects") {
-      guard let object = object(reader, scope) else { continue }
-      scope.objects.append(object)
-    }
-    table.objects = scope.objects
     for reader in item.objects("chains") {
       let name = reader.required("name")
       guard let base = scope.chains[name] else { continue }

@@ -233,7 +233,7 @@ extension Shape {
   private static let elementSet =
     [
       name, Field("key", .list(.text), required: true), Field("data", .list(.text)), Field("verdicts", .flag),
-      Field("interval", .flag), Field("dynamic", .flag), Field("counters", .flag),
+      Field("object", .text), Field("interval", .flag), Field("dynamic", .flag), Field("counters", .flag),
       Field("timeoutNanoseconds", .integer), Field("size", .integer), Field("comment", .text),
       Field("elements", .list(.object(namedElement))),
     ] + located
@@ -291,13 +291,17 @@ extension Shape {
         Field("selectors", .list(.text)), Field("map", .text),
       ]),
     statement(
-      "setField", [Field("selector", .text, required: true), Field("value", .text), Field("from", .text)]),
+      "setField",
+      [
+        Field("selector", .text, required: true), Field("value", .text), Field("values", .list(.text)),
+        Field("from", .text),
+      ]),
     statement("object", [Field("object", .text, required: true), name]),
     statement(
       "objectMap",
       [
         Field("object", .text, required: true), Field("selectors", .list(.text), required: true),
-        Field("elements", .list(.object(element)), required: true),
+        Field("elements", .list(.object(element))), Field("map", .text),
       ]),
     statement("duplicate", [Field("address", .text), Field("device", .text)]),
     statement("sendBy", [Field("device", .text, required: true), Field("address", .text)]),
@@ -315,7 +319,8 @@ extension Shape {
       "updateSet",
       [
         Field("set", .text, required: true), Field("operation", .text),
-        Field("selectors", .list(.text), required: true), Field("timeoutNanoseconds", .integer),
+        Field("selectors", .list(.text), required: true), Field("data", .list(.text)),
+        Field("dataSelectors", .list(.text)), Field("timeoutNanoseconds", .integer),
         Field("statements", .list(.kinds(stateful))),
       ]),
     statement("masquerade", [Field("ports", .text), Field("flags", .list(.text))]),

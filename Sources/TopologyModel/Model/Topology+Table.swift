@@ -83,6 +83,8 @@ extension Topology {
       case values([ValueType])
       /// A verdict map.
       case verdict
+      /// A map to objects of one kind.
+      case objects(Object.Kind)
     }
 
     public var name: String
@@ -123,24 +125,27 @@ extension Topology {
     public var ages: Bool { timeout != nil || elements.contains { $0.timeout != nil } }
   }
 
-  /// One element of a set, a map or a verdict map.
+  /// One element of a set or a map of any kind.
   public struct Element: Hashable, Sendable {
     /// As many as the set's key has types.
     public var key: [Value]
-    /// As many as the map's data has types; empty in sets and verdict maps.
+    /// As many as the map's data has types; empty where it leads to no values.
     public var data: [Value] = []
     public var verdict: Verdict?
+    /// Of a map to objects: the name of one.
+    public var object: String?
     /// When it leaves; nil: as its set says.
     public var timeout: Interval?
     public var comment: String?
 
     public init(
-      key: [Value], data: [Value] = [], verdict: Verdict? = nil, timeout: Interval? = nil,
-      comment: String? = nil
+      key: [Value], data: [Value] = [], verdict: Verdict? = nil, object: String? = nil,
+      timeout: Interval? = nil, comment: String? = nil
     ) {
       self.key = key
       self.data = data
       self.verdict = verdict
+      self.object = object
       self.timeout = timeout
       self.comment = comment
     }
@@ -159,6 +164,7 @@ extension Topology {
     case connectionState = "ct_state"
     case connectionStatus = "ct_status"
     case connectionLabel = "ct_label"
+    case connectionEvent = "ct_event"
     /// The name of a connection's helper.
     case helper = "string"
     case icmpType = "icmp_type"
@@ -275,7 +281,7 @@ extension Topology {
     case connectionLimit(count: UInt32, over: Bool)
     case object(Object.Kind, String)
     /// The object that the selectors lead to.
-    case objectMap(Object.Kind, [Selector], [ObjectEntry])
+    case objectMap(Object.Kind, [Selector], MapSource)
     /// To an address by a device, or one of them.
     case duplicate(to: IPAddress?, device: String?)
     case sendBy(device: String, to: IPAddress?)
@@ -285,37 +291,33 @@ extension Topology {
     case trace
   }
 
-  /// An entry of a map of objects.
-  public struct ObjectEntry: Hashable, Sendable {
-    /// As many as there are selectors.
-    public var key: [Value]
-    public var name: String
-
-    public init(key: [Value], name: String) {
-      self.key = key
-      self.name = name
-    }
-  }
-
   /// What a rule does with an element made of selectors.
   public struct SetUpdate: Hashable, Sendable {
     public enum Operation: String, Hashable, CaseIterable, Sendable { case add, update, remove }
+    /// What a map's element leads to.
+    public enum Data: Hashable, Sendable {
+      case values([Value])
+      case selectors([Selector])
+    }
 
     public var set: String
     public var operation: Operation
     public var selectors: [Selector]
+    /// Nil for a set, and where an element is removed.
+    public var data: Data?
     /// Nil takes the set's.
     public var timeout: Interval?
     /// Limits, counters, quotas and numbers of connections that each element keeps for itself.
     public var statements: [Statement]
 
     public init(
-      set: String, operation: Operation, selectors: [Selector], timeout: Interval? = nil,
+      set: String, operation: Operation, selectors: [Selector], data: Data? = nil, timeout: Interval? = nil,
       statements: [Statement] = []
     ) {
       self.set = set
       self.operation = operation
       self.selectors = selectors
+      self.data = data
       self.timeout = timeout
       self.statements = statements
     }

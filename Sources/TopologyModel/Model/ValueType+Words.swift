@@ -21,6 +21,7 @@ extension Topology.ValueType {
     case .connectionState: .ctState
     case .connectionStatus: .ctStatus
     case .connectionLabel: .connectionLabel
+    case .connectionEvent: .connectionEvent
     case .helper: .string
     case .icmpType: .icmpType
     case .icmpv6Type: .icmpv6Type
@@ -55,6 +56,11 @@ extension Topology.ValueType {
     case .connectionState: ["invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64]
     case .connectionStatus:
       ["expected": 1, "seen-reply": 2, "assured": 4, "confirmed": 8, "snat": 16, "dnat": 32, "dying": 512]
+    case .connectionEvent:
+      [
+        "new": 1, "related": 2, "destroy": 4, "reply": 8, "assured": 16, "protoinfo": 32, "helper": 64,
+        "mark": 128, "seqadj": 256, "secmark": 512, "label": 1024,
+      ]
     case .icmpType:
       [
         "echo-reply": 0, "destination-unreachable": 3, "redirect": 5, "echo-request": 8, "time-exceeded": 11,
@@ -105,6 +111,15 @@ extension Topology.Selector {
     case .number, .flowHash: true
     }
   }
+
+  /// Whether a rule can ask for it.
+  var isReadable: Bool {
+    switch self {
+    case .field(let field): field.isReadable
+    case .hash(let fields, _, _, _): fields.allSatisfy(\.isReadable)
+    case .number, .flowHash: true
+    }
+  }
 }
 
 extension Topology.Field {
@@ -115,6 +130,7 @@ extension Topology.Field {
     case .network(.arp): family == .arp || family == .bridge || family == .netdev
     case .network, .familyTransport: family != .ip6 && family != .arp
     case .transport: family != .arp
+    case .nothing where isOfConnection: family != .arp && family != .netdev && !isOther(than: family)
     case .nothing: !isOfTransport || family != .arp && !isOther(than: family)
     case .ethernet, .vlan: true
     }
@@ -129,21 +145,26 @@ extension Topology.Field {
   /// Whether values are sets of bits.
   var isOfFlags: Bool { selector.type.isBitmask && type != .connectionLabel }
 
+  /// Whether a rule can ask for it.
+  var isReadable: Bool { selector.load != .ct(.eventMask, nil) }
+
   /// Whether a rule can write it.
   var isWritable: Bool {
     switch selector.load {
     case .payload: true
     case .exthdr(.tcpOption, _, _, _, presence: false): true
     case .meta(.mark), .meta(.priority), .meta(.packetType): true
-    case .ct(.mark, nil), .ct(.labels, nil), .ct(.zone, nil): true
+    case .ct(.mark, nil), .ct(.labels, nil), .ct(.zone, nil), .ct(.eventMask, nil): true
     default: false
     }
   }
 
-  /// Connections, and the headers that they are of.
+  private var isOfConnection: Bool { if case .ct = selector.load { true } else { false } }
+
+  /// Sockets, routes, and the headers that connections are of.
   private var isOfTransport: Bool {
     switch selector.load {
-    case .payload(.transport, _, _), .ct, .exthdr, .socket, .rt: true
+    case .payload(.transport, _, _), .exthdr, .socket, .rt: true
     default: false
     }
   }

@@ -7,6 +7,8 @@ import Nftables
 
 extension RulesetScope {
   func statement(_ expression: JSON) throws(RulesetError) -> [Statement] {
+    // What nft has no JSON for it tells as text: up to 1.0.6 rules that fill maps.
+    if case .string(let text) = expression { return [.updateSet(try update(text: text))] }
     guard case .object(let members) = expression, members.count == 1, let member = members.first else {
       throw RulesetError("a statement is an object with one key, not \(expression.kindName)")
     }
@@ -28,10 +30,11 @@ extension RulesetScope {
       return [.quota(try Self.quota(item))]
     case "synproxy":
       if case .string(let name) = item { return [.object(.synproxy, name)] }
+      if item["map"] != nil { return [try objectMap(.synproxy, item)] }
       return [.synproxy(try Self.synproxy(item))]
-    case "ct helper": return [.object(.ctHelper, try name(item))]
-    case "ct timeout": return [.object(.ctTimeout, try name(item))]
-    case "ct expectation": return [.object(.ctExpectation, try name(item))]
+    case "ct helper", "ct timeout", "ct expectation":
+      guard let kind = NftObjectKind.allCases.first(where: { $0.name == member.key }) else { return [] }
+      return [item["map"] == nil ? .object(kind, try name(item)) : try objectMap(kind, item)]
     case "ct count":
       guard let count = try number32(item, "val") else { throw RulesetError("ct count without a number") }
       return [.connections(NftConnlimit(count: count, isInverted: try item.flag("inv")))]
@@ -45,7 +48,7 @@ extension RulesetScope {
       return [.removeOption(type)]
     case "log": return [.log(try log(item))]
     case "reject": return [.reject(try reject(item))]
-    case "set": return [try update(item)]
+    case "set", "map": return [try update(item, member.key)]
     case "snat": return [.translate(try translation(.source, item))]
     case "dnat": return [.translate(try translation(.destination, item))]
     case "masquerade":
@@ -192,7 +195,7 @@ extension RulesetScope {
       return .map(selectors, entries)
     }
     if let changed = try bitChange(value, type) { return changed }
-    if case .object = value { return .selector(try selector(value)) }
+    if case .object = value, value["|"] == nil { return .selector(try selector(value)) }
     return .value(try self.value(value, type))
   }
 
@@ -223,11 +226,10 @@ extension RulesetScope {
     return nil
   }
 
-  private func update(_ item: JSON) throws(RulesetError) -> Statement {
-    let operations: [String: NftDynset.Operation] = ["add": .add, "update": .update, "delete": .delete]
+  private func update(_ item: JSON, _ kind: String) throws(RulesetError) -> Statement {
     let word = try item.requiredText("op")
-    let name = try item.requiredText("set")
-    guard let operation = operations[word], var element = item["elem"], name.hasPrefix("@") else {
+    let name = try item.requiredText(kind)
+    guard let operation = Self.operations[word], var element = item["elem"], name.hasPrefix("@") else {
       throw RulesetError("a set's update is not understood")
     }
     var update = SetUpdate(set: String(name.dropFirst()), operation: operation, selectors: [])
@@ -236,9 +238,34 @@ extension RulesetScope {
       element = value
     }
     update.selectors = try selectors(element)
+    if kind == "map" {
+      guard let data = item["data"] else { throw RulesetError("an element of a map leads to something") }
+      update.data = try self.data(data, of: update.set)
+    }
     guard let statements = item["stmt"] else { return .updateSet(update) }
     update.expressions = try perElement(statements)
     return .updateSet(update)
+  }
+
+  static let operations: [String: NftDynset.Operation] = ["add": .add, "update": .update, "delete": .delete]
+
+  /// What a rule's element leads to, as the map has it.
+  private func data(_ item: JSON, of map: String) throws(RulesetError) -> [SetUpdate.Datum] {
+    let types = try dataTypes(of: map)
+    var parts = [item]
+    if case .array(let list)? = item["concat"] { parts = list }
+    guard parts.count == types.count else {
+      throw RulesetError("\(parts.count) values stand where \(types.count) should")
+    }
+    var data: [SetUpdate.Datum] = []
+    for (part, type) in zip(parts, types) {
+      if case .object = part, part["|"] == nil {
+        data.append(.selector(try selector(part)))
+      } else {
+        data.append(.value(try value(part, type)))
+      }
+    }
+    return data
   }
 
   /// What an element keeps for itself.

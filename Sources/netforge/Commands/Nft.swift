@@ -110,7 +110,7 @@ struct NftExplain: AsyncParsableCommand {
       lab: live.lab.name.text, node: name.text, table: one.table.key.description, chain: one.chain.name,
       number: one.number, key: one.rule.key,
       location: live.resolution.sources.location(of: path).map { "\($0)" },
-      explanation: RuleExplanation(one.rule, family: one.table.family))
+      explanation: RuleExplanation(one.rule, family: one.table.family, sets: one.table.sets))
     try output.print(document) { document.text }
   }
 

@@ -25,6 +25,12 @@ extension Kernel {
     return namespaces[namespace].nftables.ruleset.rule(handle, of: chain)
   }
 
+  /// The sets that a rule of a table fills or looks objects up in, without what is in them.
+  public func sets(of rule: NftRule, in table: NftTableKey, of namespace: NamespaceIndex) -> [NftSet] {
+    guard namespaces.contains(namespace) else { return [] }
+    return namespaces[namespace].nftables.ruleset.tables.first { $0.key == table }?.sets(of: rule) ?? []
+  }
+
   // MARK: Who is traced
 
   /// `meta nftrace set`: whether the packet is traced from here on.
