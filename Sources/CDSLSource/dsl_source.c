@@ -67,6 +67,9 @@ static const unsigned char file_objects[] = {
 static const unsigned char file_rule[] = {
 #embed "../Netforge/Table/Rule.swift"
 };
+static const unsigned char file_kernel_selectors[] = {
+#embed "../Netforge/Table/KernelSelectors.swift"
+};
 static const unsigned char file_selectors[] = {
 #embed "../Netforge/Table/Selectors.swift"
 };
@@ -119,6 +122,7 @@ const struct nf_dsl_file nf_dsl_files[] = {
   NF_FILE("ObjectMaps.swift", file_objectmaps),
   NF_FILE("Objects.swift", file_objects),
   NF_FILE("Rule.swift", file_rule),
+  NF_FILE("KernelSelectors.swift", file_kernel_selectors),
   NF_FILE("Selectors.swift", file_selectors),
   NF_FILE("SetUpdates.swift", file_setupdates),
   NF_FILE("Sets.swift", file_sets),

@@ -66,7 +66,8 @@ enum NftTranslator {
     let search = "/usr/sbin:/usr/bin:/sbin:/bin"
     var request = SpawnRequest(
       .path("/bin/sh"), arguments: ["sh", "-c", "nft -f - && exec nft -j list ruleset"], directory: "/")
-    request.environment = ["PATH=\(search)", "LC_ALL=C"]
+    // Times of day and dates are those of the kernel, which knows no zones.
+    request.environment = ["PATH=\(search)", "LC_ALL=C", "TZ=UTC"]
     request.descriptors = [.init(file, as: 0)]
     request.session = .new
     request.diesWithCaller = true

@@ -101,6 +101,24 @@ struct NftablesSample: Sendable {
         "meta nfproto ipv6 accept", "meta l4proto sctp drop", "sctp dport 9 accept", "ct mark 1-9 accept",
       ]),
     NftablesSample(
+      family: "inet", chain: "type filter hook forward priority 0",
+      rules: [
+        "ip option ra value 0", "ip option rr ptr 4", "ip option ssrr length 3",
+        "igmp type membership-query", "ip6 flowlabel 5", "tcp reserved 0", "tcp option eol exists",
+        "tcp option maxseg length 4", "tcp option sack left 5", "tcp option sack1 left 5",
+        "tcp option sack3 right 5", "tcp option mptcp subtype 1", "tcp option fastopen length 2",
+        "tcp option md5sig exists", "tcp option 255 exists", "tcp option @200,8,16 5", "udplite csumcov 5",
+        "sctp chunk data exists", "sctp chunk init init-tag 5", "sctp chunk data flags 3",
+        "dccp type request",
+        "dccp type { request, close }", "ah reserved 0", "comp flags 1", "hbh nexthdr tcp", "rt hdrlength 5",
+        "rt0 addr[1] 2001:db8::1", "frag frag-off 5", "frag frag-off 1-5", "frag more-fragments 1",
+        "mh type home-test-init", "srh flags 1", "exthdr mh exists", "exthdr dst missing",
+        "meta time > \"2026-11-26 10:00:00\"", "meta time \"2026-11-26\"-\"2026-11-27 12:00:00\"",
+        "meta hour \"10:00\"-\"11:00\"", "meta hour \"23:59:59\"", "meta day \"Monday\"",
+        "meta day { \"Saturday\", \"Sunday\" }", "ct original zone 5", "ct id 5",
+        "rt ip nexthop 10.0.0.1", "rt ip6 nexthop 2001:db8::1", "ether type 8021ad",
+      ]),
+    NftablesSample(
       family: "inet", chain: "type filter hook forward priority 0; policy drop",
       rules: [
         "tcp flags syn tcp option maxseg size set rt mtu", "tcp flags syn tcp option maxseg size set 1400",
@@ -119,7 +137,7 @@ struct NftablesSample: Sendable {
     NftablesSample(
       family: "bridge", chain: "type filter hook input priority -200",
       rules: [
-        "ether saddr 00:11:22:33:44:55 accept", "vlan id 100 ip saddr 10.0.0.1 accept",
+        "ether saddr 00:11:22:33:44:55 accept", "vlan id 100 ip saddr 10.0.0.1 accept", "vlan dei 1",
         "ip saddr 10.0.0.1 accept",
       ]),
     NftablesSample(

@@ -37,7 +37,10 @@ final class NftablesBench {
   func list() throws -> String { try run("nft list ruleset 2>&1") }
 
   func run(_ command: String) throws -> String {
-    String(decoding: try output(["ip", "netns", "exec", name, "sh", "-c", command]), as: UTF8.self)
+    // Times in rules are of the zone that nft is told.
+    String(
+      decoding: try output(["ip", "netns", "exec", name, "env", "TZ=UTC", "sh", "-c", command]), as: UTF8.self
+    )
   }
 }
 

@@ -4,6 +4,7 @@
 // Each is compiled, written as text, given to nft, and nft's bytecode is laid beside ours; so the compiler and the text
 // are held to nft at once. Where ours differs, `differences` says how and why, and nothing may stand there in vain.
 
+import Foundation
 import NetTypes
 import Testing
 
@@ -25,9 +26,12 @@ struct CorpusTests {
   /// Why a rule's bytecode is not nft's, by the beginning of its text behind the family.
   static let differences: [(prefix: String, reason: String)] = [
     ("ip hdrlength {", "nft ends no interval at what the field's four bits cannot say"),
+    ("tcp reserved {", "the same"), ("frag reserved2 {", "the same of two bits"),
     ("icmp id", "nft looks at echoes only, ours at whatever message has an identifier there"),
     ("icmp sequence", "the same"), ("icmp gateway", "the same of redirects"),
     ("icmpv6 id", "the same"), ("icmpv6 sequence", "the same"), ("icmpv6 mtu", "the same"),
+    ("srh sid[1] 2001:db8::/32", "nft loads no more bytes than it compares"),
+    ("srh sid[2] 2001:db8::/32", "the same"),
     (
       "bridge ip option",
       "nft asks the frame's type for what is inside, ours what is inside, behind a tag too"
@@ -35,8 +39,15 @@ struct CorpusTests {
     ("ip meta protocol ip", "nft leaves out what is always so in the family"),
     ("bridge icmp", "of a frame with a tag nft looks at the tag for what is inside, ours behind it"),
     ("bridge igmp", "the same"), ("bridge exthdr", "the same"), ("bridge frag", "the same"),
-    ("bridge hbh", "the same"), ("bridge dst", "the same"),
+    ("bridge hbh", "the same"), ("bridge dst", "the same"), ("bridge srh", "the same"),
+    ("bridge mh", "the same"),
   ]
+
+  /// In the words of libnftnl 1.2.4, which has none for these.
+  private static func spoken(_ line: String) -> String {
+    line.replacingOccurrences(of: "exthdr load sctp ", with: "exthdr load ")
+      .replacingOccurrences(of: "ct load id ", with: "ct load unknown ")
+  }
 
   // MARK: Making rules
 
@@ -44,7 +55,7 @@ struct CorpusTests {
   private static func values(of selector: Selector) -> [NftData] {
     let type = selector.type
     var bits = UInt32(type.size * 8)
-    if case .payload(_, _, let width) = selector.load { bits = min(bits, width) }
+    if let field = selector.bits { bits = min(bits, field.width) }
     func number(_ value: UInt64) -> NftData {
       type.isHostOrder ? NftData(host: value, width: type.size) : NftData(bigEndian: value, width: type.size)
     }
@@ -74,7 +85,13 @@ struct CorpusTests {
     case .packetType: return [[0], [1], [2]]
     case .routeType: return [number(2), number(1), number(3)]
     case .deviceType: return [number(1)]
+    case .weekday: return [number(1), number(3), number(6)]
+    case .date: return [0, 86_400, 1_800_000_000].map { number($0 * 1_000_000_000) }
+    case .dccpType: return [[0], [2], [9]]
+    case .mobilityType: return [[0], [5], [12]]
+    case .igmpType: return [[0x11], [0x16], [0x22]]
     default:
+      if bits == 1 { return [number(0), number(1)] }
       let most: UInt64 = bits >= 16 ? 1000 : bits >= 8 ? 40 : (1 << bits) - 1
       return [number(1), number(max(most / 2, 2)), number(most)]
     }
@@ -370,7 +387,7 @@ struct CorpusTests {
       // One that nft does not take spoils the whole: then each is asked by itself.
       if theirs.count != mine.count { theirs = mine.map { Self.listings([$0]).first ?? ["nothing"] } }
       for (entry, expected) in zip(mine, theirs) {
-        let ours = BytecodeTests.listing(of: entry.rule)
+        let ours = BytecodeTests.listing(of: entry.rule).map(Self.spoken)
         let known = Self.differences.first {
           "\(family.rawValue) \(entry.text)".hasPrefix($0.prefix) || entry.text.hasPrefix($0.prefix)
         }

@@ -205,6 +205,18 @@ extension MistakeTests {
       table(chain(#"{"kind":"match","selectors":["tcp dport"],"is":"equal","values":[["65536"]]}"#)), line: 3,
       "65536 is out of range"),
     Mistake(
+      "a time of day that is none",
+      table(chain(#"{"kind":"match","selectors":["meta hour"],"is":"equal","values":[["24:00"]]}"#)), line: 3,
+      "'24:00' is no time of day, such as 09:30"),
+    Mistake(
+      "a night as one range",
+      table(chain(#"{"kind":"match","selectors":["meta hour"],"is":"equal","values":[["22:00-06:00"]]}"#)),
+      line: 3, "22:00-06:00 ends before it begins; take what is not in between"),
+    Mistake(
+      "a day that the month has not",
+      table(chain(#"{"kind":"match","selectors":["meta time"],"is":"less","values":[["2026-02-29"]]}"#)),
+      line: 3, "'2026-02-29' is no date, such as 2026-12-24 18:00"),
+    Mistake(
       "IPv6 where IPv4 belongs",
       table(chain(#"{"kind":"match","selectors":["ip saddr"],"is":"equal","values":[["fd00::1"]]}"#)),
       line: 3, "should be IPv4"),

@@ -142,6 +142,22 @@ public enum IPOption {
   public static let strictRoute = Selector<PresenceValue>("ip option ssrr")
   /// Routers are to look into the packet.
   public static let routerAlert = Selector<PresenceValue>("ip option ra")
+  /// What routers are to look for.
+  public static let routerAlertValue = Selector<NumberValue>("ip option ra value")
+  /// Where in the recorded route the next entry goes.
+  public static let recordRoutePointer = Selector<NumberValue>("ip option rr ptr")
+  /// The first of its addresses as a number.
+  public static let recordRouteAddress = Selector<NumberValue>("ip option rr addr")
+  /// Bytes of the recorded route.
+  public static let recordRouteLength = Selector<NumberValue>("ip option rr length")
+  /// Which of the loose route's addresses is next.
+  public static let looseRoutePointer = Selector<NumberValue>("ip option lsrr ptr")
+  /// The first of its addresses as a number.
+  public static let looseRouteAddress = Selector<NumberValue>("ip option lsrr addr")
+  /// Which of the strict route's addresses is next.
+  public static let strictRoutePointer = Selector<NumberValue>("ip option ssrr ptr")
+  /// The first of its addresses as a number.
+  public static let strictRouteAddress = Selector<NumberValue>("ip option ssrr addr")
 }
 
 /// Fields of the IPv6 header.
@@ -162,6 +178,8 @@ public enum IP6 {
   public static let ecn = Selector<NumberValue>("ip6 ecn")
   /// 6.
   public static let version = Selector<NumberValue>("ip6 version")
+  /// What packets of one flow have in common.
+  public static let flowLabel = Selector<NumberValue>("ip6 flowlabel")
 }
 
 /// Extension headers of IPv6.
@@ -184,6 +202,38 @@ public enum IP6Extension {
   public static let hopByHopLength = Selector<NumberValue>("hbh hdrlength")
   /// The same, of the options for the receiver.
   public static let destinationLength = Selector<NumberValue>("dst hdrlength")
+  /// Options for the receiver.
+  public static let destination = Selector<PresenceValue>("exthdr dst")
+  /// What stands behind the options for every hop.
+  public static let hopByHopNext = Selector<ProtocolValue>("hbh nexthdr")
+  /// What stands behind the options for the receiver.
+  public static let destinationNext = Selector<ProtocolValue>("dst nexthdr")
+  /// What stands behind the routing header.
+  public static let routingNext = Selector<ProtocolValue>("rt nexthdr")
+  /// Words of 8 bytes behind the first.
+  public static let routingLength = Selector<NumberValue>("rt hdrlength")
+  /// Words of 8 bytes before the piece.
+  public static let fragmentOffset = Selector<NumberValue>("frag frag-off")
+  /// 1: other pieces follow.
+  public static let moreFragments = Selector<NumberValue>("frag more-fragments")
+  /// The place of the segment list's last entry (RFC 8754).
+  public static let lastSegment = Selector<NumberValue>("srh last-entry")
+  /// Flags of the segment list.
+  public static let segmentFlags = Selector<NumberValue>("srh flags")
+  /// What packets of one group have in common.
+  public static let segmentTag = Selector<NumberValue>("srh tag")
+  /// An entry of the segment list, 1 or 2.
+  public static func segment(_ number: Int) -> Selector<IPv6Value> { Selector("srh sid[\(number)]") }
+  /// A header of mobile nodes (RFC 6275).
+  public static let mobility = Selector<PresenceValue>("exthdr mh")
+  /// What the header of mobile nodes says: 5 tells of a binding.
+  public static let mobilityType = Selector<NumberValue>("mh type")
+  /// What stands behind it.
+  public static let mobilityNext = Selector<ProtocolValue>("mh nexthdr")
+  /// Words of 8 bytes behind the first.
+  public static let mobilityLength = Selector<NumberValue>("mh hdrlength")
+  /// The sum of header and addresses.
+  public static let mobilityChecksum = Selector<NumberValue>("mh checksum")
 }
 
 /// Fields of the TCP header.
@@ -206,6 +256,8 @@ public enum TCP {
   public static let checksum = Selector<NumberValue>("tcp checksum")
   /// Where urgent data ends.
   public static let urgentPointer = Selector<NumberValue>("tcp urgptr")
+  /// Bits without a meaning.
+  public static let reserved = Selector<NumberValue>("tcp reserved")
 }
 
 /// Options of the TCP header.
@@ -228,6 +280,28 @@ public enum TCPOption {
   public static let hasSACK = Selector<PresenceValue>("tcp option sack")
   /// Whether the option is there.
   public static let hasTimestamp = Selector<PresenceValue>("tcp option timestamp")
+  /// The first byte of a block that has arrived, 0...3.
+  public static func sackLeft(_ block: Int = 0) -> Selector<NumberValue> {
+    Selector("tcp option sack\(block == 0 ? "" : "\(block)") left")
+  }
+  /// The byte behind a block that has arrived, 0...3.
+  public static func sackRight(_ block: Int = 0) -> Selector<NumberValue> {
+    Selector("tcp option sack\(block == 0 ? "" : "\(block)") right")
+  }
+  /// Bytes of the option: 2, and 8 for each block.
+  public static let sackLength = Selector<NumberValue>("tcp option sack length")
+  /// Whether the option is there (RFC 8684).
+  public static let hasMultipath = Selector<PresenceValue>("tcp option mptcp")
+  /// What the option is for: 0 begins a connection of several ways.
+  public static let multipathSubtype = Selector<NumberValue>("tcp option mptcp subtype")
+  /// Whether the option is there (RFC 7413).
+  public static let hasFastOpen = Selector<PresenceValue>("tcp option fastopen")
+  /// Bytes of the option: 2 asks for a cookie.
+  public static let fastOpenLength = Selector<NumberValue>("tcp option fastopen length")
+  /// Whether the option is there (RFC 2385).
+  public static let hasSignature = Selector<PresenceValue>("tcp option md5sig")
+  /// Whether any option of that number is there.
+  public static func has(_ number: Int) -> Selector<PresenceValue> { Selector("tcp option \(number)") }
 }
 
 /// Fields of the UDP header.
@@ -250,6 +324,8 @@ public enum UDPLite {
   public static let destinationPort = Selector<PortValue>("udplite dport")
   /// The sum of what it covers.
   public static let checksum = Selector<NumberValue>("udplite checksum")
+  /// Bytes that the sum covers; 0: all.
+  public static let coverage = Selector<NumberValue>("udplite csumcov")
 }
 
 /// Fields of the SCTP header.
@@ -262,6 +338,75 @@ public enum SCTP {
   public static let verificationTag = Selector<NumberValue>("sctp vtag")
   /// The CRC32c of the packet.
   public static let checksum = Selector<NumberValue>("sctp checksum")
+
+  /// What a packet is made of (RFC 9260).
+  public enum Chunk: String, Sendable {
+    /// Data of a stream.
+    case data
+    /// Begins an association.
+    case initiation = "init"
+    /// Answers who begins one.
+    case initiationAck = "init-ack"
+    /// Says what has arrived.
+    case sack
+    /// Asks whether the other is there.
+    case heartbeat
+    /// Answers that.
+    case heartbeatAck = "heartbeat-ack"
+    /// Ends an association at once.
+    case abort
+    /// Ends an association.
+    case shutdown
+    /// Answers that.
+    case shutdownAck = "shutdown-ack"
+    /// Tells of a mistake.
+    case error
+    /// Gives the cookie back.
+    case cookieEcho = "cookie-echo"
+    /// Takes the cookie.
+    case cookieAck = "cookie-ack"
+    /// Tells of congestion.
+    case congestionEcho = "ecne"
+    /// Tells that the window is smaller now.
+    case congestionWindowReduced = "cwr"
+    /// The last of an association.
+    case shutdownComplete = "shutdown-complete"
+    /// Changes addresses (RFC 5061).
+    case addressChange = "asconf"
+    /// Answers that.
+    case addressChangeAck = "asconf-ack"
+    /// Gives data up (RFC 3758).
+    case forward = "forward-tsn"
+  }
+
+  /// Whether the packet has such a chunk.
+  public static func has(_ chunk: Chunk) -> Selector<PresenceValue> {
+    Selector("sctp chunk \(chunk.rawValue)")
+  }
+  /// The flags of its first such chunk.
+  public static func flags(of chunk: Chunk) -> Selector<NumberValue> {
+    Selector("sctp chunk \(chunk.rawValue) flags")
+  }
+  /// Bytes of its first such chunk.
+  public static func length(of chunk: Chunk) -> Selector<NumberValue> {
+    Selector("sctp chunk \(chunk.rawValue) length")
+  }
+  /// The number of its first piece of data.
+  public static let dataNumber = Selector<NumberValue>("sctp chunk data tsn")
+  /// The stream that the data is of.
+  public static let dataStream = Selector<NumberValue>("sctp chunk data stream")
+  /// The data's number in the stream.
+  public static let dataSequence = Selector<NumberValue>("sctp chunk data ssn")
+  /// What the data is to whoever reads it.
+  public static let dataProtocol = Selector<NumberValue>("sctp chunk data ppid")
+  /// The tag that who begins wants to have.
+  public static let initiationTag = Selector<NumberValue>("sctp chunk init init-tag")
+  /// Bytes that who begins has room for.
+  public static let initiationWindow = Selector<NumberValue>("sctp chunk init a-rwnd")
+  /// Streams that who begins wants to have.
+  public static let initiationStreams = Selector<NumberValue>("sctp chunk init num-outbound-streams")
+  /// All data up to this number has arrived.
+  public static let acknowledged = Selector<NumberValue>("sctp chunk sack cum-tsn-ack")
 }
 
 /// Fields of the DCCP header.
@@ -270,6 +415,8 @@ public enum DCCP {
   public static let sourcePort = Selector<PortValue>("dccp sport")
   /// The receiver's port.
   public static let destinationPort = Selector<PortValue>("dccp dport")
+  /// 0 asks for a connection, 1 answers, 2 is data.
+  public static let type = Selector<NumberValue>("dccp type")
 }
 
 /// Ports of whatever transport protocol a packet has.
@@ -310,6 +457,8 @@ public enum ICMPv6 {
   public static let mtu = Selector<NumberValue>("icmpv6 mtu")
   /// The sum of message and addresses.
   public static let checksum = Selector<NumberValue>("icmpv6 checksum")
+  /// Milliseconds that answers may take.
+  public static let maximumDelay = Selector<NumberValue>("icmpv6 max-delay")
 }
 
 /// Fields of an IGMP message.
@@ -352,6 +501,8 @@ public enum Ethernet {
   public static let vlan = Selector<NumberValue>("vlan id")
   /// The priority of the tag.
   public static let vlanPriority = Selector<NumberValue>("vlan pcp")
+  /// 1: the frame may be dropped before others.
+  public static let vlanDropEligible = Selector<NumberValue>("vlan dei")
   /// What stands behind the tag.
   public static let vlanType = Selector<EtherTypeValue>("vlan type")
 }
@@ -376,143 +527,4 @@ public enum ARP {
   public static let hardwareLength = Selector<NumberValue>("arp hlen")
   /// Bytes of an address.
   public static let networkLength = Selector<NumberValue>("arp plen")
-}
-
-/// What the kernel knows about a packet.
-public enum Meta {
-  /// The interface it came by.
-  public static let incoming = Selector<InterfaceValue>("meta iifname")
-  /// The interface it leaves by.
-  public static let outgoing = Selector<InterfaceValue>("meta oifname")
-  /// The packet's mark.
-  public static let mark = Selector<MarkValue>("meta mark")
-  /// The transport protocol, in either family.
-  public static let transport = Selector<ProtocolValue>("meta l4proto")
-  /// The family, in tables of both.
-  public static let family = Selector<FamilyValue>("meta nfproto")
-  /// What the frame carries, behind any tags.
-  public static let network = Selector<EtherTypeValue>("meta protocol")
-  /// Bytes of the packet.
-  public static let length = Selector<NumberValue>("meta length")
-  /// Whom the frame was for.
-  public static let packetType = Selector<PacketTypeValue>("meta pkttype")
-  /// The user of the program that sent it.
-  public static let userID = Selector<NumberValue>("meta skuid")
-  /// The group of the program that sent it.
-  public static let groupID = Selector<NumberValue>("meta skgid")
-  /// The class that a queue puts it in.
-  public static let priority = Selector<NumberValue>("meta priority")
-  /// The CPU that works on it.
-  public static let cpu = Selector<NumberValue>("meta cpu")
-  /// The group of the interface it came by.
-  public static let incomingGroup = Selector<NumberValue>("meta iifgroup")
-  /// The group of the interface it leaves by.
-  public static let outgoingGroup = Selector<NumberValue>("meta oifgroup")
-  /// The bridge of the port it came by.
-  public static let incomingBridge = Selector<InterfaceValue>("meta ibrname")
-  /// The bridge of the port it leaves by.
-  public static let outgoingBridge = Selector<InterfaceValue>("meta obrname")
-  /// Another number for each.
-  public static let random = Selector<NumberValue>("meta random")
-  /// The realm of its route.
-  public static let routingClass = Selector<NumberValue>("meta rtclassid")
-  /// The class of the program's control group.
-  public static let controlGroup = Selector<NumberValue>("meta cgroup")
-}
-
-/// What connection tracking knows about a packet.
-public enum Conntrack {
-  /// The state of its connection.
-  public static let state = Selector<StateValue>("ct state")
-  /// What has happened to its connection.
-  public static let status = Selector<StatusValue>("ct status")
-  /// The connection's mark.
-  public static let mark = Selector<MarkValue>("ct mark")
-  /// Labels of the connection: whether any of these is set. `.set` adds one to them.
-  public static let labels = Selector<LabelValue>("ct label")
-  /// What is told of the connection to who listens; it can only be set. Of what happens at once all is told where one
-  /// of these has: `Conntrack.events.set(.new, .destroy)`.
-  public static let events = Selector<EventValue>("ct event")
-  /// What reads along in the connection.
-  public static let helper = Selector<HelperValue>("ct helper")
-  /// Which way the packet goes.
-  public static let direction = Selector<DirectionValue>("ct direction")
-  /// The connection's transport protocol.
-  public static let transport = Selector<ProtocolValue>("ct protocol")
-  /// The connection's family.
-  public static let family = Selector<FamilyValue>("ct l3proto")
-  /// The zone that its addresses are of.
-  public static let zone = Selector<NumberValue>("ct zone")
-  /// Milliseconds that are left, were nothing more to come.
-  public static let expiration = Selector<NumberValue>("ct expiration")
-  /// Packets of the connection, both ways.
-  public static let packets = Selector<NumberValue>("ct packets")
-  /// Bytes of the connection, both ways.
-  public static let bytes = Selector<NumberValue>("ct bytes")
-  /// Bytes of its packets in the mean.
-  public static let averagePacket = Selector<NumberValue>("ct avgpkt")
-  /// Packets from who began.
-  public static let originalPackets = Selector<NumberValue>("ct original packets")
-  /// Packets to who began.
-  public static let replyPackets = Selector<NumberValue>("ct reply packets")
-  /// Bytes from who began.
-  public static let originalBytes = Selector<NumberValue>("ct original bytes")
-  /// Bytes to who began.
-  public static let replyBytes = Selector<NumberValue>("ct reply bytes")
-  /// The sender before any translation.
-  public static let originalSource = Selector<IPv4Value>("ct original ip saddr")
-  /// The receiver before any translation.
-  public static let originalDestination = Selector<IPv4Value>("ct original ip daddr")
-  /// Who answers.
-  public static let replySource = Selector<IPv4Value>("ct reply ip saddr")
-  /// Whom the answers go to.
-  public static let replyDestination = Selector<IPv4Value>("ct reply ip daddr")
-  /// The sender before any translation.
-  public static let originalSource6 = Selector<IPv6Value>("ct original ip6 saddr")
-  /// The receiver before any translation.
-  public static let originalDestination6 = Selector<IPv6Value>("ct original ip6 daddr")
-  /// Who answers.
-  public static let replySource6 = Selector<IPv6Value>("ct reply ip6 saddr")
-  /// Whom the answers go to.
-  public static let replyDestination6 = Selector<IPv6Value>("ct reply ip6 daddr")
-  /// The sender's port before any translation.
-  public static let originalSourcePort = Selector<PortValue>("ct original proto-src")
-  /// The port before any translation.
-  public static let originalDestinationPort = Selector<PortValue>("ct original proto-dst")
-  /// The port that answers come from.
-  public static let replySourcePort = Selector<PortValue>("ct reply proto-src")
-  /// The port that answers go to.
-  public static let replyDestinationPort = Selector<PortValue>("ct reply proto-dst")
-}
-
-/// What the routing tables say.
-public enum FIB {
-  /// What the receiver's address is to this node.
-  public static let destinationType = Selector<AddressTypeValue>("fib daddr type")
-  /// What the sender's address is to this node.
-  public static let sourceType = Selector<AddressTypeValue>("fib saddr type")
-  /// What the receiver's address is to the interface that the packet came by.
-  public static let localDestinationType = Selector<AddressTypeValue>("fib daddr . iif type")
-  /// The interface that the sender is reached by.
-  public static let sourceInterface = Selector<InterfaceValue>("fib saddr oifname")
-  /// The interface that the receiver is reached by.
-  public static let destinationInterface = Selector<InterfaceValue>("fib daddr oifname")
-}
-
-/// What a packet's route says.
-public enum PacketRoute {
-  /// The largest TCP segment of the way.
-  public static let maximumSegmentSize = Selector<NumberValue>("rt tcpmss")
-  /// The route's realm.
-  public static let realm = Selector<NumberValue>("rt classid")
-}
-
-/// The socket of this node that a packet is for.
-public enum ListeningSocket {
-  /// Whether it takes connections to addresses of others.
-  public static let transparent = Selector<PresenceValue>("socket transparent")
-  /// Whether it listens on all addresses.
-  public static let wildcard = Selector<PresenceValue>("socket wildcard")
-  /// The socket's mark.
-  public static let mark = Selector<MarkValue>("socket mark")
 }

@@ -391,6 +391,57 @@ public struct PresenceValue: SelectorValue {
   public static let missing = PresenceValue("missing")
 }
 
+/// A moment, of universal time: `"2026-12-24 18:00"`.
+public struct DateValue: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["date"]
+  /// The value as text.
+  public let texts: [String]
+  /// `2026-12-24`, `2026-12-24 18:00` or with seconds.
+  public init(stringLiteral value: String) { texts = [value] }
+  /// All from one moment to another.
+  public static func range(_ first: DateValue, _ last: DateValue) -> DateValue {
+    "\(first.texts[0])/\(last.texts[0])"
+  }
+}
+
+/// A time of day, of universal time: `"09:30"`.
+public struct TimeOfDayValue: SelectorValue, ExpressibleByStringInterpolation {
+  /// The words nft uses for the type.
+  public static let types = ["hour"]
+  /// The value as text.
+  public let texts: [String]
+  /// `09:30` or `09:30:05`.
+  public init(stringLiteral value: String) { texts = [value] }
+  /// All from one time to another of the same day.
+  public static func range(_ first: TimeOfDayValue, _ last: TimeOfDayValue) -> TimeOfDayValue {
+    "\(first.texts[0])-\(last.texts[0])"
+  }
+}
+
+/// A day of the week.
+public struct WeekdayValue: SelectorValue {
+  /// The words nft uses for the type.
+  public static let types = ["day"]
+  /// The value as text.
+  public let texts: [String]
+  private init(_ text: String) { texts = [text] }
+  /// Sunday.
+  public static let sunday = WeekdayValue("Sunday")
+  /// Monday.
+  public static let monday = WeekdayValue("Monday")
+  /// Tuesday.
+  public static let tuesday = WeekdayValue("Tuesday")
+  /// Wednesday.
+  public static let wednesday = WeekdayValue("Wednesday")
+  /// Thursday.
+  public static let thursday = WeekdayValue("Thursday")
+  /// Friday.
+  public static let friday = WeekdayValue("Friday")
+  /// Saturday.
+  public static let saturday = WeekdayValue("Saturday")
+}
+
 /// A value of two selectors joined by `and`.
 public struct Pair<First: SelectorValue, Second: SelectorValue>: SelectorValue {
   /// The words nft uses for the types.

@@ -36,6 +36,8 @@ public struct NftDataType: Hashable, Codable, Sendable {
   public static let port = NftDataType(rawValue: 13)
   public static let icmpType = NftDataType(rawValue: 14)
   public static let tcpFlags = NftDataType(rawValue: 15)
+  public static let dccpType = NftDataType(rawValue: 16)
+  public static let mobilityType = NftDataType(rawValue: 17)
   public static let time = NftDataType(rawValue: 18)
   public static let mark = NftDataType(rawValue: 19)
   public static let interfaceIndex = NftDataType(rawValue: 20)
@@ -61,13 +63,21 @@ public struct NftDataType: Hashable, Codable, Sendable {
   public static let boolean = NftDataType(rawValue: 39)
   public static let connectionEvent = NftDataType(rawValue: 40)
   public static let interfaceName = NftDataType(rawValue: 41)
+  public static let igmpType = NftDataType(rawValue: 42)
+  /// Nanoseconds since 1970.
+  public static let date = NftDataType(rawValue: 43)
+  /// Seconds since midnight, of universal time.
+  public static let timeOfDay = NftDataType(rawValue: 44)
+  /// 0 is Sunday.
+  public static let weekday = NftDataType(rawValue: 45)
 
   private static func naturalSize(_ number: UInt32) -> Int {
     switch number {
     case 5, 8, 30, 41: 16
+    case 43: 8
     case 9: 6
     case 10, 11, 13, 21: 2
-    case 2, 12, 14, 15, 27, 29, 31, 32, 33, 34, 36, 37, 39: 1
+    case 2, 12, 14, 15, 16, 17, 42, 45, 27, 29, 31, 32, 33, 34, 36, 37, 39: 1
     default: 4
     }
   }
@@ -89,7 +99,8 @@ public struct NftDataType: Hashable, Codable, Sendable {
     switch self {
     case .mark, .interfaceIndex, .userID, .groupID, .ctState, .ctStatus, .realm, .classID, .deviceGroup,
       .routeType,
-      .interfaceName, .time, .string, .deviceType, .connectionLabel, .connectionEvent:
+      .interfaceName, .time, .string, .deviceType, .connectionLabel, .connectionEvent, .date,
+      .timeOfDay:
       true
     default: isHostInteger
     }
@@ -114,6 +125,8 @@ public struct NftDataType: Hashable, Codable, Sendable {
     case .port: "inet_service"
     case .icmpType: "icmp_type"
     case .tcpFlags: "tcp_flag"
+    case .dccpType: "dccp_pkttype"
+    case .mobilityType: "mh_type"
     case .time: "time"
     case .mark: "mark"
     case .interfaceIndex: "iface_index"
@@ -138,13 +151,17 @@ public struct NftDataType: Hashable, Codable, Sendable {
     case .boolean: "boolean"
     case .connectionEvent: "ct_event"
     case .interfaceName: "ifname"
+    case .igmpType: "igmp_type"
+    case .date: "date"
+    case .timeOfDay: "hour"
+    case .weekday: "day"
     default: rawValue == 4 ? "integer" : "type\(rawValue)"
     }
   }
 
   /// Every type that a set declaration can name.
-  public static let declarable: [NftDataType] = (2...41).map { NftDataType(rawValue: $0) }.filter {
-    !$0.name.hasPrefix("type") && $0.rawValue != 4 && $0 != .string
+  public static let declarable: [NftDataType] = (2...45).map { NftDataType(rawValue: $0) }.filter {
+    !$0.name.hasPrefix("type") && $0.rawValue != 4 && $0 != .string && $0 != .date
   }
 
   /// The type that a set declaration names so.

@@ -70,11 +70,7 @@ extension RuleCompiler {
       let first = bit / 8
       length = bytes ?? Int((bit + width + 7) / 8 - first)
       emit(.payload(NftPayload(base: base, offset: first, length: UInt32(length), destination: register)))
-      if let window = selector.window {
-        let mask = NftData(bigEndian: ((1 << UInt64(width)) - 1) << UInt64(window.shift), width: length)
-        emitMask(mask, in: register)
-        return Loaded(register: register, bytes: length, window: window)
-      }
+      if let window = selector.window { return cut(register, length, width, window) }
     case .meta(let key): emit(.meta(NftMeta(key: key, destination: register)))
     // nft_ct_get_init.
     case .ct(.eventMask, _): throw Fault("\(selector.name) can be set, but not asked for")
@@ -100,15 +96,25 @@ extension RuleCompiler {
           NftHash(
             source: source, length: UInt32(total), modulus: modulus, seed: seed, offset: offset,
             destination: register)))
-    case .exthdr(let operation, let type, let offset, let size, let presence):
-      length = presence ? 1 : Int(size)
+    case .exthdr(let operation, let type, let bit, let width, let presence):
+      length = Int((bit + width + 7) / 8 - bit / 8)
       emit(
         .exthdr(
           NftExthdr(
-            operation: operation, type: type, offset: offset, length: size, isPresence: presence,
+            operation: operation, type: type, offset: bit / 8, length: UInt32(length), isPresence: presence,
             destination: register)))
+      if let window = selector.window { return cut(register, length, width, window) }
     }
     return Loaded(register: register, bytes: length, window: nil)
+  }
+
+  /// Leaves of a register what lies in the window.
+  private mutating func cut(
+    _ register: NftRegister, _ bytes: Int, _ width: UInt32, _ window: SetBuilder.Window
+  ) -> Loaded {
+    let mask = NftData(bigEndian: ((1 << UInt64(width)) - 1) << UInt64(window.shift), width: bytes)
+    emitMask(mask, in: register)
+    return Loaded(register: register, bytes: bytes, window: window)
   }
 
   /// Loads several selectors side by side and gives the bytes that they take. Those in `swapped` are turned
@@ -382,9 +388,17 @@ extension Match {
 }
 
 extension Selector {
+  /// Where a field begins, and how many bits it has; nil for what is no field of the packet.
+  var bits: (bit: UInt32, width: UInt32)? {
+    switch load {
+    case .payload(_, let bit, let width), .exthdr(_, _, let bit, let width, presence: _): (bit, width)
+    default: nil
+    }
+  }
+
   /// Where the value lies in the loaded bytes, when it does not fill them.
   var window: SetBuilder.Window? {
-    guard case .payload(_, let bit, let width) = load, bit % 8 != 0 || width % 8 != 0 else { return nil }
+    guard let (bit, width) = bits, bit % 8 != 0 || width % 8 != 0 else { return nil }
     let bytes = Int((bit + width + 7) / 8 - bit / 8)
     return SetBuilder.Window(shift: bytes * 8 - Int(bit % 8 + width), bytes: bytes)
   }
@@ -394,7 +408,7 @@ extension Selector {
 
   /// True when a value has no more bits than the field.
   func holds(_ data: NftData) -> Bool {
-    guard window != nil, case .payload(_, _, let width) = load else { return true }
+    guard window != nil, let (_, width) = bits else { return true }
     return data.bigEndianValue < 1 << UInt64(width)
   }
 }

@@ -25,11 +25,11 @@ extension RuleCompiler {
     case .payload(let base, let bit, let width):
       try require(selector.requirement)
       try write(selector, source, base, bit, width)
-    case .exthdr(.tcpOption, let type, let offset, let length, presence: false):
+    case .exthdr(.tcpOption, let type, let bit, let width, presence: false) where selector.window == nil:
       try place(source, as: selector.type)
       emit(
         .exthdrWrite(
-          NftExthdrWrite(operation: .tcpOption, type: type, offset: offset, length: length, source: .r1)))
+          NftExthdrWrite(operation: .tcpOption, type: type, offset: bit / 8, length: width / 8, source: .r1)))
     default: throw Fault("\(selector.name) cannot be set")
     }
   }

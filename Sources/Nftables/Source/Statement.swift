@@ -82,7 +82,7 @@ extension Selector {
   static let connectionMark = Selector("ct mark", .mark, .ct(.mark, nil))
   static let maximumSegment = Selector(
     "tcp option maxseg size", .integer(2),
-    .exthdr(.tcpOption, type: 2, offset: 2, length: 2, presence: false))
+    .exthdr(.tcpOption, type: 2, bit: 16, width: 16, presence: false))
   static let routeMSS = Selector(
     "rt tcpmss", NftDataType(rawValue: 4, size: 2, hostOrder: true), .rt(.tcpMSS))
 }

@@ -19,6 +19,8 @@ extension NftDataType {
     case .ipv6Address: return IPv6Address(word).map { NftData($0.bytes) }
     case .etherAddress: return MACAddress(word)?.nftData
     case .interfaceName: return InterfacePattern(word)?.nftData
+    case .date: return TimeWords.nanoseconds(of: word).flatMap { data($0) }
+    case .timeOfDay: return TimeWords.seconds(ofDay: word).flatMap { data($0) }
     case .string:
       let bytes = Array(word.utf8)
       guard bytes.count < size else { return nil }
@@ -56,6 +58,8 @@ extension NftDataType {
     words[NftDataType.ipProtocol.rawValue, default: [:]]["icmpv6"] = 58
     words[NftDataType.ipProtocol.rawValue, default: [:]]["comp"] = 108
     words[NftDataType.packetType.rawValue, default: [:]]["unicast"] = 0
+    words[NftDataType.etherType.rawValue, default: [:]]["8021q"] = 0x8100
+    words[NftDataType.icmpv6Type.rawValue, default: [:]]["mld-listener-reduction"] = 132
     words[NftDataType.boolean.rawValue] = ["exists": 1, "missing": 0, "true": 1, "false": 0]
     words[NftDataType.deviceType.rawValue] = ["ether": 1, "loopback": 772]
     words[NftDataType.interfaceIndex.rawValue] = ["lo": 1]

@@ -17,6 +17,7 @@ extension RuleText {
       try comparePayload(payload, e)
       return
     }
+    guard !operand.text.isEmpty else { throw Unwritable() }
     var text = ValueText(type: operand.type, isSwapped: operand.isSwapped).text(e.data)
     if operand.type == .ipv4Address || operand.type == .ipv6Address, e.data.count < operand.type.size {
       // The first bytes of an address are a prefix.
@@ -74,6 +75,7 @@ extension RuleText {
         needs: guards(of: selector.requirement))
       return
     }
+    guard !operand.text.isEmpty else { throw Unwritable() }
     if operand.type.isBitmask, isZero, !e.operation.symbol.isEmpty || e.operation == .equal,
       e.operation.isEquality
     {
@@ -99,10 +101,11 @@ extension RuleText {
 
   /// The field narrower than its bytes that a mask leaves of a load.
   func field(_ operand: Operand, _ mask: NftData) -> (Selector, Int)? {
-    guard let payload = operand.payload else { return nil }
     for selector in Selector.all {
-      guard case .payload(let base, let bit, let width) = selector.load, let window = selector.window,
-        base == payload.base, bit / 8 == payload.offset, window.bytes == Int(payload.length), fits(selector),
+      guard let window = selector.window, let (_, width) = selector.bits,
+        operand.payload.map({ selector.isPart(of: $0) && fits(selector) }) ?? operand.header.map({
+          selector.isPart(of: $0)
+        }) ?? false,
         mask == NftData(bigEndian: ((1 << UInt64(width)) - 1) << UInt64(window.shift), width: window.bytes)
       else { continue }
       return (selector, window.shift)
@@ -164,6 +167,7 @@ extension RuleText {
       say("\(selector.name) \(op)\(ends[0])-\(ends[1])", needs: guards(of: selector.requirement))
       return
     }
+    guard !operand.text.isEmpty else { throw Unwritable() }
     let values = ValueText(type: operand.type, isSwapped: operand.isSwapped)
     say("\(operand.text) \(op)\(values.text(low))-\(values.text(high))", needs: operand.needs)
   }
@@ -197,6 +201,7 @@ extension RuleText {
         parts.append(selector.name)
         needs.formUnion(guards(of: selector.requirement))
       } else {
+        guard !operand.text.isEmpty else { throw Unwritable() }
         parts.append(operand.text)
         needs.formUnion(operand.needs)
       }
@@ -247,4 +252,21 @@ extension RuleText {
 extension String {
   /// Flags joined as an expression joins them.
   fileprivate var replacingCommas: String { String(map { $0 == "," ? "|" : $0 }) }
+}
+
+extension Selector {
+  /// Whether the field lies in the bytes that the expression loads, and does not fill them.
+  func isPart(of payload: NftPayload) -> Bool {
+    guard case .payload(let base, let bit, _) = load, let window else { return false }
+    return base == payload.base && bit / 8 == payload.offset && window.bytes == Int(payload.length)
+  }
+
+  /// The same of a header, option or chunk.
+  func isPart(of header: NftExthdr) -> Bool {
+    guard case .exthdr(let operation, let type, let bit, _, presence: false) = load, let window else {
+      return false
+    }
+    return operation == header.operation && type == header.type && bit / 8 == header.offset
+      && window.bytes == Int(header.length) && !header.isPresence
+  }
 }

@@ -38,7 +38,7 @@ extension RuleText {
         return
       }
       let load = Selector.Load.exthdr(
-        .tcpOption, type: e.type, offset: e.offset, length: e.length, presence: false)
+        .tcpOption, type: e.type, bit: e.offset * 8, width: e.length * 8, presence: false)
       guard let selector = Selector.all.first(where: { $0.load == load }) else { throw Unwritable() }
       say("\(selector.name) set \(try assigned(source, selector.type))")
     case .dynset(let e): try dynset(e)

@@ -40,6 +40,7 @@ struct RuleText {
     var type: NftDataType
     var bytes: Int
     var payload: NftPayload?
+    var header: NftExthdr?
     var selector: Selector?
     var constant: NftData?
     var mask: NftData?
@@ -141,10 +142,7 @@ struct RuleText {
       let name = e.key == .tcpMSS ? "rt mtu" : selector.name
       try put(Operand(text: name, type: selector.type, bytes: selector.type.size), e.destination)
     case .socket(let e): try load(.socket(e.key), e.destination)
-    case .exthdr(let e):
-      try load(
-        .exthdr(e.operation, type: e.type, offset: e.offset, length: e.length, presence: e.isPresence),
-        e.destination)
+    case .exthdr(let e): try put(load(e), e.destination)
     case .numgen(let e):
       let selector = Selector.numgen(random: e.isRandom, modulus: e.modulus, offset: e.offset)
       try put(Operand(text: selector.name, type: selector.type, bytes: 4), e.destination)
@@ -182,6 +180,31 @@ struct RuleText {
       Operand(
         text: selector.name, type: selector.type, bytes: selector.loadedBytes, selector: selector,
         needs: guards(of: selector.requirement)), destination)
+  }
+
+  func load(_ header: NftExthdr) throws(Unwritable) -> Operand {
+    let (bit, width) = (header.offset * 8, header.length * 8)
+    let load = Selector.Load.exthdr(
+      header.operation, type: header.type, bit: bit, width: width, presence: header.isPresence)
+    var selector = Selector.all.first { $0.load == load }
+    if selector == nil, header.operation == .tcpOption {
+      let raw = Selector.tcpOption(header.type, bit: bit, width: width)
+      if raw.load == load { selector = raw }
+    }
+    var operand = Operand(text: "", type: .integer(Int(header.length)), bytes: Int(header.length))
+    operand.header = header
+    if let selector {
+      operand.text = selector.name
+      operand.type = selector.type
+      operand.selector = selector
+      operand.needs = guards(of: selector.requirement)
+    } else if !header.isPresence {
+      // Only a mask can say which field of these bytes is meant.
+      guard Selector.headerSelectors.contains(where: { $0.isPart(of: header) }) else { throw Unwritable() }
+    } else {
+      throw Unwritable()
+    }
+    return operand
   }
 
   func load(_ payload: NftPayload) -> Operand {

@@ -21,6 +21,12 @@ struct ValueText {
       return data.count < 16 ? "\"\(name)*\"" : "\"\(name)\""
     case .string: return quoted(String(decoding: data.bytes.prefix { $0 != 0 }, as: UTF8.self))
     case .time: return "\(value(data))ms"
+    // Numbers, which nft reads alike in each zone. What it cannot read is better refused than read as another time.
+    case .date:
+      let (seconds, rest) = value(data).quotientAndRemainder(dividingBy: 1_000_000_000)
+      return rest == 0 ? "\(seconds)" : "\(seconds).\(rest)"
+    case .weekday:
+      return quoted(Self.names[type.rawValue]?.first { $0.value == value(data) }?.name ?? number(data))
     case .mark, .classID, .realm: return "0x" + Self.padded(value(data))
     default: break
     }
@@ -111,7 +117,7 @@ struct ValueText {
 
   static let names: [UInt32: [(name: String, value: UInt64)]] = [
     2: [("ipv4", 2), ("ipv6", 10)],
-    10: [("ip", 0x0800), ("arp", 0x0806), ("vlan", 0x8100), ("ip6", 0x86dd)],
+    10: [("ip", 0x0800), ("arp", 0x0806), ("vlan", 0x8100), ("ip6", 0x86dd), ("8021ad", 0x88a8)],
     11: [("request", 1), ("reply", 2)],
     12: [
       ("icmp", 1), ("igmp", 2), ("tcp", 6), ("udp", 17), ("dccp", 33), ("gre", 47), ("esp", 50), ("ah", 51),
@@ -121,6 +127,18 @@ struct ValueText {
       ("echo-reply", 0), ("destination-unreachable", 3), ("source-quench", 4), ("redirect", 5),
       ("echo-request", 8), ("router-advertisement", 9), ("router-solicitation", 10), ("time-exceeded", 11),
       ("parameter-problem", 12), ("timestamp-request", 13), ("timestamp-reply", 14),
+      ("info-request", 15), ("info-reply", 16), ("address-mask-request", 17), ("address-mask-reply", 18),
+    ],
+    // RFC 4340, RFC 6275.
+    16: [
+      ("request", 0), ("response", 1), ("data", 2), ("ack", 3), ("dataack", 4), ("closereq", 5), ("close", 6),
+      ("reset", 7), ("sync", 8), ("syncack", 9),
+    ],
+    17: [
+      ("binding-refresh-request", 0), ("home-test-init", 1), ("careof-test-init", 2), ("home-test", 3),
+      ("careof-test", 4), ("binding-update", 5), ("binding-acknowledgement", 6), ("binding-error", 7),
+      ("fast-binding-update", 8), ("fast-binding-acknowledgement", 9), ("fast-binding-advertisement", 10),
+      ("experimental-mobility-header", 11), ("home-agent-switch-message", 12),
     ],
     27: [("original", 0), ("reply", 1)],
     29: [
@@ -128,6 +146,16 @@ struct ValueText {
       ("echo-request", 128), ("echo-reply", 129), ("mld-listener-query", 130), ("mld-listener-report", 131),
       ("mld-listener-done", 132), ("nd-router-solicit", 133), ("nd-router-advert", 134),
       ("nd-neighbor-solicit", 135), ("nd-neighbor-advert", 136), ("nd-redirect", 137),
+      ("router-renumbering", 138), ("ind-neighbor-solicit", 141), ("ind-neighbor-advert", 142),
+      ("mld2-listener-report", 143),
+    ],
+    42: [
+      ("membership-query", 0x11), ("membership-report-v1", 0x12), ("membership-report-v2", 0x16),
+      ("leave-group", 0x17), ("membership-report-v3", 0x22),
+    ],
+    45: [
+      ("Sunday", 0), ("Monday", 1), ("Tuesday", 2), ("Wednesday", 3), ("Thursday", 4), ("Friday", 5),
+      ("Saturday", 6),
     ],
     31: [("host", 0), ("broadcast", 1), ("multicast", 2), ("other", 3)],
     38: [

@@ -4,6 +4,7 @@
 
 import LabCore
 import NetTypes
+import Nftables
 
 /// What the statements of a rule are judged against.
 struct TableScope {
@@ -243,6 +244,20 @@ extension TopologyCheck {
         return nil
       }
       return .name(text)
+    case .timeOfDay, .date:
+      let parts = text.split(separator: type == .date ? "/" : "-", maxSplits: 1)
+      let times = parts.compactMap { type.dataType.data(String($0))?.hostValue }
+      guard times.count == parts.count, let first = times.first, let last = times.last else {
+        fail(
+          "\(who): '\(text)' is no \(type == .date ? "date, such as 2026-12-24 18:00" : "time of day, such as 09:30")",
+          at: location)
+        return nil
+      }
+      guard first <= last else {
+        fail("\(who): \(text) ends before it begins; take what is not in between", at: location)
+        return nil
+      }
+      return times.count == 1 ? .number(first) : .numberRange(first...last)
     default:
       if let number = type.words[text] { return .number(number) }
       let parts = text.split(separator: "-", maxSplits: 1).map { UInt64($0) }

@@ -113,7 +113,7 @@ extension Nftables.Selector {
     let bits: UInt32 =
       switch load {
       case .payload(_, _, let width): width
-      case .exthdr(_, _, _, let length, let isPresence): isPresence ? 1 : length * 8
+      case .exthdr(_, _, _, let width, let isPresence): isPresence ? 1 : width
       default: UInt32(type.size) * 8
       }
     return bits < 64 ? 1 << UInt64(bits) - 1 : .max

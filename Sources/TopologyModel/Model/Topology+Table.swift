@@ -178,6 +178,9 @@ extension Topology {
     case networkProtocol = "nf_proto"
     /// Whether it is there.
     case presence = "boolean"
+    case date
+    case timeOfDay = "hour"
+    case weekday = "day"
   }
 
   /// A value of a selector's type.

@@ -33,6 +33,9 @@ extension Topology.ValueType {
     case .direction: .ctDirection
     case .networkProtocol: .nfproto
     case .presence: .boolean
+    case .date: .date
+    case .timeOfDay: .timeOfDay
+    case .weekday: .weekday
     }
   }
 
@@ -83,8 +86,12 @@ extension Topology.ValueType {
     case .direction: ["original": 0, "reply": 1]
     case .networkProtocol: ["ipv4": 2, "ipv6": 10]
     case .presence: ["missing": 0, "exists": 1]
+    case .weekday:
+      [
+        "Sunday": 0, "Monday": 1, "Tuesday": 2, "Wednesday": 3, "Thursday": 4, "Friday": 5, "Saturday": 6,
+      ]
     case .ipv4Address, .ipv6Address, .etherAddress, .port, .mark, .interfaceName, .number, .dscp,
-      .connectionLabel, .helper:
+      .connectionLabel, .helper, .date, .timeOfDay:
       [:]
     }
   }
@@ -97,6 +104,7 @@ extension Topology.ValueType {
     case .port, .etherType: 0xffff
     case .dscp: 0x3f
     case .connectionLabel: 127
+    case .weekday: 6
     default: 0xffff_ffff
     }
   }
@@ -138,7 +146,11 @@ extension Topology.Field {
 
   /// Whether some of its bits can be compared by themselves: whole bytes, of a number.
   var hasBits: Bool {
-    if case .payload(_, let bit, let width) = selector.load, bit % 8 != 0 || width % 8 != 0 { return false }
+    switch selector.load {
+    case .payload(_, let bit, let width), .exthdr(_, _, let bit, let width, presence: _):
+      if bit % 8 != 0 || width % 8 != 0 { return false }
+    default: break
+    }
     return [.tcpFlags, .connectionState, .connectionStatus, .mark, .number, .port].contains(type)
   }
 
@@ -152,9 +164,10 @@ extension Topology.Field {
   var isWritable: Bool {
     switch selector.load {
     case .payload: true
-    case .exthdr(.tcpOption, _, _, _, presence: false): true
+    case .exthdr(.tcpOption, _, let bit, let width, presence: false):
+      bit % 8 == 0 && [16, 32].contains(width)
     case .meta(.mark), .meta(.priority), .meta(.packetType): true
-    case .ct(.mark, nil), .ct(.labels, nil), .ct(.zone, nil), .ct(.eventMask, nil): true
+    case .ct(.mark, nil), .ct(.labels, nil), .ct(.zone, _), .ct(.eventMask, nil): true
     default: false
     }
   }

@@ -36,9 +36,16 @@ struct RulesetScope {
     case "fib": return try fib(item)
     case "rt":
       let key = try item.requiredText("key")
-      return try known([key == "mtu" ? "rt tcpmss" : "rt \(key)"])
+      let family = try item.text("family").map { "\($0) " } ?? ""
+      return try known([key == "mtu" ? "rt tcpmss" : "rt \(family)\(key)"])
     case "socket": return try known(["socket \(try item.requiredText("key"))"])
-    case "exthdr", "tcp option", "ip option":
+    case "tcp option" where item["base"] != nil:
+      guard let number = try number32(item, "base").flatMap({ UInt8(exactly: $0) }),
+        let bit = try number32(item, "offset"), let width = try number32(item, "len"),
+        bit <= 320, (1...320).contains(width)
+      else { throw RulesetError("an option of raw bytes is not understood") }
+      return .tcpOption(number, bit: bit, width: width)
+    case "exthdr", "tcp option", "ip option", "sctp chunk":
       let name = try item.requiredText("name")
       let field = try item.text("field")
       let prefix = member.key == "exthdr" ? (field == nil ? "exthdr " : "") : "\(member.key) "

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Rules about options and extension headers (nft_exthdr.c): IPv6 extension headers, IPv4 options, TCP options. Of TCP
-// options a rule may change a value, a maximum segment size only for a smaller one, or strike one out.
+// Rules about options and extension headers (nft_exthdr.c): IPv6 extension headers, IPv4 options, TCP options, chunks of
+// SCTP. Of TCP options a rule may change a value, a maximum segment size only for a smaller one, or strike one out.
 
 import Nftables
 
@@ -25,7 +25,17 @@ extension Kernel {
       } else {
         start = nil
       }
-    case .sctpChunk, nil: return false
+    case .sctpChunk:
+      if let chunk = sctpChunk(UInt8(instruction.a), packet, network),
+        instruction.b == 1
+          || chunk.upperBound <= network.count
+            && Int(instruction.offset) + Int(instruction.length) <= chunk.count
+      {
+        start = chunk.lowerBound
+      } else {
+        start = nil
+      }
+    case nil: return false
     }
     if instruction.b == 1 {
       registers[word] = start == nil ? 0 : 1
@@ -48,7 +58,10 @@ extension Kernel {
       switch next {
       case 0, 43, 60: length = (Int(bytes.u8(offset + 1)) + 1) * 8
       case 51: length = (Int(bytes.u8(offset + 1)) + 2) * 4
-      case 44: length = 8
+      case 44:
+        // Behind it stands something of the first piece only (ipv6_find_hdr).
+        guard bytes.u16(offset + 2) & ~7 == 0 else { return nil }
+        length = 8
       default: return nil
       }
       next = bytes.u8(offset)
@@ -90,6 +103,19 @@ extension Kernel {
       let length = option <= 1 ? 1 : max(Int(network.u8(offset + 1)), 1)
       if option == wanted { return offset..<offset + length }
       offset += length
+    }
+    return nil
+  }
+
+  /// A chunk's bytes (nft_exthdr_sctp_eval); it may say that it is longer than there are.
+  private func sctpChunk(_ wanted: UInt8, _ packet: NftPacket, _ network: PacketBytes) -> Range<Int>? {
+    guard packet.hasTransport, packet.proto == 132 else { return nil }
+    var offset = packet.transport + 12
+    while offset + 4 <= network.count {
+      let length = Int(network.u16(offset + 2))
+      guard length > 0 else { return nil }
+      if network.u8(offset) == wanted { return offset..<offset + length }
+      offset += (length + 3) / 4 * 4
     }
     return nil
   }

@@ -58,7 +58,11 @@ extension NftRuleLoader {
     let width: Int
     switch set.key {
     case .mark, .eventMask: width = 4
-    case .zone: width = 2
+    case .zone:
+      guard set.direction == nil else {
+        throw .notSupported("the emulated kernel's zones are those of both directions")
+      }
+      width = 2
     case .labels: width = 16
     default: throw .notSupported("the emulated kernel does not set ct \(set.key.name)")
     }

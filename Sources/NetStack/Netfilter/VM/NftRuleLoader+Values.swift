@@ -121,9 +121,6 @@ extension NftRuleLoader {
   }
 
   mutating func add(_ header: NftExthdr, to assembler: inout NftAssembler) throws(KernelError) {
-    guard header.operation != .sctpChunk else {
-      throw .notSupported("the emulated kernel reads no SCTP chunks")
-    }
     var instruction = NftInstruction(.exthdr)
     instruction.flags = UInt8(header.operation.rawValue)
     instruction.a = UInt32(header.type)
