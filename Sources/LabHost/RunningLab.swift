@@ -120,6 +120,8 @@ extension RunningLab {
 extension RunningLab {
   /// Removes all of a lab, whatever state it is in.
   public static func takeAway(_ folder: LabFolder) async throws {
+    // What its process is still at is for nobody.
+    if folder.isLockedByNobody { try await release(folder) }
     let lock = try folder.lock()
     let record = (try? folder.record()) ?? nil
     let touched = (record?.namespaces ?? []) + ((try? folder.journal())??.touched ?? [])

@@ -5,6 +5,7 @@ import Glibc
 import LabCore
 import Reconcile
 import Synchronization
+import SystemPackage
 import Testing
 
 @Suite("Lab folder")
@@ -68,6 +69,48 @@ struct LabFolderTests {
       #expect(error?.message.contains("process \(getpid())") == true)
     }
     _ = try folder.lock()
+  }
+
+  @Test("A lock that is lent is the same lock: who has it lent does not unlock, who lends it does")
+  func lentLock() throws {
+    let labs = try TemporaryFolders()
+    let folder = try labs.folders.make(Self.lab)
+    var lock: LabLock? = try folder.lock()
+    let descriptor = try #require(lock).descriptor
+    for _ in 0..<2 { withExtendedLifetime(try folder.lock(lent: descriptor)) {} }
+    #expect(throws: LabFolderError.self) { try folder.lock() }
+    let lent = try folder.lock(lent: descriptor)
+    lock = nil
+    withExtendedLifetime(lent) {}
+    let again = try folder.lock()
+    // Another open file of the same name does not have the lock, and another file is none.
+    let other = open(folder.path + "/lock", O_RDWR)
+    defer { close(other) }
+    #expect(throws: LabFolderError.self) { try folder.lock(lent: FileDescriptor(rawValue: other)) }
+    #expect(throws: LabFolderError.self) { try folder.lock(lent: FileDescriptor(rawValue: 2)) }
+    #expect(throws: LabFolderError.self) { try folder.lock(lent: FileDescriptor(rawValue: -1)) }
+    #expect(!folder.isLockedByNobody)
+    withExtendedLifetime(again) {}
+  }
+
+  @Test("What a process that has gone has lent its lock to is waited for")
+  func abandonedLock() throws {
+    let labs = try TemporaryFolders()
+    let folder = try labs.folders.make(Self.lab)
+    #expect(!folder.isLockedByNobody)
+    let lock = Mutex<LabLock?>(try folder.lock())
+    // No process has such a number.
+    let text = Array("2147483647\n".utf8)
+    let count = lock.withLock { pwrite($0?.descriptor.rawValue ?? -1, text, text.count, 0) }
+    #expect(count == text.count && folder.isLockedByNobody)
+    Thread.detachNewThread {
+      usleep(50_000)
+      lock.withLock { $0 = nil }
+    }
+    withExtendedLifetime(try folder.lock()) {
+      let error = #expect(throws: LabFolderError.self) { try folder.lock() }
+      #expect(error?.message.contains("process \(getpid())") == true)
+    }
   }
 
   @Test("A symbolic link or a folder that others may write to is refused")

@@ -117,6 +117,39 @@ struct ReconcilerTests {
     return state
   }
 
+  @Test("An up that nobody waits for ends with its batch and keeps the journal, and the next one goes on")
+  func abandoned() async throws {
+    let labs = try TemporaryFolders()
+    let datapath = ModelDatapath()
+    var draw = RandomLab(seed: 3)
+    let desired = draw.draw()
+    var reconciler = try Self.reconciler(datapath, labs, desired.lab)
+    let applied = Mutex(0)
+    reconciler.progress = { stage in
+      guard case .apply = stage else { return }
+      applied.withLock { $0 += 1 }
+      withUnsafeCurrentTask { $0?.cancel() }
+    }
+    let worker = reconciler
+    // In a task of its own, which is cancelled.
+    let error = await #expect(throws: ReconcileError.self) {
+      try await Task {
+        try await worker.up(desired, as: Self.description, holding: try worker.folder.lock())
+      }.value
+    }
+    guard case .abandoned? = error else {
+      Issue.record("\(error as Any)")
+      return
+    }
+    let count = applied.withLock { $0 }
+    #expect(count == 1)
+    #expect(try reconciler.folder.journal() != nil)
+    #expect(!Self.equal(datapath.kernel, desired))
+    _ = try await Self.up(desired, datapath, labs)
+    #expect(Self.equal(datapath.kernel, desired))
+    #expect(try reconciler.folder.journal() == nil)
+  }
+
   @Test("A first up that fails leaves nothing", arguments: 0..<2 as Range<UInt64>)
   func firstFailure(seed: UInt64) async throws {
     let labs = try TemporaryFolders()

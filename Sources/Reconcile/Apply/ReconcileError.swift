@@ -16,6 +16,8 @@ public enum ReconcileError: Error, Sendable {
   case folder(LabFolderError)
   /// A change failed.
   case failed(ApplyFailure)
+  /// Nobody waits for it any more; the journal is kept.
+  case abandoned(LabName)
 }
 
 /// A change that failed, and what became of the lab.
@@ -58,6 +60,10 @@ extension ReconcileError: CustomStringConvertible {
     case .datapath(let error): [error.description]
     case .folder(let error): [error.description]
     case .failed(let failure): failure.lines
+    case .abandoned(let lab):
+      [
+        "bringing lab '\(lab)' up was given up half-way; `netforge up` or `netforge down` takes it up from there"
+      ]
     }
   }
 

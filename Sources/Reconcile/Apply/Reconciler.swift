@@ -149,7 +149,8 @@ public struct Reconciler: Sendable {
   // MARK: Up
 
   /// Makes the lab as desired and returns the plan that was carried out. `confirm` is asked only when the plan is
-  /// disruptive. When something fails, the lab goes back to what it was, and the error says how far that came.
+  /// disruptive. When something fails, the lab goes back to what it was, and the error says how far that came. When the
+  /// task is cancelled, the work ends with the batch that is under way, as it would with the process.
   public func up(
     _ desired: LabState, as description: Description, recreating: Set<NamespaceID> = [],
     holding lock: LabLock,
@@ -175,6 +176,7 @@ public struct Reconciler: Sendable {
     var stage = "observe"
     do throws(DatapathError) {
       for batch in prepared.plan.batches {
+        try Self.goOn()
         stage = batch.title
         progress(.apply(batch.title, batch.changes.count))
         try await datapath.apply(batch, to: desired.lab)
@@ -183,6 +185,7 @@ public struct Reconciler: Sendable {
       progress(.verify)
       try await settle(prepared.target, settings: settings)
     } catch {
+      guard !Task.isCancelled else { throw .abandoned(desired.lab) }
       progress(.rollBack)
       let aftermath = await rollBack(to: journal, settings: settings)
       throw .failed(
@@ -200,6 +203,13 @@ public struct Reconciler: Sendable {
       try folder.setJournal(nil)
     }
     return prepared.plan
+  }
+
+  /// Ends the work that nobody waits for.
+  private static func goOn() throws(DatapathError) {
+    guard !Task.isCancelled else {
+      throw DatapathError(.unavailable, operation: "go on", cause: "whoever asked for it has gone")
+    }
   }
 
   private func writeJournal(_ prepared: Preparation, desired: LabState) throws(ReconcileError) -> Journal {
@@ -286,6 +296,7 @@ public struct Reconciler: Sendable {
     var attempts = 0
     var previous: Plan?
     while true {
+      try Self.goOn()
       let observation = try await observation(of: desired, settings: settings)
       let rest = Planner(hostSettings: settings).plan(desired, from: observation)
       if rest.isEmpty { return }

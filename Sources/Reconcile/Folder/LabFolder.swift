@@ -12,6 +12,7 @@
 import FoundationEssentials
 import Glibc
 public import LabCore
+public import SystemPackage
 
 /// The folder of one lab.
 public struct LabFolder: Sendable {
@@ -83,44 +84,85 @@ public struct LabFolder: Sendable {
   public func remove() throws(LabFolderError) { try FolderFiles.removeTree(path) }
 
   /// The folders of all labs beside this one.
-  var siblings: LabFolders {
-    LabFolders(root: String(path.dropLast(lab.text.utf8.count + 1)))
-  }
+  var siblings: LabFolders { LabFolders(beside: path, of: lab) }
 
   // MARK: Lock
 
-  /// Takes the lab for this process until the lock is dropped. Fails at once when another holds it.
+  /// Takes the lab for this process until the lock is dropped. Fails at once when another holds it; what a process that
+  /// has gone has lent it to is waited for a little.
   public func lock() throws(LabFolderError) -> LabLock {
     let folder = try files.open()
     defer { close(folder) }
     let descriptor = openat(folder, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw .last("open", path + "/lock") }
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+    var pauses = 0
+    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       let reason = errno
-      var text = [UInt8](repeating: 0, count: 32)
-      let count = max(0, pread(descriptor, &text, text.count, 0))
+      let holder = Self.holder(of: descriptor)
+      if reason == EWOULDBLOCK, pauses < Self.pauseLimit, let holder, Self.hasGone(holder) {
+        usleep(Self.pause)
+        pauses += 1
+        continue
+      }
       close(descriptor)
       guard reason == EWOULDBLOCK else {
         throw LabFolderError(.failed, "cannot lock lab '\(lab)': \(String(cString: strerror(reason)))")
       }
-      let holder = Int32(String(decoding: text[..<count], as: UTF8.self).filter(\.isNumber))
       throw LabFolderError(
         .locked,
         "lab '\(lab)' is locked by process \(holder.map(String.init) ?? "unknown"), which works on it; wait until it ends"
       )
     }
     // A `down` may have removed the folder while this waited for nothing: then the lock guards nobody.
-    var mine = stat()
-    var current = stat()
-    guard fstat(descriptor, &mine) == 0, lstat(path + "/lock", &current) == 0, mine.st_ino == current.st_ino
-    else {
+    guard isLockFile(descriptor) else {
       close(descriptor)
       throw LabFolderError(.locked, "lab '\(lab)' was removed by another process at this moment; try again")
     }
     let text = Array("\(getpid())\n".utf8)
     ftruncate(descriptor, 0)
     _ = pwrite(descriptor, text, text.count, 0)
-    return LabLock(descriptor: descriptor)
+    return LabLock(descriptor, isLent: false)
+  }
+
+  /// The lock that another process holds and lends with its descriptor: a lender that drops it unlocks the lab, one that
+  /// dies does not.
+  public func lock(lent lender: FileDescriptor) throws(LabFolderError) -> LabLock {
+    let descriptor = fcntl(lender.rawValue, F_DUPFD_CLOEXEC, 3)
+    guard descriptor >= 0 else { throw .last("take over", path + "/lock") }
+    // Of an open file that is locked already it changes nothing.
+    guard isLockFile(descriptor), flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      close(descriptor)
+      throw LabFolderError(.failed, "what was lent is not the lock of lab '\(lab)'")
+    }
+    return LabLock(descriptor, isLent: true)
+  }
+
+  /// Whether the lab is locked by a process that has gone and has lent the lock.
+  public var isLockedByNobody: Bool {
+    let descriptor = Glibc.open(path + "/lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    guard flock(descriptor, LOCK_SH | LOCK_NB) != 0 else { return false }
+    return Self.holder(of: descriptor).map(Self.hasGone) ?? false
+  }
+
+  private static let pause: UInt32 = 5000
+  private static let pauseLimit = 2000
+
+  /// Who has written its number into the lock file.
+  private static func holder(of descriptor: Int32) -> Int32? {
+    var text = [UInt8](repeating: 0, count: 32)
+    let count = max(0, pread(descriptor, &text, text.count, 0))
+    return Int32(String(decoding: text[..<count], as: UTF8.self).filter(\.isNumber))
+  }
+
+  private static func hasGone(_ process: Int32) -> Bool { kill(process, 0) != 0 && errno == ESRCH }
+
+  private func isLockFile(_ descriptor: Int32) -> Bool {
+    var mine = stat()
+    var current = stat()
+    return fstat(descriptor, &mine) == 0 && lstat(path + "/lock", &current) == 0
+      && mine.st_ino == current.st_ino && mine.st_dev == current.st_dev
   }
 
   // MARK: Sealed files
@@ -174,15 +216,24 @@ public struct LabFolder: Sendable {
   }
 }
 
-/// Holds a lab for one process; released when it is dropped.
+/// Holds a lab for one process, and for one that it lends it to; released when it is dropped.
 public final class LabLock: Sendable {
-  private let descriptor: Int32
+  /// To be lent.
+  public let descriptor: FileDescriptor
+  private let isLent: Bool
 
-  init(descriptor: Int32) { self.descriptor = descriptor }
+  init(_ descriptor: Int32, isLent: Bool) {
+    self.descriptor = FileDescriptor(rawValue: descriptor)
+    self.isLent = isLent
+  }
 
-  /// Unlocks by name: a child of this process that has not yet become its program holds the descriptor too.
+  /// Unlocks by name: a child of this process that has not yet become its program holds the descriptor too. What is lent is
+  /// the lender's to unlock. Only of a process that dies with the lock does the number stay in the file.
   deinit {
-    flock(descriptor, LOCK_UN)
-    close(descriptor)
+    if !isLent {
+      ftruncate(descriptor.rawValue, 0)
+      flock(descriptor.rawValue, LOCK_UN)
+    }
+    Glibc.close(descriptor.rawValue)
   }
 }

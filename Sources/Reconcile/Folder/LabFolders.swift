@@ -21,6 +21,11 @@ public struct LabFolders: Sendable {
 
   public init(root: String) { self.root = root }
 
+  /// Those beside the folder `path` of `lab`.
+  public init(beside path: String, of lab: LabName) {
+    root = String(path.dropLast(lab.text.utf8.count + 1))
+  }
+
   /// The lab's folder, made when it is not there.
   public func make(_ lab: LabName) throws(LabFolderError) -> LabFolder {
     _ = try FolderFiles.make(root)

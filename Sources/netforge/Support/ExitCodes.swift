@@ -68,7 +68,7 @@ struct Failure: Error {
   private static func code(of error: ReconcileError) -> Code {
     switch error {
     case .limitations: .unavailable
-    case .foreign, .declined, .failed: .failed
+    case .foreign, .declined, .failed, .abandoned: .failed
     case .datapath(let error): code(of: error)
     case .folder(let error): code(of: error)
     }
