@@ -110,14 +110,10 @@ public struct TestBed: Sendable {
   ) async throws -> LabUnderTest {
     let lock = try folder.lock()
     defer { withExtendedLifetime(lock) {} }
-    let resolution = try Resolver(lab: folder.lab, seed: seed).resolve(topology)
     var running = try await RunningLab.prepare(folder, kind: kind)
-    let reconciler = Reconciler(datapath: running.datapath, folder: folder, runtime: resolution.runtime)
-    _ = try await reconciler.up(
-      resolution.state,
-      as: Reconciler.Description(
-        datapath: kind, sources: resolution.sources, allocations: resolution.allocations, topology: rendered),
-      holding: lock)
+    var wanted = WantedLab(topology: topology, rendered: rendered)
+    wanted.seed = seed
+    let (_, resolution) = try await wanted.bringUp(folder, on: running.datapath, kind: kind, holding: lock)
     try await running.run(resolution.runtime)
     let connection = running.connection
     return LabUnderTest(

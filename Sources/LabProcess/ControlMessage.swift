@@ -11,7 +11,7 @@ import NetTypes
 struct ControlGreeting: Codable, Equatable, Sendable {
   static let name = "netforge-lab"
   /// Raised with every change that the other side could not follow.
-  static let version = 4
+  static let version = 5
 
   var netforgeProtocol: String
   var version: Int
@@ -64,6 +64,8 @@ enum ControlRequest: Codable, Sendable {
   /// With one descriptor; until it is cancelled.
   case capture(CaptureRequest, LabName)
   case trace(TraceRequest, LabName)
+  /// With the rendered topology as payload and one descriptor, the lab's lock. Events, then `up`.
+  case up(UpOrder)
   case configure(LabRuntime)
   case restart(NodeName)
   case status
@@ -90,6 +92,9 @@ enum ControlReply: Codable, Sendable {
   case inspected(InspectionAnswer)
   case traced(TraceReport)
   case connectionEvent(ConnectionEvent)
+  case upEvent(UpEvent)
+  /// The plan's document, when it is wanted, is the message's payload.
+  case up(UpOutcome)
   case status(LabProcessStatus)
   case view(NodeView)
   case failure(DatapathError)

@@ -6,22 +6,19 @@ import CLinux
 import Glibc
 public import LabCore
 import Synchronization
-import SystemPackage
+public import SystemPackage
 
 /// A connection to a lab process. Any number of requests may be under way at a time. Closed with the object.
 public final class LabConnection: Sendable {
   typealias Answer = (reply: ControlReply, payload: [UInt8], descriptors: [OwnedDescriptor])
 
-  private enum Pending {
-    case one(CheckedContinuation<Result<Answer, DatapathError>, Never>)
-    case many(Events)
-  }
+  /// Who takes an event that answers a request; false for an answer that is none: the last.
+  typealias Follower = @Sendable (ControlReply) -> Bool
 
-  /// Who takes the events that answer a request.
-  private struct Events: Sendable {
-    /// False for an answer that is none of them: the last.
-    var take: @Sendable (ControlReply) -> Bool
-    var finish: @Sendable () -> Void
+  /// Who waits for the answers to a request.
+  private struct Pending: Sendable {
+    var follow: Follower = { _ in false }
+    var finish: @Sendable (Result<Answer, DatapathError>) -> Void
   }
 
   private struct State {
@@ -167,15 +164,11 @@ public final class LabConnection: Sendable {
   }
 
   private func deliver(_ envelope: ControlEnvelope<ControlReply>, _ packet: ControlPacket) {
-    if case .many(let events) = state.withLock({ $0.pending[envelope.id] }), events.take(envelope.body) {
-      return
-    }
+    if let pending = state.withLock({ $0.pending[envelope.id] }), pending.follow(envelope.body) { return }
     let pending = state.withLock { $0.pending.removeValue(forKey: envelope.id) }
     switch (pending, envelope.body) {
-    case (.many(let events), _): events.finish()
-    case (.one(let continuation), .failure(let error)): continuation.resume(returning: .failure(error))
-    case (.one(let continuation), let reply):
-      continuation.resume(returning: .success((reply, packet.payload, packet.descriptors)))
+    case (let pending?, .failure(let error)): pending.finish(.failure(error))
+    case (let pending?, let reply): pending.finish(.success((reply, packet.payload, packet.descriptors)))
     case (nil, .failure(let error)) where envelope.id == 0: fail(error)
     case (nil, _): break
     }
@@ -199,26 +192,24 @@ public final class LabConnection: Sendable {
       return (Array(state.pending.values), failure)
     }
     greeted(.failure(failure))
-    for one in pending {
-      switch one {
-      case .one(let continuation): continuation.resume(returning: .failure(failure))
-      case .many(let events): events.finish()
-      }
-    }
+    for one in pending { one.finish(.failure(failure)) }
   }
 
   // MARK: Requests
 
-  /// Sends a request and waits for its answer. A cancelled task cancels the request and still waits for its end.
+  /// Sends a request and waits for its answer; `follow` takes events that come before it. A cancelled task cancels the
+  /// request and still waits for its end.
   func request(
-    _ request: ControlRequest, payload: [UInt8] = [], _ descriptors: [OwnedDescriptor] = []
+    _ request: ControlRequest, payload: [UInt8] = [], _ descriptors: [OwnedDescriptor] = [],
+    follow: @escaping Follower = { _ in false }
   ) async throws(DatapathError) -> Answer {
     let id = number()
     let bytes = try ControlCoding.encode(ControlEnvelope(id: id, body: request))
     let answer = await withTaskCancellationHandler {
       await withCheckedContinuation {
         (continuation: CheckedContinuation<Result<Answer, DatapathError>, Never>) in
-        if let failure = enter(id, .one(continuation)) {
+        let pending = Pending(follow: follow) { continuation.resume(returning: $0) }
+        if let failure = enter(id, pending) {
           continuation.resume(returning: .failure(failure))
         } else {
           channel.send(bytes, payload: payload, descriptors)
@@ -248,13 +239,13 @@ public final class LabConnection: Sendable {
     let id = number()
     let bytes = try ControlCoding.encode(ControlEnvelope(id: id, body: request))
     let (stream, continuation) = AsyncStream<Event>.makeStream()
-    let events = Events(
-      take: { reply in
+    let pending = Pending(
+      follow: { reply in
         guard let event = read(reply) else { return false }
         continuation.yield(event)
         return true
-      }, finish: { continuation.finish() })
-    if let failure = enter(id, .many(events)) { throw failure }
+      }, finish: { _ in continuation.finish() })
+    if let failure = enter(id, pending) { throw failure }
     // The stream keeps the connection, so that a follower needs nothing else.
     continuation.onTermination = { _ in self.cancel(id) }
     channel.send(bytes)
@@ -293,6 +284,22 @@ public final class LabConnection: Sendable {
 
   /// The datapath that the lab process hosts.
   public var datapath: RemoteDatapath { RemoteDatapath(self) }
+
+  /// Has the lab process make its lab as the rendered topology says. `lock`: the lab's, which the caller holds and lends
+  /// until the answer is there. The document is the plan's, where the order wants it.
+  public func up(
+    _ order: UpOrder, topology: [UInt8], lock: FileDescriptor, follow: @escaping @Sendable (UpEvent) -> Void
+  ) async throws(DatapathError) -> (outcome: UpOutcome, document: [UInt8]) {
+    let answer = try await request(
+      .up(order), payload: topology, [try RemoteDatapath.copy(of: lock)],
+      follow: { reply in
+        guard case .upEvent(let event) = reply else { return false }
+        follow(event)
+        return true
+      })
+    guard case .up(let outcome) = answer.reply else { throw unexpected() }
+    return (outcome, answer.payload)
+  }
 
   /// Makes programs, services and files of the nodes as `runtime` says.
   public func configure(_ runtime: LabRuntime) async throws(DatapathError) {

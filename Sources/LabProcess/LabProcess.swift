@@ -191,11 +191,11 @@ public struct LabProcess: Sendable {
   }()
 
   /// Serves the lab until it is shut down, then ends the process.
-  public func run(_ makeDatapath: DatapathFactory) async -> Never {
+  public func run(_ makeDatapath: DatapathFactory, bringUp: @escaping UpWork.Handler) async -> Never {
     umask(0o022)
     let logger = Logger(label: "netforge") { _ in LogFileHandler() }
     do throws(DatapathError) {
-      try await serve(makeDatapath, logger)
+      try await serve(makeDatapath, bringUp, logger)
     } catch {
       logger.error("\(error)")
       // The starter may have gone; the log has it too.
@@ -205,7 +205,9 @@ public struct LabProcess: Sendable {
     exit(0)
   }
 
-  private func serve(_ makeDatapath: DatapathFactory, _ logger: Logger) async throws(DatapathError) {
+  private func serve(
+    _ makeDatapath: DatapathFactory, _ bringUp: @escaping UpWork.Handler, _ logger: Logger
+  ) async throws(DatapathError) {
     let lock = try lockFolder()
     defer { withExtendedLifetime(lock) {} }
     let signals = nf_signal_descriptor()
@@ -219,7 +221,8 @@ public struct LabProcess: Sendable {
     let server = LabServer(
       lab: startup.lab, kind: startup.datapath, cpus: startup.cpus, folder: startup.folder,
       log: "\(startup.folder)/\(Self.logName)",
-      datapath: datapath, reactor: reactor, logger: logger, onShutdown: { ending.yield() })
+      datapath: datapath, reactor: reactor, logger: logger, bringUp: bringUp,
+      onShutdown: { ending.yield() })
     reactor.add(signals, Reactor.readable) { _ in
       var byte: UInt8 = 0
       guard read(signals, &byte, 1) == 1 else { return }

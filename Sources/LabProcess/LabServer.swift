@@ -25,14 +25,18 @@ final class LabServer: Sendable {
   let supervisor: LabSupervisor
   let reactor: Reactor
   let logger: Logger
+  /// Brings the lab up.
+  private let bringUp: UpWork.Handler
   /// Called once when a client has asked for the end.
   let onShutdown: @Sendable () -> Void
   private let listener = Mutex<Int32?>(nil)
   private let connections = Atomic(0)
+  private let isComingUp = Atomic(false)
 
   init(
     lab: LabName, kind: DatapathKind, cpus: Int = 1, folder: String, log: String, datapath: any Datapath,
-    reactor: Reactor, logger: Logger, onShutdown: @escaping @Sendable () -> Void
+    reactor: Reactor, logger: Logger, bringUp: @escaping UpWork.Handler,
+    onShutdown: @escaping @Sendable () -> Void
   ) {
     self.lab = lab
     self.kind = kind
@@ -42,6 +46,7 @@ final class LabServer: Sendable {
     self.datapath = datapath
     self.reactor = reactor
     self.logger = logger
+    self.bringUp = bringUp
     self.onShutdown = onShutdown
     supervisor = LabSupervisor(lab: lab, folder: folder, reactor: reactor, datapath: datapath)
     since = Int64(time(nil))
@@ -129,6 +134,16 @@ final class LabServer: Sendable {
       await session.run()
       self.connections.wrappingSubtract(1, ordering: .relaxed)
     }
+  }
+
+  /// Carries an order out, one at a time: who asks holds the lab's lock.
+  func carryOut(_ work: UpWork) async throws(DatapathError) -> (outcome: UpOutcome, document: [UInt8]) {
+    guard !isComingUp.exchange(true, ordering: .acquiringAndReleasing) else {
+      throw DatapathError(
+        .refused, operation: "bring lab '\(lab)' up", cause: "it is being brought up already")
+    }
+    defer { isComingUp.store(false, ordering: .releasing) }
+    return await bringUp(work)
   }
 
   func status() async -> LabProcessStatus {

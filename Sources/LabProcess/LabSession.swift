@@ -149,6 +149,7 @@ final class LabSession: Sendable {
       try await datapath.capture(wanted, into: output.descriptor, of: own(lab))
       answer(id, .done)
     case .trace(let wanted, let lab): answer(id, .traced(try await datapath.trace(wanted, of: own(lab))))
+    case .up(let order): try await bringUp(order, id, packet)
     case .configure(let runtime):
       _ = try own(runtime.lab)
       try await server.supervisor.configure(runtime)
@@ -168,6 +169,20 @@ final class LabSession: Sendable {
     case .endpoint, .localEndpoint, .accept, .send, .receive, .finish, .close:
       try await performOnEndpoint(request, id, payload: packet.payload)
     }
+  }
+
+  private func bringUp(_ order: UpOrder, _ id: UInt64, _ packet: ControlPacket) async throws(DatapathError) {
+    guard let lock = packet.descriptors.first else { throw Self.missingDescriptors }
+    // Until nothing more is done: whoever finds the lab unlocked can have it brought up.
+    defer { withExtendedLifetime(lock) {} }
+    let (outcome, document) = try await server.carryOut(
+      UpWork(
+        order: order, topology: packet.payload, lock: lock.descriptor, lab: server.lab, folder: server.folder,
+        kind: server.kind, datapath: server.datapath, tell: { self.answer(id, .upEvent($0)) },
+        configure: { (runtime) throws(DatapathError) in
+          try await self.server.supervisor.configure(runtime)
+        }))
+    answer(id, .up(outcome), payload: document)
   }
 
   private func performOnProcess(

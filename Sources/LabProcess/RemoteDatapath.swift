@@ -95,7 +95,7 @@ public struct RemoteDatapath: Datapath {
   }
 
   /// The caller's descriptor stays the caller's; a copy travels.
-  private static func copy(of file: FileDescriptor) throws(DatapathError) -> OwnedDescriptor {
+  static func copy(of file: FileDescriptor) throws(DatapathError) -> OwnedDescriptor {
     let copy = fcntl(file.rawValue, F_DUPFD_CLOEXEC, 3)
     guard copy >= 0 else {
       throw DatapathError(

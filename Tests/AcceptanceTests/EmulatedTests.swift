@@ -82,12 +82,17 @@ extension Acceptance {
         "quickstart", [(address, address + "\n    Run(\"sleep 1000\")")])
       let lab = TestLab(Self.caller, "quickstart")
       let before = try HostSnapshot.take()
+      // The lab's own process tells the one, the caller the other: in the same words.
+      var complaints: Set<String> = []
       for verb in ["up", "plan"] {
         let outcome = try lab.netforge(verb, file)
+        complaints.insert(outcome.error)
         #expect(outcome.status == 69, "\(outcome)")
         #expect(outcome.error.contains("quickstart.swift:"), "says where: \(outcome)")
         #expect(outcome.error.contains("runs no programs"), "says what: \(outcome)")
       }
+      #expect(complaints.count == 1, "\(complaints)")
+      #expect(!FileManager.default.fileExists(atPath: "\(Self.caller.labs)/\(lab.name)"))
       #expect(try HostSnapshot.take() == before)
     }
 

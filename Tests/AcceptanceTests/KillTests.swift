@@ -11,9 +11,10 @@ extension Acceptance {
     /// How many moments of an `up` are tried.
     static let points = 8
 
-    static let cases: [(String, Caller)] = ["container-host", "ipv6"].flatMap { topology in
-      Caller.available.map { (topology, $0) }
-    }
+    static let cases: [(String, Caller)] =
+      ["container-host", "ipv6"].flatMap { topology in
+        Caller.available.map { (topology, $0) }
+      } + [("ipv6", .emulated)]
 
     @Test("A first up killed at any moment leaves nothing that the next verb does not mend", arguments: cases)
     func firstUp(topology: String, caller: Caller) throws {

@@ -20,7 +20,10 @@ final class TestServer: Sendable {
   let datapath: FakeDatapath
   let server: LabServer
 
-  init(_ datapath: FakeDatapath = FakeDatapath(), below: String = "") throws {
+  init(
+    _ datapath: FakeDatapath = FakeDatapath(), below: String = "",
+    bringUp: @escaping UpWork.Handler = { _ in (.done(changes: 0), []) }
+  ) throws {
     folder = TestFolder()
     self.datapath = datapath
     let path = folder.path + below
@@ -29,7 +32,8 @@ final class TestServer: Sendable {
     server = LabServer(
       lab: lab, kind: .kernel, folder: path, log: "\(path)/process.log", datapath: datapath,
       reactor: try TestHost.reactor.get(),
-      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onShutdown: { flag.set() })
+      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, bringUp: bringUp,
+      onShutdown: { flag.set() })
     shutdown = flag
     try server.listen()
   }

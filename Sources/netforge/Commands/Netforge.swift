@@ -8,6 +8,7 @@ import KernelDatapath
 import LabCore
 import LabHost
 import LabProcess
+import Reconcile
 
 // Each verb writes its name down: made from the type's name, as the parser would, the names of all of them cost a quarter
 // of every start.
@@ -39,16 +40,17 @@ struct Netforge: AsyncParsableCommand {
   static func main() async {
     nf_reserve_descriptors()
     if let role = LabProcess.role {
-      await role.run { (lab, folder, kind, cpus) throws(DatapathError) in
+      let makeDatapath: LabProcess.DatapathFactory = { (lab, folder, kind, cpus) throws(DatapathError) in
         if kind == .emulated {
           let host: HostAccess =
             RunningLab.mayChangeTheKernel
             ? .kernel { () throws(DatapathError) in try KernelDatapath() } : .unprivileged
           return try EmulatedDatapath(lab: lab, cpus: cpus, host: host)
         }
-        let root = String(folder.dropLast(lab.text.utf8.count + 1))
+        let root = LabFolders(beside: folder, of: lab).root
         return try KernelDatapath(site: KernelDatapath.Site(isMachine: kind == .kernel, labFolder: root))
       }
+      await role.run(makeDatapath, bringUp: UpOutcome.of)
     }
     // A lab of 200 nodes is some megabytes, and this process ends soon.
     nf_heap_grow_by(32 << 20)

@@ -4,6 +4,7 @@ import ArgumentParser
 import EmulatedDatapath
 import LabCore
 import LabHost
+import LabProcess
 import NetTypes
 import Reconcile
 import TopologyModel
@@ -40,19 +41,22 @@ struct Up: AsyncParsableCommand {
     guard cpus.map({ (1...EmulatedDatapath.maximumCPUs).contains($0) }) ?? true else {
       throw ValidationError("--cpus takes 1 to \(EmulatedDatapath.maximumCPUs)")
     }
-    guard (1...3600).contains(timeout) else { throw ValidationError("--timeout takes 1 to 3600 seconds") }
+    guard (1...WantedLab.longestTimeout).contains(timeout) else {
+      throw ValidationError("--timeout takes 1 to \(WantedLab.longestTimeout) seconds")
+    }
   }
 
   func run() async throws {
     let progress = Progress("read the topology")
     let loaded = try await source.load()
-    progress.stage("resolve \(loaded.topology.nodes.count) nodes")
     if dryRun {
+      progress.stage(nil)
       return try await PlanCommand.show(loaded, datapath: datapath, output: output, detailed: false)
     }
 
     let folder = try LabFolders.ofCaller.make(loaded.topology.name)
     let lock = try folder.lock()
+    defer { withExtendedLifetime(lock) {} }
     let known = try folder.record()
     let kind = try datapath.kind(recorded: known?.datapath)
     guard cpus == nil || kind == .emulated else {
@@ -61,15 +65,16 @@ struct Up: AsyncParsableCommand {
         "add --datapath emulated")
     }
     do {
-      let previous = try folder.allocations()
-      let resolution = try Resolver(previous: previous ?? Allocations()).resolve(loaded.topology)
       progress.stage("reach the \(kind.rawValue) datapath")
-      var lab = try await RunningLab.prepare(folder, kind: kind, cpus: cpus)
-      let plan = try await reconcile(loaded, resolution, previous, lab, lock, progress)
-      progress.stage("start programs and services")
-      try await lab.run(resolution.runtime)
+      let lab = try await RunningLab.prepare(folder, kind: kind, cpus: cpus)
+      let result =
+        if kind.livesInProcess, let connection = lab.connection {
+          try await order(loaded, from: connection, lock, progress)
+        } else {
+          try await bringUp(loaded, lab, lock, progress)
+        }
       progress.stage(nil)
-      try report(plan, loaded.topology, kind, progress)
+      report(result, loaded.topology, kind, progress)
     } catch {
       // Nothing of a lab that never was stays behind; where going back failed too, the journal keeps the folder.
       if known == nil { try await discard(folder) }
@@ -77,34 +82,68 @@ struct Up: AsyncParsableCommand {
     }
   }
 
-  private func reconcile(
-    _ loaded: LoadedTopology, _ resolution: Resolution, _ previous: Allocations?, _ lab: RunningLab,
-    _ lock: LabLock, _ progress: Progress
-  ) async throws -> Plan {
-    var reconciler = Reconciler(datapath: lab.datapath, folder: lab.folder, runtime: resolution.runtime)
-    reconciler.deadline = .seconds(Int64(timeout))
-    reconciler.progress = { progress.follow($0) }
-    let agreed = yes
-    return try await reconciler.up(
-      resolution.state,
-      as: Reconciler.Description(
-        datapath: lab.kind, sources: resolution.sources, allocations: resolution.allocations,
-        previousAllocations: previous, topology: loaded.rendered, topologyFile: loaded.file),
-      holding: lock,
-      confirm: { plan in
-        if agreed { return true }
-        guard Terminal.isInteractive else { return false }
-        Terminal.say(plan.text())
-        return Terminal.confirm("This disrupts what runs in lab '\(plan.lab)'. Go on?")
-      })
+  private struct Result {
+    var changes: Int
+    /// The plan's, for `-f json`.
+    var document: String
   }
 
-  private func report(_ plan: Plan, _ topology: Topology, _ kind: DatapathKind, _ progress: Progress) throws {
-    try output.print(plan.document) {
-      plan.isEmpty
-        ? "lab '\(topology.name)' is as its topology says: no changes"
-        : "lab '\(topology.name)' is up on the \(kind.rawValue) datapath: \(topology.nodes.count) nodes, "
-          + "\(plan.changes.count) changes in \(progress.elapsed)"
+  /// Has the lab's own process do it, where the datapath is.
+  private func order(
+    _ loaded: LoadedTopology, from connection: LabConnection, _ lock: LabLock, _ progress: Progress
+  ) async throws -> Result {
+    var order = UpOrder(
+      topologyFile: loaded.file, timeout: .seconds(Int64(timeout)), isAgreed: yes,
+      wantsDocument: output.format == .json)
+    while true {
+      progress.stage("hand the topology over")
+      let (outcome, document) = try await connection.up(
+        order, topology: loaded.rendered, lock: lock.descriptor, follow: { progress.follow($0) })
+      switch outcome {
+      case .done(let changes):
+        return Result(changes: changes, document: String(decoding: document, as: UTF8.self))
+      case .disruptive(let plan, let failure):
+        guard !order.isAgreed, Self.isAgreed(plan, loaded.topology.name) else { throw Failure(failure) }
+        order.isAgreed = true
+      case .failed(let failure): throw Failure(failure)
+      }
+    }
+  }
+
+  /// On the host's kernel, from here.
+  private func bringUp(
+    _ loaded: LoadedTopology, _ lab: RunningLab, _ lock: LabLock, _ progress: Progress
+  ) async throws -> Result {
+    var wanted = WantedLab(topology: loaded.topology, rendered: loaded.rendered)
+    wanted.file = loaded.file
+    wanted.timeout = .seconds(Int64(timeout))
+    let agreed = yes
+    let (plan, resolution) = try await wanted.bringUp(
+      lab.folder, on: lab.datapath, kind: lab.kind, holding: lock, tell: { progress.follow($0) },
+      confirm: { plan in agreed || Self.isAgreed(plan.text(), plan.lab) })
+    progress.follow(.runtime)
+    var lab = lab
+    try await lab.run(resolution.runtime)
+    return Result(
+      changes: plan.changes.count, document: output.format == .json ? try JSONText.of(plan.document) : "")
+  }
+
+  /// Asks about a disruptive plan, where somebody can answer.
+  private static func isAgreed(_ plan: String, _ lab: LabName) -> Bool {
+    guard Terminal.isInteractive else { return false }
+    Terminal.say(plan)
+    return Terminal.confirm("This disrupts what runs in lab '\(lab)'. Go on?")
+  }
+
+  private func report(_ result: Result, _ topology: Topology, _ kind: DatapathKind, _ progress: Progress) {
+    switch output.format {
+    case .json: Terminal.print(result.document)
+    case .table:
+      Terminal.print(
+        result.changes == 0
+          ? "lab '\(topology.name)' is as its topology says: no changes"
+          : "lab '\(topology.name)' is up on the \(kind.rawValue) datapath: \(topology.nodes.count) nodes, "
+            + "\(result.changes) changes in \(progress.elapsed)")
     }
   }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import LabCore
+import LabProcess
 import NetTypes
-import Reconcile
 import Synchronization
 
 /// A line a stage with the time that it took, on standard error and only where somebody looks.
@@ -32,17 +32,11 @@ final class Progress: Sendable {
     Terminal.say("  \(ended.title) (\(Self.milliseconds(now - ended.since)))")
   }
 
-  /// Says what the reconciler begins.
-  func follow(_ stage: Reconciler.Stage) {
-    switch stage {
-    case .limitations: self.stage("ask the datapath what it can do")
-    case .observe: self.stage("observe")
-    case .plan: self.stage("plan")
-    case .journal: self.stage("write the journal")
-    case .apply(let title, let count): self.stage("\(title): \(count) changes")
-    case .verify: self.stage("verify")
-    case .record: self.stage("record")
-    case .rollBack: Terminal.say("  a change failed; going back")
+  /// Says what happens while a lab comes up.
+  func follow(_ event: UpEvent) {
+    switch event {
+    case .stage(let title): stage(title)
+    case .notice(let text): Terminal.say(text)
     }
   }
 
