@@ -82,7 +82,7 @@ struct Up: AsyncParsableCommand {
     }
   }
 
-  private struct Result {
+  private struct Summary {
     var changes: Int
     /// The plan's, for `-f json`.
     var document: String
@@ -91,7 +91,7 @@ struct Up: AsyncParsableCommand {
   /// Has the lab's own process do it, where the datapath is.
   private func order(
     _ loaded: LoadedTopology, from connection: LabConnection, _ lock: LabLock, _ progress: Progress
-  ) async throws -> Result {
+  ) async throws -> Summary {
     var order = UpOrder(
       topologyFile: loaded.file, timeout: .seconds(Int64(timeout)), isAgreed: yes,
       wantsDocument: output.format == .json)
@@ -101,7 +101,7 @@ struct Up: AsyncParsableCommand {
         order, topology: loaded.rendered, lock: lock.descriptor, follow: { progress.follow($0) })
       switch outcome {
       case .done(let changes):
-        return Result(changes: changes, document: String(decoding: document, as: UTF8.self))
+        return Summary(changes: changes, document: String(decoding: document, as: UTF8.self))
       case .disruptive(let plan, let failure):
         guard !order.isAgreed, Self.isAgreed(plan, loaded.topology.name) else { throw Failure(failure) }
         order.isAgreed = true
@@ -113,7 +113,7 @@ struct Up: AsyncParsableCommand {
   /// On the host's kernel, from here.
   private func bringUp(
     _ loaded: LoadedTopology, _ lab: RunningLab, _ lock: LabLock, _ progress: Progress
-  ) async throws -> Result {
+  ) async throws -> Summary {
     var wanted = WantedLab(topology: loaded.topology, rendered: loaded.rendered)
     wanted.file = loaded.file
     wanted.timeout = .seconds(Int64(timeout))
@@ -124,7 +124,7 @@ struct Up: AsyncParsableCommand {
     progress.follow(.runtime)
     var lab = lab
     try await lab.run(resolution.runtime)
-    return Result(
+    return Summary(
       changes: plan.changes.count, document: output.format == .json ? try JSONText.of(plan.document) : "")
   }
 
@@ -135,7 +135,7 @@ struct Up: AsyncParsableCommand {
     return Terminal.confirm("This disrupts what runs in lab '\(lab)'. Go on?")
   }
 
-  private func report(_ result: Result, _ topology: Topology, _ kind: DatapathKind, _ progress: Progress) {
+  private func report(_ result: Summary, _ topology: Topology, _ kind: DatapathKind, _ progress: Progress) {
     switch output.format {
     case .json: Terminal.print(result.document)
     case .table:
