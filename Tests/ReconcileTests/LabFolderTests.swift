@@ -107,10 +107,23 @@ struct LabFolderTests {
       usleep(50_000)
       lock.withLock { $0 = nil }
     }
-    withExtendedLifetime(try folder.lock()) {
-      let error = #expect(throws: LabFolderError.self) { try folder.lock() }
-      #expect(error?.message.contains("process \(getpid())") == true)
-    }
+    let other = try folder.lock()
+    let error = #expect(throws: LabFolderError.self) { try folder.lock() }
+    #expect(error?.message.contains("process \(getpid())") == true && !folder.isLockedByNobody)
+    // One that has ended and that nobody has waited for.
+    var ended: pid_t = 0
+    let name = try #require(strdup("true"))
+    defer { free(name) }
+    var arguments: [UnsafeMutablePointer<CChar>?] = [name, nil]
+    try #require(posix_spawnp(&ended, "true", nil, nil, &arguments, nil) == 0)
+    var information = siginfo_t()
+    #expect(waitid(P_PID, id_t(ended), &information, WEXITED | WNOWAIT) == 0)
+    let number = Array("\(ended)\n".utf8)
+    #expect(pwrite(other.descriptor.rawValue, number, number.count, 0) == number.count)
+    ftruncate(other.descriptor.rawValue, off_t(number.count))
+    #expect(folder.isLockedByNobody)
+    waitpid(ended, nil, 0)
+    withExtendedLifetime(other) {}
   }
 
   @Test("A symbolic link or a folder that others may write to is refused")

@@ -16,7 +16,7 @@ public enum ReconcileError: Error, Sendable {
   case folder(LabFolderError)
   /// A change failed.
   case failed(ApplyFailure)
-  /// Nobody waits for it any more; the journal is kept.
+  /// Nobody waits for it any more; what was begun is in the journal.
   case abandoned(LabName)
 }
 

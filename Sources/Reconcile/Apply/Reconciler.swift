@@ -157,6 +157,7 @@ public struct Reconciler: Sendable {
     confirm: @Sendable (Plan) async -> Bool = { _ in true }
   ) async throws(ReconcileError) -> Plan {
     let prepared = try await prepare(desired, sources: description.sources, recreating: recreating)
+    guard !Task.isCancelled else { throw .abandoned(desired.lab) }
     if prepared.plan.isEmpty {
       // Another lab may have set what this one relies on as well.
       _ = try recordHostSettings(prepared, desired: desired)

@@ -156,7 +156,18 @@ public struct LabFolder: Sendable {
     return Int32(String(decoding: text[..<count], as: UTF8.self).filter(\.isNumber))
   }
 
-  private static func hasGone(_ process: Int32) -> Bool { kill(process, 0) != 0 && errno == ESRCH }
+  /// Also when nobody has waited for its end yet.
+  private static func hasGone(_ process: Int32) -> Bool {
+    if kill(process, 0) != 0 { return errno == ESRCH }
+    let file = Glibc.open("/proc/\(process)/stat", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return false }
+    defer { close(file) }
+    var text = [UInt8](repeating: 0, count: 256)
+    let count = max(0, read(file, &text, text.count))
+    // The state follows the name, which is in brackets (proc_pid_stat(5)).
+    guard let end = text[..<count].lastIndex(of: UInt8(ascii: ")")), end + 2 < count else { return false }
+    return [UInt8(ascii: "Z"), UInt8(ascii: "X")].contains(text[end + 2])
+  }
 
   private func isLockFile(_ descriptor: Int32) -> Bool {
     var mine = stat()
