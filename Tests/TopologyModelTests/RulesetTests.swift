@@ -169,6 +169,25 @@ struct RulesetTests {
     #expect(error.description.contains(message), "\(error)")
   }
 
+  @Test(
+    "More than eight raw bytes that begin or end within one are an error, not a crash",
+    arguments: [
+      #"{"payload": {"base": "nh", "offset": 4, "len": 65}}"#,
+      #"{"payload": {"base": "th", "offset": 0, "len": 511}}"#,
+      #"{"tcp option": {"base": 200, "offset": 12, "len": 64}}"#,
+      #"{"tcp option": {"base": 200, "offset": 8, "len": 315}}"#,
+    ])
+  func wideFields(_ field: String) throws {
+    let flow = #"{"flow": {"op": "add", "flowtable": "@z"}}"#
+    let match = #"{"match": {"op": "==", "left": \#(field), "right": 5}}"#
+    let ruleset = try read(Self.rich.replacing(flow, with: match)).get()
+    guard case .failure(let errors) = Compiler.compile(ruleset) else {
+      Issue.record("compiled: \(field)")
+      return
+    }
+    #expect("\(errors)".contains("more than eight bytes that begin or end within one"), "\(errors)")
+  }
+
   @Test("What is wrong with a file is told at the line that names it")
   func lines() {
     func said(_ fields: String) -> [String] {

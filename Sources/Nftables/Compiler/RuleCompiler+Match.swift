@@ -70,7 +70,7 @@ extension RuleCompiler {
       let first = bit / 8
       length = bytes ?? Int((bit + width + 7) / 8 - first)
       emit(.payload(NftPayload(base: base, offset: first, length: UInt32(length), destination: register)))
-      if let window = selector.window { return cut(register, length, width, window) }
+      if let window = selector.window { return try cut(register, width, window, selector.name) }
     case .meta(let key): emit(.meta(NftMeta(key: key, destination: register)))
     // nft_ct_get_init.
     case .ct(.eventMask, _): throw Fault("\(selector.name) can be set, but not asked for")
@@ -103,18 +103,22 @@ extension RuleCompiler {
           NftExthdr(
             operation: operation, type: type, offset: bit / 8, length: UInt32(length), isPresence: presence,
             destination: register)))
-      if let window = selector.window { return cut(register, length, width, window) }
+      if let window = selector.window { return try cut(register, width, window, selector.name) }
     }
     return Loaded(register: register, bytes: length, window: nil)
   }
 
   /// Leaves of a register what lies in the window.
   private mutating func cut(
-    _ register: NftRegister, _ bytes: Int, _ width: UInt32, _ window: SetBuilder.Window
-  ) -> Loaded {
-    let mask = NftData(bigEndian: ((1 << UInt64(width)) - 1) << UInt64(window.shift), width: bytes)
+    _ register: NftRegister, _ width: UInt32, _ window: SetBuilder.Window, _ name: String
+  ) throws(Fault) -> Loaded {
+    // Its values are moved to their place as numbers of 64 bits.
+    guard window.bytes <= 8 else {
+      throw Fault("\(name): more than eight bytes that begin or end within one")
+    }
+    let mask = NftData(bigEndian: ((1 << UInt64(width)) - 1) << UInt64(window.shift), width: window.bytes)
     emitMask(mask, in: register)
-    return Loaded(register: register, bytes: bytes, window: window)
+    return Loaded(register: register, bytes: window.bytes, window: window)
   }
 
   /// Loads several selectors side by side and gives the bytes that they take. Those in `swapped` are turned

@@ -198,11 +198,9 @@ struct RuleText {
       operand.type = selector.type
       operand.selector = selector
       operand.needs = guards(of: selector.requirement)
-    } else if !header.isPresence {
+    } else {
       // Only a mask can say which field of these bytes is meant.
       guard Selector.headerSelectors.contains(where: { $0.isPart(of: header) }) else { throw Unwritable() }
-    } else {
-      throw Unwritable()
     }
     return operand
   }
